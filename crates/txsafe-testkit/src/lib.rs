@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(not(unix))]
+compile_error!("txsafe-testkit starts PostgreSQL servers on Unix only; on Windows use WSL");
+
+mod error;
+mod offload;
+mod postgres;
+mod schema;
+mod sql;
+mod url;
+
+pub use error::Error;
+pub use postgres::{Postgres, PostgresBuilder};
+pub use schema::Schema;
