@@ -1,0 +1,156 @@
+//! What an adapter saw go wrong, in words that don't depend on the driver.
+
+use super::sqlstate::SqlState;
+use std::fmt;
+
+/// A failure as its adapter saw it: on the wire, by instrumentation or as the driver's error.
+///
+/// # Examples
+/// ```
+/// use txsafe::{Cause, Failure, Phase, Remedy, SqlState};
+///
+/// let failure = Failure::refused(SqlState::DEADLOCK_DETECTED, "deadlock detected");
+/// assert_eq!(Cause::of(&failure, Phase::Body), Cause::Deadlock);
+/// assert_eq!(Cause::Deadlock.remedy(), Remedy::Retry);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    nature: Nature,
+    sqlstate: Option<SqlState>,
+    message: String,
+    detail: Option<String>,
+    statement: Option<String>,
+    cure: Option<&'static str>,
+}
+
+/// How a failure came about; what the server said is beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nature {
+    /// The server answered with an error; the connection lives on.
+    Refused,
+    /// Like `Refused`, and the server says that a prepared statement outlived its table's shape.
+    StalePlan,
+    /// The connection is gone.
+    Lost,
+    /// No connection came free in time; nothing was started.
+    NoConnection,
+    /// Neither the server nor the network: the driver or this library refused.
+    Local,
+}
+
+impl Failure {
+    /// The server answered with an error and the connection lives on.
+    #[must_use]
+    pub fn refused(sqlstate: SqlState, message: impl Into<String>) -> Self {
+        Self::new(Nature::Refused, Some(sqlstate), message)
+    }
+
+    /// The server refused a prepared statement because its plan no longer fits the table (`0A000`, "cached plan must
+    /// not change result type").
+    #[must_use]
+    pub fn stale_plan(message: impl Into<String>) -> Self {
+        Self::new(Nature::StalePlan, Some(SqlState::FEATURE_NOT_SUPPORTED), message)
+    }
+
+    /// The connection is gone; `sqlstate` is the last word of the server, if there was one.
+    #[must_use]
+    pub fn lost(sqlstate: Option<SqlState>, message: impl Into<String>) -> Self {
+        Self::new(Nature::Lost, sqlstate, message)
+    }
+
+    /// No connection came free in time; nothing was started.
+    #[must_use]
+    pub fn no_connection(message: impl Into<String>) -> Self {
+        Self::new(Nature::NoConnection, None, message)
+    }
+
+    /// The driver or an adapter refused before anything was sent. Never retried.
+    #[must_use]
+    pub fn local(message: impl Into<String>) -> Self {
+        Self::new(Nature::Local, None, message)
+    }
+
+    /// Adds the server's DETAIL.
+    #[must_use]
+    pub fn with_detail(mut self, detail: Option<String>) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    /// Adds the statement that failed, without bind values.
+    #[must_use]
+    pub fn with_statement(mut self, sql: Option<String>) -> Self {
+        self.statement = sql;
+        self
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn with_cure(mut self, cure: &'static str) -> Self {
+        self.cure = Some(cure);
+        self
+    }
+
+    /// The SQLSTATE, where the server gave one.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<SqlState> {
+        self.sqlstate
+    }
+
+    /// The message, in the language of the server or the driver.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The server's DETAIL: for a deadlock, who waited for whom.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+
+    /// The statement that failed, without bind values, where it is known.
+    #[must_use]
+    pub fn statement(&self) -> Option<&str> {
+        self.statement.as_deref()
+    }
+
+    /// Whether the connection is gone.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.nature == Nature::Lost
+    }
+
+    pub(crate) fn nature(&self) -> Nature {
+        self.nature
+    }
+
+    fn new(nature: Nature, sqlstate: Option<SqlState>, message: impl Into<String>) -> Self {
+        Self {
+            nature,
+            sqlstate,
+            message: message.into(),
+            detail: None,
+            statement: None,
+            cure: None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(code) = self.sqlstate {
+            write!(f, " (SQLSTATE {code})")?;
+        }
+        if let Some(sql) = &self.statement {
+            write!(f, " in `{sql}`")?;
+        }
+        if let Some(cure) = self.cure {
+            write!(f, "; {cure}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,456 @@
+//! The settings of a transaction: what a database presets, and what a call changes.
+
+use super::{invalid::InvalidSetting, retry::RetryPolicy, sqlstate::SqlState};
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+/// The isolation level of a transaction. Source: PostgreSQL manual, section 13.2, "Transaction Isolation".
+///
+/// # Examples
+/// ```
+/// use txsafe::Isolation;
+///
+/// assert_eq!("repeatable read".parse(), Ok(Isolation::RepeatableRead));
+/// let error = "snapshot".parse::<Isolation>().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "`isolation` can't be `snapshot`: use `read committed`, `repeatable read` or `serializable`",
+/// );
+/// ```
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the SQL standard's levels that PostgreSQL tells apart"
+)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Each statement sees what was committed before it began.
+    ReadCommitted,
+    /// All statements see what was committed before the first one; conflicting writes fail with `40001`.
+    RepeatableRead,
+    /// As if transactions ran one after another; what can't be ordered fails with `40001`, also at COMMIT.
+    Serializable,
+}
+
+impl Isolation {
+    /// The level as it is written in SQL.
+    #[must_use]
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "READ COMMITTED",
+            Self::RepeatableRead => "REPEATABLE READ",
+            Self::Serializable => "SERIALIZABLE",
+        }
+    }
+}
+
+impl FromStr for Isolation {
+    type Err = InvalidSetting;
+
+    fn from_str(level: &str) -> Result<Self, InvalidSetting> {
+        let words = level.to_ascii_lowercase().replace(['_', '-'], " ");
+        match words.trim() {
+            "read committed" => Ok(Self::ReadCommitted),
+            "repeatable read" => Ok(Self::RepeatableRead),
+            "serializable" => Ok(Self::Serializable),
+            _ => Err(InvalidSetting::new(
+                "isolation",
+                format!("`{level}`"),
+                "use `read committed`, `repeatable read` or `serializable`",
+            )),
+        }
+    }
+}
+
+/// Changes to the settings of a transaction, for one call or as a database's preset.
+///
+/// What isn't set here comes from the [`Builder`](crate::Builder) of the database, and from its defaults.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use txsafe::{Isolation, TxOptions};
+///
+/// let report = TxOptions::new()
+///     .isolation(Isolation::Serializable)
+///     .read_only(true)
+///     .deferrable(true)
+///     .statement_timeout(Duration::from_secs(60))
+///     .timeout(Duration::from_secs(90));
+/// # let _ = report;
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct TxOptions {
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) read_only: Option<bool>,
+    pub(crate) deferrable: Option<bool>,
+    pub(crate) lock_timeout: Option<Duration>,
+    pub(crate) adaptive_lock_timeout: Option<bool>,
+    pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) idle_in_transaction_session_timeout: Option<Duration>,
+    pub(crate) transaction_timeout: Option<Duration>,
+    pub(crate) checkout_timeout: Option<Duration>,
+    pub(crate) answer_timeout: Option<Duration>,
+    pub(crate) await_begin: Option<bool>,
+    pub(crate) retry: Option<RetryPolicy>,
+    pub(crate) retry_on: Option<Vec<SqlState>>,
+    pub(crate) verify_commit: Option<bool>,
+    pub(crate) slow_after: Option<Duration>,
+    pub(crate) bind_values: Option<bool>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// The setters that [`TxOptions`] and the builder of a database share: one list, one documentation.
+macro_rules! transaction_settings {
+    ($($options:ident)?) => {
+        /// The isolation level. Default: the server's (`default_transaction_isolation`).
+        #[must_use]
+        pub fn isolation(mut self, isolation: $crate::Isolation) -> Self {
+            self $(.$options)? .isolation = Some(isolation);
+            self
+        }
+
+        /// Whether writes are refused. Default: `false`.
+        #[must_use]
+        pub fn read_only(mut self, read_only: bool) -> Self {
+            self $(.$options)? .read_only = Some(read_only);
+            self
+        }
+
+        /// Whether a serializable, read-only transaction waits at its start for a snapshot that can't fail.
+        /// Default: `false`.
+        #[must_use]
+        pub fn deferrable(mut self, deferrable: bool) -> Self {
+            self $(.$options)? .deferrable = Some(deferrable);
+            self
+        }
+
+        /// The longest that any attempt waits for one lock, in steps of 1 ms. Default: 2 s.
+        #[must_use]
+        pub fn lock_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self $(.$options)? .lock_timeout = Some(timeout);
+            self
+        }
+
+        /// Whether early attempts wait for a lock only a little longer than this transaction has lately needed, and
+        /// later ones up to `lock_timeout`. Deadlocks then cost milliseconds, not `deadlock_timeout`. Default: `true`.
+        #[must_use]
+        pub fn adaptive_lock_timeout(mut self, adaptive: bool) -> Self {
+            self $(.$options)? .adaptive_lock_timeout = Some(adaptive);
+            self
+        }
+
+        /// The longest that the server works on one statement, in steps of 1 ms. Default: 30 s.
+        #[must_use]
+        pub fn statement_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self $(.$options)? .statement_timeout = Some(timeout);
+            self
+        }
+
+        /// The longest that the server waits for the next statement, in steps of 1 ms. Default: 30 s.
+        #[must_use]
+        pub fn idle_in_transaction_session_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self $(.$options)? .idle_in_transaction_session_timeout = Some(timeout);
+            self
+        }
+
+        /// The longest that the server lets one attempt last, in steps of 1 ms; PostgreSQL 17 and later, and an error
+        /// at the first transaction on an older one. Default: not set.
+        #[must_use]
+        pub fn transaction_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self $(.$options)? .transaction_timeout = Some(timeout);
+            self
+        }
+
+        /// The longest to wait for a connection of the pool. Default: 10 s.
+        #[must_use]
+        pub fn checkout_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self $(.$options)? .checkout_timeout = Some(timeout);
+            self
+        }
+
+        /// The longest to wait for the answer to BEGIN, COMMIT or ROLLBACK from a server that may be gone without a
+        /// word. Default: 10 s.
+        #[must_use]
+        pub fn answer_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self $(.$options)? .answer_timeout = Some(timeout);
+            self
+        }
+
+        /// Whether the first statement waits for the answer to BEGIN. Default: `false`: BEGIN travels ahead of it, which
+        /// saves one round trip, and if one of its settings is refused the server refuses what follows.
+        ///
+        /// What that default can't exclude: somebody cancels BEGIN itself (`pg_cancel_backend` in the microseconds
+        /// before it runs). Then the statement behind it runs on its own, and the transaction fails with
+        /// [`ErrorKind::RanUnprotected`](crate::ErrorKind::RanUnprotected).
+        #[must_use]
+        pub fn await_begin(mut self, wait: bool) -> Self {
+            self $(.$options)? .await_begin = Some(wait);
+            self
+        }
+
+        /// Bounds and pauses of the retries. Default: [`RetryPolicy::new`](crate::RetryPolicy::new).
+        #[must_use]
+        pub fn retry(mut self, policy: $crate::RetryPolicy) -> Self {
+            self $(.$options)? .retry = Some(policy);
+            self
+        }
+
+        /// Further SQLSTATEs to retry on, such as `23505` where a transaction looks a key up before it inserts it.
+        /// Default: none.
+        #[must_use]
+        pub fn retry_on(mut self, codes: impl IntoIterator<Item = $crate::SqlState>) -> Self {
+            self $(.$options)? .retry_on = Some(codes.into_iter().collect());
+            self
+        }
+
+        /// Whether the server is asked what became of a COMMIT whose answer was lost. It costs one round trip before
+        /// each COMMIT. Default: `false`, and a lost answer is the error `CommitUnknown`.
+        #[must_use]
+        pub fn verify_commit(mut self, verify: bool) -> Self {
+            self $(.$options)? .verify_commit = Some(verify);
+            self
+        }
+
+        /// Transactions that last longer than this are reported with their trail although they succeeded.
+        /// Default: 1 s.
+        #[must_use]
+        pub fn slow_after(mut self, threshold: std::time::Duration) -> Self {
+            self $(.$options)? .slow_after = Some(threshold);
+            self
+        }
+
+        /// Whether the trail shows bind values, which may be personal data. Default: `false`.
+        #[must_use]
+        pub fn bind_values(mut self, show: bool) -> Self {
+            self $(.$options)? .bind_values = Some(show);
+            self
+        }
+    };
+}
+pub(crate) use transaction_settings;
+
+impl TxOptions {
+    /// No changes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    transaction_settings!();
+
+    /// The longest that the whole call may take, pauses included, from the moment it is first polled. The attempt that
+    /// runs when it expires is ended. Default: none.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Like [`timeout`](Self::timeout), as a point in time: the deadline of the request being served. With both, the
+    /// earlier one holds.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+/// The settings of a transaction, complete and checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) read_only: bool,
+    pub(crate) deferrable: bool,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) adaptive_lock_timeout: bool,
+    pub(crate) statement_timeout: Duration,
+    pub(crate) idle_in_transaction_session_timeout: Duration,
+    pub(crate) transaction_timeout: Option<Duration>,
+    pub(crate) checkout_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
+    pub(crate) await_begin: bool,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) retry_on: Vec<SqlState>,
+    pub(crate) verify_commit: bool,
+    pub(crate) slow_after: Duration,
+    pub(crate) bind_values: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Settings {
+    /// `call` over `preset` over the defaults.
+    pub(crate) fn resolve(preset: &TxOptions, call: &TxOptions) -> Result<Self, InvalidSetting> {
+        macro_rules! pick {
+            ($field:ident) => {
+                call.$field.clone().or_else(|| preset.$field.clone())
+            };
+        }
+        let settings = Self {
+            isolation: pick!(isolation),
+            read_only: pick!(read_only).unwrap_or(false),
+            deferrable: pick!(deferrable).unwrap_or(false),
+            lock_timeout: pick!(lock_timeout).unwrap_or(Duration::from_secs(2)),
+            adaptive_lock_timeout: pick!(adaptive_lock_timeout).unwrap_or(true),
+            statement_timeout: pick!(statement_timeout).unwrap_or(Duration::from_secs(30)),
+            idle_in_transaction_session_timeout: pick!(idle_in_transaction_session_timeout)
+                .unwrap_or(Duration::from_secs(30)),
+            transaction_timeout: pick!(transaction_timeout),
+            checkout_timeout: pick!(checkout_timeout).unwrap_or(Duration::from_secs(10)),
+            answer_timeout: pick!(answer_timeout).unwrap_or(Duration::from_secs(10)),
+            await_begin: pick!(await_begin).unwrap_or(false),
+            retry: pick!(retry).unwrap_or_default(),
+            retry_on: pick!(retry_on).unwrap_or_default(),
+            verify_commit: pick!(verify_commit).unwrap_or(false),
+            slow_after: pick!(slow_after).unwrap_or(Duration::from_secs(1)),
+            bind_values: pick!(bind_values).unwrap_or(false),
+            timeout: pick!(timeout),
+            deadline: pick!(deadline),
+        };
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    fn validate(&self) -> Result<(), InvalidSetting> {
+        for (setting, value) in [
+            ("lock_timeout", Some(self.lock_timeout)),
+            ("statement_timeout", Some(self.statement_timeout)),
+            ("idle_in_transaction_session_timeout", Some(self.idle_in_transaction_session_timeout)),
+            ("transaction_timeout", self.transaction_timeout),
+        ] {
+            value.map_or(Ok(()), |value| server_timeout(setting, value))?;
+        }
+        for (setting, value) in [
+            ("checkout_timeout", Some(self.checkout_timeout)),
+            ("answer_timeout", Some(self.answer_timeout)),
+            ("timeout", self.timeout),
+        ] {
+            if value.is_some_and(|value| value.is_zero()) {
+                return Err(InvalidSetting::new(setting, "0s", "nothing is that fast: raise it"));
+            }
+        }
+        if self.lock_timeout > self.statement_timeout {
+            return Err(InvalidSetting::new(
+                "lock_timeout",
+                format!("{:?}", self.lock_timeout),
+                "statement_timeout is shorter and would always strike first, as a failure that is \
+                 not retried: lower lock_timeout or raise statement_timeout",
+            ));
+        }
+        if self.deferrable && !(self.read_only && self.isolation == Some(Isolation::Serializable)) {
+            return Err(InvalidSetting::new(
+                "deferrable",
+                "true",
+                "PostgreSQL heeds it only with read_only(true) and Isolation::Serializable: set both",
+            ));
+        }
+        if let Some(timeout) = self.timeout.filter(|timeout| self.retry.min_pause >= *timeout) {
+            return Err(InvalidSetting::new(
+                "timeout",
+                format!("{timeout:?}"),
+                "even the first pause (retry.min_pause) may outlast it: raise it or lower min_pause",
+            ));
+        }
+        self.retry.validate()
+    }
+
+    /// Whether a lost COMMIT that wrote nothing can be taken as done: nothing it read can be refused any more.
+    pub(crate) fn reads_are_final(&self) -> bool {
+        self.isolation != Some(Isolation::Serializable)
+    }
+
+    /// Whether the caller asked to retry on this code.
+    pub(crate) fn opted_in(&self, code: Option<SqlState>) -> bool {
+        code.is_some_and(|code| self.retry_on.contains(&code))
+    }
+}
+
+impl Settings {
+    /// The longest to wait for a connection of the pool.
+    #[must_use]
+    pub fn checkout_timeout(&self) -> Duration {
+        self.checkout_timeout
+    }
+
+    /// The longest to wait for the answer to BEGIN, COMMIT or ROLLBACK.
+    #[must_use]
+    pub fn answer_timeout(&self) -> Duration {
+        self.answer_timeout
+    }
+
+    /// Whether the first statement waits for the answer to BEGIN.
+    #[must_use]
+    pub fn await_begin(&self) -> bool {
+        self.await_begin
+    }
+
+    /// Whether the trail shows bind values.
+    #[must_use]
+    pub fn bind_values(&self) -> bool {
+        self.bind_values
+    }
+}
+
+/// What PostgreSQL's timeouts can express: an `int` of milliseconds, of which 0 means "never".
+fn server_timeout(setting: &'static str, value: Duration) -> Result<(), InvalidSetting> {
+    let invalid = |cure| Err(InvalidSetting::new(setting, format!("{value:?}"), cure));
+    match value.as_millis() {
+        0 if value.is_zero() => invalid("the server would read it as `no limit`: set 1ms or more"),
+        0 => invalid("the server counts in milliseconds: set 1ms or more"),
+        ms if ms > i32::MAX as u128 => invalid("the server's longest is 2147483647ms (24.8 days)"),
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_sql())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(options: TxOptions) -> String {
+        Settings::resolve(&TxOptions::new(), &options).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_call_overrides_the_preset_and_the_preset_the_default() {
+        let preset = TxOptions::new().lock_timeout(Duration::from_millis(300)).read_only(true);
+        let call = TxOptions::new().lock_timeout(Duration::from_millis(100));
+        let settings = Settings::resolve(&preset, &call).unwrap();
+        assert_eq!(settings.lock_timeout, Duration::from_millis(100));
+        assert!(settings.read_only);
+        assert_eq!(settings.statement_timeout, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_meant_name_field_value_and_cure() {
+        let new = TxOptions::new;
+        for (options, parts) in [
+            (new().lock_timeout(Duration::ZERO), ["`lock_timeout`", "0ns", "no limit"]),
+            (new().statement_timeout(Duration::from_micros(10)), ["`statement", "10µs", "1ms"]),
+            (
+                new().idle_in_transaction_session_timeout(Duration::from_secs(1 << 40)),
+                ["`idle_in", "s", "24.8 days"],
+            ),
+            (
+                new().lock_timeout(Duration::from_secs(60)),
+                ["`lock_timeout`", "60s", "strike first"],
+            ),
+            (new().deferrable(true), ["`deferrable`", "true", "read_only(true)"]),
+            (new().timeout(Duration::from_millis(1)), ["`timeout`", "1ms", "min_pause"]),
+            (new().checkout_timeout(Duration::ZERO), ["`checkout_timeout`", "0s", "raise it"]),
+            (new().retry(RetryPolicy::new().max_attempts(0)), ["`max_attempts`", "0", "1 or more"]),
+        ] {
+            let message = refused(options);
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+    }
+}

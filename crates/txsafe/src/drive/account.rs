@@ -1,0 +1,76 @@
+//! What an attempt leaves behind beside its result: hooks to run, the trail, the longest wait.
+
+use super::{
+    events,
+    hooks::{self, AsyncHook, BlockingHook, Hooks},
+};
+use crate::{decide::failure::Failure, hold::trail::Trail};
+use std::{sync::Arc, time::Duration};
+
+/// The account of one attempt, kept by the adapter's session and read by the run loop.
+#[derive(Debug)]
+pub struct Account<H> {
+    /// The transaction's name.
+    pub transaction: Arc<str>,
+    /// Hooks that depend on how the attempt ends.
+    pub hooks: Hooks<H>,
+    /// `after_rollback` hooks of savepoints that were rolled back: they run however the attempt ends.
+    pub due: Vec<H>,
+    /// The statements of the closure.
+    pub trail: Trail,
+    /// The longest wait for one answer of the server.
+    pub longest: Duration,
+}
+
+impl<H> Account<H> {
+    /// An empty account.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            transaction: "".into(),
+            hooks: Hooks::new(),
+            due: Vec::new(),
+            trail: Trail::default(),
+            longest: Duration::ZERO,
+        }
+    }
+
+    /// Takes the hooks to be run, in order, now that the attempt ended.
+    pub(crate) fn take_hooks(&mut self, committed: bool) -> Vec<H> {
+        let mut hooks = std::mem::take(&mut self.due);
+        hooks.extend(self.hooks.take(committed));
+        hooks
+    }
+}
+
+impl Account<AsyncHook> {
+    /// Runs the hooks of an attempt that ended.
+    pub(crate) async fn run_hooks(mut self, committed: bool) {
+        let hooks = self.take_hooks(committed);
+        hooks::run_async(hooks, |message| events::hook_failed(&self.transaction, message)).await;
+    }
+
+    /// For adapters: COMMIT came to its answer after its caller had gone away, and the connection was given back.
+    pub async fn conclude_abandoned(self, answer: Result<(), Failure>) {
+        events::abandoned_commit(&self.transaction, answer.as_ref().err());
+        match answer {
+            Ok(()) => self.run_hooks(true).await,
+            Err(failure) if failure.is_lost() => {}
+            Err(_) => self.run_hooks(false).await,
+        }
+    }
+}
+
+impl Account<BlockingHook> {
+    /// The blocking twin of the above.
+    pub(crate) fn run_hooks_blocking(mut self, committed: bool) {
+        let hooks = self.take_hooks(committed);
+        hooks::run_blocking(hooks, |message| events::hook_failed(&self.transaction, message));
+    }
+}
+
+impl<H> Default for Account<H> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,136 @@
+//! The blocking run loop: the twin of the async one, decision for decision.
+
+use super::{
+    account::Account,
+    call::Call,
+    conclude::{Ended, Next, Progress, Step, claim_failed, not_asked, step},
+    events,
+    hooks::BlockingHook,
+    session::{Question, Session, Standing, Work},
+    verify::{Witness, verify_blocking},
+};
+use crate::{
+    decide::{begin::Begin, options::Settings, remedy::Phase},
+    hold::{keyed::Keyed, scope},
+};
+use std::sync::Arc;
+
+/// Runs one transaction to its end: attempts, pauses, hooks.
+///
+/// A deadline ends attempts and pauses as it does in the async loop, but a closure that is running is left to its
+/// statements' timeouts, which end at the deadline too.
+///
+/// # Errors
+/// The closure's own error, or ours converted into it.
+pub fn run<W: Work>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error> {
+    let _inside = events::span(&call.named.name).entered();
+    let mut progress = Progress::start(call)?;
+    loop {
+        let begin = progress.next_attempt()?;
+        let (ended, account) = attempt(&mut progress, &begin, &mut work);
+        let mut next = progress.conclude(ended, account);
+        loop {
+            if let Some((account, committed)) = progress.take_due() {
+                account.run_hooks_blocking(committed);
+            }
+            match next {
+                Next::Return(result) => return result,
+                Next::Pause(pause) => {
+                    work.sleep(pause);
+                    break;
+                }
+                Next::Verify(witness) => {
+                    let settings = progress.settings();
+                    let verdict = verify_blocking(&mut work, &settings, &witness);
+                    next = progress.resolve(verdict);
+                }
+            }
+        }
+    }
+}
+
+type Attempted<W> = (Ended<<W as Work>::Value, <W as Work>::Error>, Account<BlockingHook>);
+
+/// One attempt, from a connection of the pool until that is given back or closed.
+fn attempt<W: Work>(
+    progress: &mut Progress<W::Value, BlockingHook>,
+    begin: &Begin,
+    work: &mut W,
+) -> Attempted<W> {
+    let settings = progress.settings();
+    let mut session = match work.open(&settings, progress.deadline()) {
+        Ok(session) => session,
+        Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
+    };
+    session.account().transaction = Arc::clone(&progress.call.named.name);
+    if let Err(failure) = session.begin(begin) {
+        return (Ended::NotStarted(Phase::Begin, failure), Account::new());
+    }
+    if let Some((sql, binds)) = progress.claim() {
+        let binds = &[binds[0].as_str(), binds[1].as_str()];
+        match session.ask(Question { sql, binds }) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                end(session, Step::RollBack);
+                return (Ended::AlreadyCommitted, Account::new());
+            }
+            Err(failure) => {
+                let standing = session.settle(settings.answer_timeout);
+                let account = end(session, step(false, &standing));
+                let failure = claim_failed(failure, standing);
+                return (Ended::NotStarted(Phase::Begin, failure), account);
+            }
+        }
+    }
+    let result = {
+        let _inside = scope::enter(progress.frame());
+        work.body(&mut session)
+    };
+    let standing = session.settle(settings.answer_timeout);
+    match (step(result.is_ok(), &standing), result) {
+        (Step::Commit, Ok(value)) => commit::<W>(session, &settings, value),
+        (step, result) => {
+            let account = end(session, step);
+            (Ended::NotCommitted(result, standing), account)
+        }
+    }
+}
+
+/// COMMIT, after asking for what is needed to verify it.
+fn commit<W: Work>(mut session: W::Session, settings: &Settings, value: W::Value) -> Attempted<W> {
+    let mut witness = None;
+    if settings.verify_commit {
+        match session.ask(Witness::QUESTION) {
+            Ok(answer) => witness = answer.as_deref().and_then(Witness::read),
+            Err(failure) => {
+                let standing = not_asked(failure);
+                let account = end(session, step(true, &standing));
+                return (Ended::NotCommitted(Ok(value), standing), account);
+            }
+        }
+    }
+    let answer = session.commit();
+    let account = std::mem::take(session.account());
+    let Err(failure) = answer else {
+        session.give_back();
+        return (Ended::Committed(value), account);
+    };
+    // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
+    if !failure.is_lost() && session.settle(settings.answer_timeout) == Standing::Ended {
+        session.give_back();
+    }
+    (Ended::CommitFailed(failure, value, witness), account)
+}
+
+/// Ends a transaction that isn't committed, and gives its connection back if that is certain.
+fn end<S: Session>(mut session: S, step: Step) -> Account<BlockingHook> {
+    let rolled_back = match step {
+        Step::RollBack => session.rollback().is_ok(),
+        Step::Commit | Step::Close => false,
+    };
+    let account = std::mem::take(session.account());
+    if rolled_back {
+        session.give_back();
+    }
+    account
+}

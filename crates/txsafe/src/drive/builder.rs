@@ -1,0 +1,79 @@
+//! How a database is set up.
+
+use super::shared::{OnReport, Shared};
+use crate::{
+    decide::{
+        budget::Budget,
+        options::{TxOptions, transaction_settings},
+    },
+    hold::{error::Error, report::Report},
+};
+use std::{fmt, sync::Arc};
+
+/// Sets up a database; adapters hand it out as `Database::builder(pool)`.
+///
+/// Settings of transactions made here are presets: a call changes them by [`TxOptions`].
+pub struct Builder<D> {
+    options: TxOptions,
+    budget: Budget,
+    service: Option<String>,
+    on_report: Option<OnReport>,
+    make: Box<dyn FnOnce(Arc<Shared>) -> D + Send>,
+}
+
+impl<D> Builder<D> {
+    /// For adapters: a builder of whatever `make` makes.
+    pub fn new(make: impl FnOnce(Arc<Shared>) -> D + Send + 'static) -> Self {
+        Self {
+            options: TxOptions::new(),
+            budget: Budget::default(),
+            service: None,
+            on_report: None,
+            make: Box::new(make),
+        }
+    }
+
+    transaction_settings!(options);
+
+    /// The name of this service; transactions show up in `pg_stat_activity` as `<service>/<transaction>`.
+    /// Default: the transaction's name alone.
+    #[must_use]
+    pub fn service(mut self, name: impl Into<String>) -> Self {
+        self.service = Some(name.into());
+        self
+    }
+
+    /// The budget that retries are paid from. Default: a new [`Budget`] of 1,000 tokens.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Hands out the report of every transaction that failed, was slow, or needed more than one attempt. The call
+    /// must be quick: it runs on the task of the transaction, after its end.
+    #[must_use]
+    pub fn on_report(mut self, receive: impl Fn(&Report) + Send + Sync + 'static) -> Self {
+        self.on_report = Some(Arc::new(receive));
+        self
+    }
+
+    /// Checks all settings and makes the database. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// A setting that can't be meant, with its name, its value and the cure.
+    pub fn build(self) -> Result<D, Error> {
+        let Self { options, budget, service, on_report, make } = self;
+        Ok(make(Arc::new(Shared::new(options, budget, service, on_report)?)))
+    }
+}
+
+impl<D> fmt::Debug for Builder<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("service", &self.service)
+            .field("budget", &self.budget)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

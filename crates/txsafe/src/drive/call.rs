@@ -1,0 +1,99 @@
+//! One call of a transaction, before its first attempt.
+
+use super::shared::{Named, Shared};
+use crate::{
+    decide::{
+        invalid::InvalidSetting,
+        options::{Settings, TxOptions},
+    },
+    hold::{error::Error, keyed},
+};
+use std::{fmt, panic::Location, sync::Arc};
+
+/// One call of a transaction: its name, place, settings and key.
+pub struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) named: Arc<Named>,
+    pub(crate) place: &'static Location<'static>,
+    pub(crate) key: Option<String>,
+    pub(crate) once: bool,
+    pub(crate) borrowed: bool,
+}
+
+impl Call {
+    /// A call of the transaction `name`, made at `place`, with the database's presets changed by `options`.
+    ///
+    /// # Errors
+    /// A name or a setting that can't be meant.
+    pub fn new(
+        shared: &Arc<Shared>,
+        name: &str,
+        place: &'static Location<'static>,
+        options: Option<&TxOptions>,
+    ) -> Result<Self, Error> {
+        let settings = match options {
+            None => Arc::clone(&shared.settings),
+            Some(options) => shared.settings_with(options)?,
+        };
+        Ok(Self {
+            named: shared.named(name)?,
+            shared: Arc::clone(shared),
+            settings,
+            place,
+            key: None,
+            once: false,
+            borrowed: false,
+        })
+    }
+
+    /// The closure runs at most once; only what fails before it is tried again.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    /// The connection is the caller's own and can't be replaced.
+    #[must_use]
+    pub fn borrowed(mut self) -> Self {
+        self.borrowed = true;
+        self
+    }
+
+    /// Writes `key` in the transaction, and does nothing where it has been written before.
+    ///
+    /// # Errors
+    /// An empty key, or one longer than 512 bytes.
+    pub fn key(mut self, key: &str) -> Result<Self, Error> {
+        let invalid = |value: String, cure| {
+            Err(Error::from(InvalidSetting::new("idempotency_key", value, cure)))
+        };
+        if key.is_empty() {
+            return invalid("\"\"".into(), "it tells operations apart: take the request's own id");
+        }
+        if key.len() > keyed::LONGEST_KEY {
+            return invalid(
+                format!("{} bytes long", key.len()),
+                "the longest is 512 bytes: take a hash of it",
+            );
+        }
+        if key.contains('\0') {
+            return invalid(format!("{key:?}"), "PostgreSQL's text can't hold a NUL");
+        }
+        self.key = Some(key.to_owned());
+        Ok(self)
+    }
+
+    /// The settings of this call.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({:?} at {})", self.named.name, self.place)
+    }
+}

@@ -1,0 +1,534 @@
+//! What both run loops decide alike: the limits of an attempt, and what follows from its end.
+
+use super::{
+    account::Account,
+    call::Call,
+    course::{Course, Moment},
+    events,
+    session::Standing,
+    verify::{Verdict, Witness},
+};
+use crate::{
+    decide::{
+        begin::Begin,
+        failure::Failure,
+        options::Settings,
+        remedy::{Cause, Phase, Remedy},
+        retry::GiveUp,
+        sqlstate::SqlState,
+    },
+    hold::{
+        error::{Error, ErrorKind},
+        keyed::{self, Keyed},
+        outcome::Outcome,
+        report::{Attempt, Report},
+        scope::{self, Frame},
+        trail::Trail,
+    },
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// What to do with the connection once the closure has returned.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Commit,
+    RollBack,
+    Close,
+}
+
+/// The closure's word and the connection's state decide together; the connection has the last word.
+pub(crate) fn step(closure_is_ok: bool, standing: &Standing) -> Step {
+    match standing {
+        Standing::Open(_) if closure_is_ok => Step::Commit,
+        Standing::Open(_) | Standing::Aborted(_) | Standing::NotBegun(_) => Step::RollBack,
+        Standing::Unprotected(_)
+        | Standing::SavepointOpen
+        | Standing::InFlight(_)
+        | Standing::Lost(_)
+        | Standing::Ended => Step::Close,
+    }
+}
+
+/// What a question that failed says of the transaction it was asked in.
+pub(crate) fn not_asked(failure: Failure) -> Standing {
+    if failure.is_lost() { Standing::Lost(failure) } else { Standing::Aborted(failure) }
+}
+
+/// The failure of the claim of an idempotency key: the first one of the attempt, with its cure where the table is
+/// missing.
+pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
+    let failure = match standing {
+        Standing::NotBegun(first) | Standing::Aborted(first) => first,
+        Standing::Open(_)
+        | Standing::InFlight(_)
+        | Standing::Unprotected(_)
+        | Standing::Lost(_)
+        | Standing::Ended
+        | Standing::SavepointOpen => failure,
+    };
+    if failure.sqlstate() == Some(SqlState::UNDEFINED_TABLE) {
+        return failure.with_cure(
+            "idempotency keys need their table: put `txsafe::IDEMPOTENCY_KEYS_SQL` into a migration",
+        );
+    }
+    failure
+}
+
+/// How an attempt ended; its connection has been given back or closed.
+pub(crate) enum Ended<T, E> {
+    Committed(T),
+    /// The idempotency key was there already.
+    AlreadyCommitted,
+    /// The closure never ran, or nothing it did could take effect.
+    NotStarted(Phase, Failure),
+    /// The closure returned; the attempt was not committed, for reasons that the standing tells.
+    NotCommitted(Result<T, E>, Standing),
+    /// The deadline passed while the closure ran.
+    DeadlinePassed,
+    CommitFailed(Failure, T, Option<Witness>),
+}
+
+/// What a run loop does next, after it has run the hooks that are due.
+pub(crate) enum Next<T, E> {
+    Return(Result<Keyed<T>, E>),
+    Pause(Duration),
+    /// Find out what became of this COMMIT, then say so by [`Progress::resolve`].
+    Verify(Witness),
+}
+
+/// A COMMIT whose answer was lost: the value to return and the hooks to run if it turns out to have arrived.
+struct InDoubt<T, H> {
+    value: T,
+    account: Account<H>,
+    failure: Failure,
+    xid: Option<u64>,
+}
+
+/// One transaction on its way through its attempts.
+pub(crate) struct Progress<T, H> {
+    pub(crate) call: Call,
+    course: Course,
+    started: Instant,
+    attempt_started: Instant,
+    deadline: Option<Instant>,
+    failures: Vec<Attempt>,
+    in_doubt: Option<InDoubt<T, H>>,
+    /// An ended attempt whose hooks are to be run, and whether it committed.
+    due: Option<(Account<H>, bool)>,
+}
+
+/// What the caller gets if there is no further attempt.
+enum Otherwise<E> {
+    /// The closure's own error; a failure that was worth retrying replaces it by ours, which tells the story.
+    Callers(E),
+    Ours(ErrorKind),
+}
+
+impl<T, H> Progress<T, H> {
+    /// Refuses a transaction inside another one on the same database.
+    pub(crate) fn start(call: Call) -> Result<Self, Error> {
+        if let Some(outer) = scope::running_on(call.shared.id) {
+            let kind = ErrorKind::NestedTransaction {
+                outer: (outer.transaction.to_string(), outer.place),
+                inner: (call.named.name.to_string(), call.place),
+            };
+            return Err(Error::new(kind, None, None));
+        }
+        let started = Instant::now();
+        let timeout = call.settings.timeout.map(|timeout| started + timeout);
+        let deadline = [timeout, call.settings.deadline].into_iter().flatten().min();
+        let mut course = Course::new(call.once);
+        course.nested = scope::is_inside_any();
+        Ok(Self {
+            call,
+            course,
+            started,
+            attempt_started: started,
+            deadline,
+            failures: Vec::new(),
+            in_doubt: None,
+            due: None,
+        })
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.call.settings)
+    }
+
+    /// The closure runs inside this frame.
+    pub(crate) fn frame(&self) -> Frame {
+        Frame {
+            database: self.call.shared.id,
+            transaction: Arc::clone(&self.call.named.name),
+            place: self.call.place,
+        }
+    }
+
+    /// What begins the next attempt.
+    pub(crate) fn next_attempt(&mut self) -> Result<Begin, Error> {
+        self.attempt_started = Instant::now();
+        let patience = self.call.named.patience();
+        let plan = self.course.next(&self.call.settings, patience, self.remaining()).map_err(
+            |reason| self.error(ErrorKind::GaveUp(reason), Some(reason), Trail::default()),
+        )?;
+        events::attempt_started(&self.call.named.name);
+        Ok(Begin::new(
+            &self.call.settings,
+            plan.lock_timeout,
+            plan.statement_timeout,
+            &self.call.named.application_name,
+        ))
+    }
+
+    /// What follows from the end of an attempt.
+    pub(crate) fn conclude<E: From<Error>>(
+        &mut self,
+        ended: Ended<T, E>,
+        mut account: Account<H>,
+    ) -> Next<T, E> {
+        let trail = std::mem::take(&mut account.trail);
+        match ended {
+            Ended::Committed(value) => {
+                self.call.named.learn(account.longest);
+                self.committed(Keyed::Ran(value), account, trail)
+            }
+            Ended::AlreadyCommitted => {
+                let (value, account) = match self.in_doubt.take() {
+                    // It was our own COMMIT, whose answer was lost.
+                    Some(doubt) => (Keyed::Ran(doubt.value), doubt.account),
+                    None => (Keyed::AlreadyCommitted, account),
+                };
+                self.committed(value, account, trail)
+            }
+            Ended::NotStarted(phase, failure) => {
+                let otherwise = Otherwise::Ours(ErrorKind::Failed);
+                self.failed(phase, failure, false, otherwise, trail)
+            }
+            Ended::NotCommitted(result, standing) => {
+                self.due = Some((account, false));
+                self.not_committed(result, standing, trail)
+            }
+            Ended::DeadlinePassed => {
+                self.due = Some((account, false));
+                self.refuse(ErrorKind::DeadlineExceeded, Some(GiveUp::Deadline), trail)
+            }
+            Ended::CommitFailed(failure, value, witness) => {
+                self.commit_failed(failure, value, witness, account, trail)
+            }
+        }
+    }
+
+    /// What follows from the answer about a COMMIT in doubt.
+    pub(crate) fn resolve<E: From<Error>>(&mut self, verdict: Verdict) -> Next<T, E> {
+        let Some(doubt) = self.in_doubt.take() else {
+            unreachable!("only a commit in doubt is verified");
+        };
+        let trail = Trail::default();
+        match verdict {
+            Verdict::Committed => self.committed(Keyed::Ran(doubt.value), doubt.account, trail),
+            Verdict::RolledBack => {
+                self.due = Some((doubt.account, false));
+                let otherwise = Otherwise::Ours(ErrorKind::Failed);
+                self.retry(Cause::CommitInDoubt, true, otherwise, trail)
+            }
+            Verdict::Unknown | Verdict::InProgress if self.call.key.is_some() => {
+                self.in_doubt = Some(doubt);
+                self.retry_in_doubt(trail)
+            }
+            Verdict::Unknown | Verdict::InProgress => {
+                self.refuse(ErrorKind::CommitUnknown { xid: doubt.xid }, None, trail)
+            }
+        }
+    }
+
+    /// The attempt whose hooks are to be run now, and whether it committed.
+    pub(crate) fn take_due(&mut self) -> Option<(Account<H>, bool)> {
+        self.due.take()
+    }
+
+    /// The binds of the claim, if the call has a key.
+    pub(crate) fn claim(&self) -> Option<(&'static str, [String; 2])> {
+        let key = self.call.key.as_ref()?;
+        Some((keyed::CLAIM_SQL, [self.call.named.name.to_string(), key.clone()]))
+    }
+
+    fn committed<E>(&mut self, value: Keyed<T>, account: Account<H>, trail: Trail) -> Next<T, E> {
+        self.call.shared.budget.deposit();
+        self.due = Some((account, true));
+        let elapsed = self.started.elapsed();
+        let (name, attempts) = (&self.call.named.name, self.course.attempts());
+        events::ended(name, Outcome::Committed, attempts, elapsed);
+        let is_slow = elapsed >= self.call.settings.slow_after;
+        if is_slow || !self.failures.is_empty() {
+            let report = self.report(Outcome::Committed, None, trail);
+            if is_slow {
+                events::slow(&report);
+            }
+            self.hand_out(&report);
+        }
+        Next::Return(Ok(value))
+    }
+
+    fn not_committed<E: From<Error>>(
+        &mut self,
+        result: Result<T, E>,
+        standing: Standing,
+        trail: Trail,
+    ) -> Next<T, E> {
+        let phase = Phase::Body;
+        match (result, standing) {
+            (_, Standing::NotBegun(failure)) => {
+                let otherwise = Otherwise::Ours(ErrorKind::Failed);
+                self.failed(Phase::Begin, self.begin_failure(failure), true, otherwise, trail)
+            }
+            (_, Standing::Unprotected(failure)) => {
+                self.note(Phase::Begin, failure, Cause::Other);
+                self.refuse(ErrorKind::RanUnprotected, None, trail)
+            }
+            (_, Standing::Ended) => self.refuse(ErrorKind::EndedByClosure, None, trail),
+            (Ok(_), Standing::SavepointOpen | Standing::InFlight(None) | Standing::Open(None)) => {
+                self.refuse(ErrorKind::SavepointLeftOpen, None, trail)
+            }
+            (Ok(_), Standing::Open(Some(failure)))
+            | (Ok(_), Standing::InFlight(Some(failure)))
+            | (Ok(_), Standing::Aborted(failure)) => {
+                let otherwise = Otherwise::Ours(ErrorKind::RolledBackAtCommit);
+                self.failed(phase, failure, true, otherwise, trail)
+            }
+            (Ok(_), Standing::Lost(failure)) => {
+                self.failed(phase, failure, true, Otherwise::Ours(ErrorKind::Failed), trail)
+            }
+            (Err(error), Standing::Open(Some(failure)) | Standing::InFlight(Some(failure)))
+            | (Err(error), Standing::Aborted(failure) | Standing::Lost(failure)) => {
+                self.failed(phase, failure, true, Otherwise::Callers(error), trail)
+            }
+            // Nothing of the database failed: it is the caller's own error, and nobody else's business.
+            (Err(error), Standing::Open(None) | Standing::InFlight(None))
+            | (Err(error), Standing::SavepointOpen) => {
+                self.rolled_back();
+                Next::Return(Err(error))
+            }
+        }
+    }
+
+    fn commit_failed<E: From<Error>>(
+        &mut self,
+        failure: Failure,
+        value: T,
+        witness: Option<Witness>,
+        account: Account<H>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        let cause = self.cause_of(&failure, Phase::Commit);
+        if cause.remedy() != Remedy::Verify {
+            self.due = Some((account, false));
+            let otherwise = Otherwise::Ours(ErrorKind::Failed);
+            return self.failed(Phase::Commit, failure, true, otherwise, trail);
+        }
+        self.note(Phase::Commit, failure.clone(), cause);
+        let xid = witness.as_ref().and_then(|witness| witness.xid);
+        self.in_doubt = Some(InDoubt { value, account, failure, xid });
+        match witness {
+            Some(witness) if witness.xid.is_some() => Next::Verify(witness),
+            // Nothing was written, and nothing that was read can be refused any more.
+            Some(_) if self.call.settings.reads_are_final() => self.resolve(Verdict::Committed),
+            Some(_) => self.resolve(Verdict::RolledBack),
+            None => self.resolve(Verdict::Unknown),
+        }
+    }
+
+    /// A failure that has not ended in doubt: another attempt, or the end.
+    fn failed<E: From<Error>>(
+        &mut self,
+        phase: Phase,
+        failure: Failure,
+        closure_ran: bool,
+        otherwise: Otherwise<E>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        let cause = self.cause_of(&failure, phase);
+        self.note(phase, failure, cause);
+        if cause == Cause::StatementCanceled && self.remaining().is_some_and(|left| left.is_zero())
+        {
+            // The server's timeout was cut to the caller's deadline, and came first by a hair.
+            return self.refuse(ErrorKind::DeadlineExceeded, Some(GiveUp::Deadline), trail);
+        }
+        match cause.remedy() {
+            Remedy::Abort => self.give_up(None, otherwise, trail),
+            Remedy::Reconnect if self.call.borrowed => {
+                self.give_up(Some(GiveUp::BorrowedConnection), otherwise, trail)
+            }
+            Remedy::Reconnect | Remedy::Retry | Remedy::Verify => {
+                self.retry(cause, closure_ran, otherwise, trail)
+            }
+        }
+    }
+
+    fn retry<E: From<Error>>(
+        &mut self,
+        cause: Cause,
+        closure_ran: bool,
+        otherwise: Otherwise<E>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        match self.pause_after(cause, closure_ran) {
+            Ok(pause) => Next::Pause(pause),
+            Err(reason) => match otherwise {
+                Otherwise::Callers(error) if cause == Cause::OptedIn => {
+                    self.give_up(Some(reason), Otherwise::Callers(error), trail)
+                }
+                Otherwise::Ours(kind @ ErrorKind::RolledBackAtCommit) => {
+                    self.give_up(Some(reason), Otherwise::Ours(kind), trail)
+                }
+                Otherwise::Callers(_) | Otherwise::Ours(_) => {
+                    self.give_up(Some(reason), Otherwise::Ours(ErrorKind::GaveUp(reason)), trail)
+                }
+            },
+        }
+    }
+
+    /// The key makes another attempt safe; without one left, the outcome stays unknown.
+    fn retry_in_doubt<E: From<Error>>(&mut self, trail: Trail) -> Next<T, E> {
+        match self.pause_after(Cause::CommitInDoubt, false) {
+            Ok(pause) => Next::Pause(pause),
+            Err(reason) => {
+                let xid = self.in_doubt.as_ref().and_then(|doubt| doubt.xid);
+                self.refuse(ErrorKind::CommitUnknown { xid }, Some(reason), trail)
+            }
+        }
+    }
+
+    fn pause_after(&mut self, cause: Cause, closure_ran: bool) -> Result<Duration, GiveUp> {
+        let now = Moment {
+            elapsed: self.started.elapsed(),
+            remaining: self.remaining(),
+            dice: fastrand::f64(),
+        };
+        let Call { settings, shared, named, .. } = &self.call;
+        let pause = self.course.after(cause, closure_ran, settings, &shared.budget, now)?;
+        events::pausing(&named.name, pause);
+        if let Some(attempt) = self.failures.last_mut() {
+            attempt.pause = Some(pause);
+        }
+        Ok(pause)
+    }
+
+    fn give_up<E: From<Error>>(
+        &mut self,
+        reason: Option<GiveUp>,
+        otherwise: Otherwise<E>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        // A COMMIT in doubt stays in doubt, whatever stopped the attempts after it.
+        if let Some(doubt) = self.in_doubt.take() {
+            return self.refuse(ErrorKind::CommitUnknown { xid: doubt.xid }, reason, trail);
+        }
+        match otherwise {
+            Otherwise::Ours(kind) => self.refuse(kind, reason, trail),
+            Otherwise::Callers(error) => {
+                let report = self.report(Outcome::RolledBack, reason, trail);
+                self.tell(&report);
+                Next::Return(Err(error))
+            }
+        }
+    }
+
+    fn refuse<E: From<Error>>(
+        &mut self,
+        kind: ErrorKind,
+        reason: Option<GiveUp>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        Next::Return(Err(self.error(kind, reason, trail).into()))
+    }
+
+    fn error(&mut self, kind: ErrorKind, reason: Option<GiveUp>, trail: Trail) -> Error {
+        let failure = match self.in_doubt.take() {
+            Some(doubt) => Some(doubt.failure),
+            None => self.failures.last().map(|attempt| attempt.failure.clone()),
+        };
+        let outcome = Error::new(kind.clone(), None, None).outcome();
+        let report = self.report(outcome, reason, trail);
+        self.tell(&report);
+        Error::new(kind, failure, Some(report))
+    }
+
+    fn cause_of(&self, failure: &Failure, phase: Phase) -> Cause {
+        let cause = Cause::of(failure, phase);
+        let settings = &self.call.settings;
+        match cause {
+            // The transaction itself is read only: another server wouldn't help.
+            Cause::ReadOnlyServer if settings.read_only => Cause::Other,
+            _ if cause.remedy() == Remedy::Abort && settings.opted_in(failure.sqlstate()) => {
+                Cause::OptedIn
+            }
+            _ => cause,
+        }
+    }
+
+    fn begin_failure(&self, failure: Failure) -> Failure {
+        if self.call.settings.transaction_timeout.is_some()
+            && failure.sqlstate() == SqlState::new("42704")
+        {
+            return failure.with_cure("transaction_timeout needs PostgreSQL 17 or later");
+        }
+        failure
+    }
+
+    fn note(&mut self, phase: Phase, failure: Failure, cause: Cause) {
+        let (number, remedy) = (self.course.attempts(), cause.remedy());
+        events::attempt_failed(&self.call.named.name, number, &failure, cause, remedy);
+        self.failures.push(Attempt {
+            number,
+            phase,
+            failure,
+            cause,
+            remedy,
+            lock_timeout: self.course.lock_timeout(),
+            took: self.attempt_started.elapsed(),
+            pause: None,
+        });
+    }
+
+    fn rolled_back(&self) {
+        let (name, attempts) = (&self.call.named.name, self.course.attempts());
+        events::ended(name, Outcome::RolledBack, attempts, self.started.elapsed());
+    }
+
+    fn report(&self, outcome: Outcome, gave_up: Option<GiveUp>, trail: Trail) -> Report {
+        Report {
+            transaction: Arc::clone(&self.call.named.name),
+            place: self.call.place,
+            outcome,
+            attempts: self.course.attempts(),
+            failures: self.failures.clone(),
+            gave_up,
+            elapsed: self.started.elapsed(),
+            trail,
+        }
+    }
+
+    fn tell(&self, report: &Report) {
+        let name = &self.call.named.name;
+        events::ended(name, report.outcome, report.attempts, report.elapsed);
+        events::failed(report);
+        self.hand_out(report);
+    }
+
+    fn hand_out(&self, report: &Report) {
+        if let Some(receive) = &self.call.shared.on_report {
+            receive(report);
+        }
+    }
+
+    fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}

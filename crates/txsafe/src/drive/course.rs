@@ -1,0 +1,202 @@
+//! The course of one transaction over its attempts: what the next one may use, and whether there is one.
+//!
+//! Like the layer below it this is pure: the run loops tell it the time and the dice.
+
+use crate::decide::{
+    budget::Budget,
+    options::Settings,
+    patience::Patience,
+    remedy::{Cause, Remedy},
+    retry::GiveUp,
+};
+use std::time::Duration;
+
+/// The limits of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) lock_timeout: Duration,
+    pub(crate) statement_timeout: Duration,
+}
+
+/// What a decision is told of the moment it is made at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// Since the call.
+    pub(crate) elapsed: Duration,
+    /// To the caller's deadline.
+    pub(crate) remaining: Option<Duration>,
+    /// Drawn evenly from 0 to 1.
+    pub(crate) dice: f64,
+}
+
+/// What the decisions of one transaction depend on.
+pub(crate) struct Course {
+    attempts: u32,
+    lock_failures: u32,
+    stale_plans: u32,
+    lock_timeout: Duration,
+    pauses: Option<Box<dyn Iterator<Item = Duration> + Send>>,
+    /// Nothing of the closure may run a second time.
+    pub(crate) once: bool,
+    /// An outer transaction retries; this one must not.
+    pub(crate) nested: bool,
+}
+
+impl Course {
+    pub(crate) fn new(once: bool) -> Self {
+        Self {
+            attempts: 0,
+            lock_failures: 0,
+            stale_plans: 0,
+            lock_timeout: Duration::ZERO,
+            pauses: None,
+            once,
+            nested: false,
+        }
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The lock timeout of the attempt that runs or ran last.
+    pub(crate) fn lock_timeout(&self) -> Duration {
+        self.lock_timeout
+    }
+
+    /// Starts an attempt; `remaining` is the time to the caller's deadline.
+    pub(crate) fn next(
+        &mut self,
+        settings: &Settings,
+        patience: Patience,
+        remaining: Option<Duration>,
+    ) -> Result<Plan, GiveUp> {
+        if remaining.is_some_and(|remaining| remaining < Duration::from_millis(1)) {
+            return Err(GiveUp::Deadline);
+        }
+        self.attempts += 1;
+        let is_last = self.once || self.nested || self.attempts >= settings.retry.max_attempts;
+        let within = |timeout: Duration| remaining.map_or(timeout, |left| left.min(timeout));
+        self.lock_timeout = within(if settings.adaptive_lock_timeout {
+            patience.lock_timeout(self.lock_failures, is_last, settings.lock_timeout)
+        } else {
+            settings.lock_timeout
+        });
+        Ok(Plan {
+            lock_timeout: self.lock_timeout,
+            statement_timeout: within(settings.statement_timeout),
+        })
+    }
+
+    /// The pause before the next attempt after a failure that asks for one, or why there is none.
+    pub(crate) fn after(
+        &mut self,
+        cause: Cause,
+        closure_ran: bool,
+        settings: &Settings,
+        budget: &Budget,
+        now: Moment,
+    ) -> Result<Duration, GiveUp> {
+        debug_assert_ne!(cause.remedy(), Remedy::Abort, "an abort asks for no attempt");
+        if self.once && closure_ran {
+            return Err(GiveUp::Once);
+        }
+        if self.nested {
+            return Err(GiveUp::Nested);
+        }
+        if cause == Cause::StalePlan {
+            self.stale_plans += 1;
+            if self.stale_plans > 1 {
+                return Err(GiveUp::Again);
+            }
+        }
+        let is_short = cause == Cause::LockTimeout && self.lock_timeout < settings.lock_timeout;
+        if matches!(cause, Cause::LockTimeout | Cause::Deadlock) {
+            self.lock_failures += 1;
+        }
+        let pauses = self.pauses.get_or_insert_with(|| settings.retry.pauses_of_one_transaction());
+        let pause =
+            settings.retry.after(cause, self.attempts, now.elapsed, pauses.next(), now.dice)?;
+        if now.remaining.is_some_and(|remaining| pause >= remaining) {
+            return Err(GiveUp::Deadline);
+        }
+        // The budget comes last: a retry that another bound forbids is not paid.
+        let affordable = if is_short {
+            budget.withdraw_for_short_lock_timeout()
+        } else {
+            budget.withdraw(cause)
+        };
+        if affordable { Ok(pause) } else { Err(GiveUp::Budget) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RetryPolicy, TxOptions};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    struct Desk {
+        course: Course,
+        settings: Settings,
+        budget: Budget,
+    }
+
+    impl Desk {
+        fn new(options: TxOptions) -> Self {
+            let settings = Settings::resolve(&TxOptions::new(), &options).unwrap();
+            Self { course: Course::new(false), settings, budget: Budget::default() }
+        }
+
+        fn next(&mut self, remaining: Option<Duration>) -> Result<Plan, GiveUp> {
+            self.course.next(&self.settings, Patience::default(), remaining)
+        }
+
+        fn after(&mut self, cause: Cause, remaining: Option<Duration>) -> Result<Duration, GiveUp> {
+            let Self { course, settings, budget } = self;
+            let now = Moment { elapsed: MS, remaining, dice: 0.5 };
+            course.after(cause, true, settings, budget, now)
+        }
+    }
+
+    #[test]
+    fn patience_grows_and_the_last_attempt_waits_as_configured() {
+        let mut desk = Desk::new(TxOptions::new().retry(RetryPolicy::new().max_attempts(4)));
+        let mut timeouts = Vec::new();
+        for _ in 0..4 {
+            timeouts.push(desk.next(None).unwrap().lock_timeout);
+            let _ = desk.after(Cause::LockTimeout, None);
+        }
+        assert!(timeouts[0] < timeouts[1] && timeouts[1] < timeouts[2]);
+        assert_eq!(timeouts[3], desk.settings.lock_timeout);
+    }
+
+    #[test]
+    fn limits_end_at_the_deadline() {
+        let mut desk = Desk::new(TxOptions::new().adaptive_lock_timeout(false));
+        let plan = desk.next(Some(300 * MS)).unwrap();
+        assert_eq!((plan.lock_timeout, plan.statement_timeout), (300 * MS, 300 * MS));
+        assert_eq!(desk.after(Cause::Deadlock, Some(MS)), Err(GiveUp::Deadline));
+        assert_eq!(desk.next(Some(Duration::ZERO)), Err(GiveUp::Deadline));
+    }
+
+    #[test]
+    fn short_lock_timeouts_are_cheap_and_an_empty_budget_ends_it() {
+        let mut desk = Desk::new(TxOptions::new());
+        desk.budget = Budget::new(6);
+        desk.next(None).unwrap();
+        assert!(desk.after(Cause::LockTimeout, None).is_ok());
+        assert_eq!(desk.budget.tokens(), 5);
+        assert!(desk.after(Cause::Deadlock, None).is_ok());
+        assert_eq!(desk.after(Cause::LockTimeout, None), Err(GiveUp::Budget));
+    }
+
+    #[test]
+    fn a_stale_plan_is_worth_one_new_connection() {
+        let mut desk = Desk::new(TxOptions::new());
+        desk.next(None).unwrap();
+        assert!(desk.after(Cause::StalePlan, None).is_ok());
+        assert_eq!(desk.after(Cause::StalePlan, None), Err(GiveUp::Again));
+    }
+}

@@ -1,0 +1,17 @@
+//! The third layer: effects. The two run loops, what they need of a driver, hooks and events.
+
+pub mod account;
+pub mod blocking;
+pub mod builder;
+pub mod call;
+pub mod closure;
+mod conclude;
+mod course;
+mod events;
+pub mod hooks;
+pub mod run;
+pub mod session;
+pub mod shared;
+#[cfg(feature = "tokio")]
+pub mod shield;
+pub mod verify;

@@ -1,0 +1,167 @@
+//! The async run loop.
+
+use super::{
+    account::Account,
+    call::Call,
+    conclude::{Ended, Next, Progress, Step, claim_failed, not_asked, step},
+    events,
+    hooks::AsyncHook,
+    session::{AsyncSession, AsyncWork, Question, Standing},
+    verify::{Witness, verify},
+};
+use crate::{
+    decide::{begin::Begin, options::Settings, remedy::Phase},
+    hold::{keyed::Keyed, scope},
+};
+use futures_util::future::{Either, select};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::Instrument;
+
+/// How long a closure that failed is waited for with a statement still in flight, before its connection is closed.
+const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// Runs one transaction to its end: attempts, pauses, hooks.
+///
+/// # Errors
+/// The closure's own error, or ours converted into it.
+pub async fn run<W: AsyncWork>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error> {
+    let span = events::span(&call.named.name);
+    async move {
+        let mut progress = Progress::start(call)?;
+        loop {
+            let begin = progress.next_attempt()?;
+            let (ended, account) = attempt(&mut progress, &begin, &mut work).await;
+            let mut next = progress.conclude(ended, account);
+            loop {
+                if let Some((account, committed)) = progress.take_due() {
+                    account.run_hooks(committed).await;
+                }
+                match next {
+                    Next::Return(result) => return result,
+                    Next::Pause(pause) => {
+                        work.sleep(pause).await;
+                        break;
+                    }
+                    Next::Verify(witness) => {
+                        let settings = progress.settings();
+                        let verdict = verify(&mut work, &settings, &witness).await;
+                        next = progress.resolve(verdict);
+                    }
+                }
+            }
+        }
+    }
+    .instrument(span)
+    .await
+}
+
+type Attempted<W> = (Ended<<W as AsyncWork>::Value, <W as AsyncWork>::Error>, Account<AsyncHook>);
+
+/// One attempt, from a connection of the pool until that is given back or closed.
+async fn attempt<W: AsyncWork>(
+    progress: &mut Progress<W::Value, AsyncHook>,
+    begin: &Begin,
+    work: &mut W,
+) -> Attempted<W> {
+    let settings = progress.settings();
+    let mut session = match work.open(&settings, progress.deadline()).await {
+        Ok(session) => session,
+        Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
+    };
+    session.account().transaction = Arc::clone(&progress.call.named.name);
+    if let Err(failure) = session.begin(begin).await {
+        return (Ended::NotStarted(Phase::Begin, failure), Account::new());
+    }
+    if let Some((sql, binds)) = progress.claim() {
+        let binds = &[binds[0].as_str(), binds[1].as_str()];
+        match session.ask(Question { sql, binds }).await {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                end(session, Step::RollBack).await;
+                return (Ended::AlreadyCommitted, Account::new());
+            }
+            Err(failure) => {
+                let standing = session.settle(settings.answer_timeout).await;
+                let account = end(session, step(false, &standing)).await;
+                let failure = claim_failed(failure, standing);
+                return (Ended::NotStarted(Phase::Begin, failure), account);
+            }
+        }
+    }
+    let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
+    let body = scope::within(progress.frame(), work.body(&mut session));
+    let Some(result) = before(alarm, body).await else {
+        // Dropped in the middle of whatever it did: its connection is closed.
+        return (Ended::DeadlinePassed, std::mem::take(session.account()));
+    };
+    let patience = if result.is_ok() { settings.answer_timeout } else { PATIENCE_AFTER_ERROR };
+    let standing = session.settle(patience).await;
+    match (step(result.is_ok(), &standing), result) {
+        (Step::Commit, Ok(value)) => commit::<W>(session, &settings, value).await,
+        (step, result) => {
+            let account = end(session, step).await;
+            (Ended::NotCommitted(result, standing), account)
+        }
+    }
+}
+
+/// COMMIT, after asking for what is needed to verify it.
+async fn commit<W: AsyncWork>(
+    mut session: W::Session,
+    settings: &Settings,
+    value: W::Value,
+) -> Attempted<W> {
+    let mut witness = None;
+    if settings.verify_commit {
+        match session.ask(Witness::QUESTION).await {
+            Ok(answer) => witness = answer.as_deref().and_then(Witness::read),
+            Err(failure) => {
+                let standing = not_asked(failure);
+                let account = end(session, step(true, &standing)).await;
+                return (Ended::NotCommitted(Ok(value), standing), account);
+            }
+        }
+    }
+    let answer = session.commit().await;
+    let account = std::mem::take(session.account());
+    let Err(failure) = answer else {
+        session.give_back();
+        return (Ended::Committed(value), account);
+    };
+    // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
+    if !failure.is_lost() && session.settle(settings.answer_timeout).await == Standing::Ended {
+        session.give_back();
+    }
+    (Ended::CommitFailed(failure, value, witness), account)
+}
+
+/// Ends a transaction that isn't committed, and gives its connection back if that is certain.
+async fn end<S: AsyncSession>(mut session: S, step: Step) -> Account<AsyncHook> {
+    let rolled_back = match step {
+        Step::RollBack => session.rollback().await.is_ok(),
+        Step::Commit | Step::Close => false,
+    };
+    let account = std::mem::take(session.account());
+    if rolled_back {
+        session.give_back();
+    }
+    account
+}
+
+/// `body`, or `None` if `alarm` rings first.
+async fn before<F: Future>(alarm: Option<impl Future<Output = ()>>, body: F) -> Option<F::Output> {
+    let Some(alarm) = alarm else { return Some(body.await) };
+    match select(pin!(body), pin!(alarm)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(((), _)) => None,
+    }
+}
+
+fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

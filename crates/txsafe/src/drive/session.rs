@@ -1,0 +1,146 @@
+//! What the run loops need of a driver. Adapters implement these; nobody else needs them.
+//!
+//! The contract that every implementation keeps: **a session that is dropped closes its connection.** Only
+//! `give_back` returns one to its pool, and it is called only when the transaction has certainly ended. So an attempt
+//! that ends in doubt, by a cancelled future, a panic, or a failed BEGIN or ROLLBACK, never leaves a connection behind
+//! that somebody else could get.
+
+use super::{
+    account::Account,
+    hooks::{AsyncHook, BlockingHook},
+};
+use crate::{
+    decide::{begin::Begin, failure::Failure, options::Settings},
+    hold::error::Error,
+};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+/// What the connection itself says of the transaction once the closure has returned.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "every adapter must be able to say each of these")]
+pub enum Standing {
+    /// In a healthy transaction. The failure is one that a savepoint was rolled back for, with nothing done since.
+    Open(Option<Failure>),
+    /// BEGIN, or a setting that came with it, was refused: nothing ran.
+    NotBegun(Failure),
+    /// BEGIN itself was refused, and what was sent behind it ran outside any transaction.
+    Unprotected(Failure),
+    /// A statement failed, and the server refuses everything but the end of the transaction.
+    Aborted(Failure),
+    /// Something is still in flight: the connection must not be used.
+    InFlight(Option<Failure>),
+    /// The connection is gone.
+    Lost(Failure),
+    /// Not in a transaction: the closure ended it.
+    Ended,
+    /// A savepoint was never released or rolled back.
+    SavepointOpen,
+}
+
+/// A question to the server whose answer is one text, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// One statement that returns at most one row, with one `text` column named `answer`.
+    pub sql: &'a str,
+    /// Its bind values, all `text`.
+    pub binds: &'a [&'a str],
+}
+
+/// A connection while it runs one attempt. See the [module](self) for what dropping it must do.
+pub trait AsyncSession: Send {
+    /// Begins a transaction. It may return before the server has answered, where what follows is safe all the same
+    /// and [`settle`](Self::settle) tells of a failure.
+    fn begin(&mut self, begin: &Begin) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Asks within the transaction.
+    fn ask(
+        &mut self,
+        question: Question<'_>,
+    ) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
+
+    /// Waits, at most `patience`, until nothing is in flight; then says how the transaction stands.
+    fn settle(&mut self, patience: Duration) -> impl Future<Output = Standing> + Send;
+
+    /// Commits. Once this future has been polled, COMMIT runs to its answer even if the future is dropped; hooks of
+    /// the [`Account`] are then run by whoever runs it.
+    fn commit(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Rolls back.
+    fn rollback(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The account of this attempt.
+    fn account(&mut self) -> &mut Account<AsyncHook>;
+
+    /// Returns the connection to where it came from.
+    fn give_back(self);
+}
+
+/// One transaction as its adapter sees it: where connections come from, and the caller's closure.
+pub trait AsyncWork: Send {
+    /// A connection while it runs one attempt.
+    type Session: AsyncSession;
+    /// What the closure returns.
+    type Value: Send;
+    /// The caller's error.
+    type Error: From<Error> + Send;
+
+    /// Gets a connection, by `deadline` if there is one.
+    fn open(
+        &mut self,
+        settings: &Settings,
+        deadline: Option<Instant>,
+    ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
+
+    /// Runs the caller's closure.
+    fn body<'s>(
+        &'s mut self,
+        session: &'s mut Self::Session,
+    ) -> impl Future<Output = Result<Self::Value, Self::Error>> + Send;
+
+    /// Sleeps.
+    fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// The blocking twin of [`AsyncSession`].
+#[expect(clippy::missing_errors_doc, reason = "each is documented at its twin")]
+pub trait Session {
+    /// See [`AsyncSession::begin`].
+    fn begin(&mut self, begin: &Begin) -> Result<(), Failure>;
+    /// See [`AsyncSession::ask`].
+    fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure>;
+    /// See [`AsyncSession::settle`].
+    fn settle(&mut self, patience: Duration) -> Standing;
+    /// See [`AsyncSession::commit`].
+    fn commit(&mut self) -> Result<(), Failure>;
+    /// See [`AsyncSession::rollback`].
+    fn rollback(&mut self) -> Result<(), Failure>;
+    /// See [`AsyncSession::account`].
+    fn account(&mut self) -> &mut Account<BlockingHook>;
+    /// See [`AsyncSession::give_back`].
+    fn give_back(self);
+}
+
+/// The blocking twin of [`AsyncWork`].
+#[expect(clippy::missing_errors_doc, reason = "each is documented at its twin")]
+pub trait Work {
+    /// See [`AsyncWork::Session`].
+    type Session: Session;
+    /// See [`AsyncWork::Value`].
+    type Value;
+    /// See [`AsyncWork::Error`].
+    type Error: From<Error>;
+
+    /// See [`AsyncWork::open`].
+    fn open(
+        &mut self,
+        settings: &Settings,
+        deadline: Option<Instant>,
+    ) -> Result<Self::Session, Failure>;
+    /// See [`AsyncWork::body`].
+    fn body(&mut self, session: &mut Self::Session) -> Result<Self::Value, Self::Error>;
+    /// See [`AsyncWork::sleep`].
+    fn sleep(&self, pause: Duration);
+}

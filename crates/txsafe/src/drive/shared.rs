@@ -1,0 +1,153 @@
+//! What all transactions of a database share: its identity, presets, budget, and what is known by name.
+
+use crate::{
+    decide::{
+        budget::Budget,
+        invalid::InvalidSetting,
+        options::{Settings, TxOptions},
+        patience::Patience,
+    },
+    hold::{name, report::Report},
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// What is remembered of transactions by name is remembered of so many names.
+const MOST_NAMES: usize = 1_024;
+
+/// Receives the report of every transaction that failed, was slow, or needed more than one attempt.
+pub(crate) type OnReport = Arc<dyn Fn(&Report) + Send + Sync>;
+
+/// What all transactions of one database share.
+pub struct Shared {
+    pub(crate) id: u64,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) budget: Budget,
+    pub(crate) on_report: Option<OnReport>,
+    preset: TxOptions,
+    service: Option<String>,
+    by_name: RwLock<HashMap<Box<str>, Arc<Named>>>,
+}
+
+/// What is known of the transactions of one name.
+pub(crate) struct Named {
+    pub(crate) name: Arc<str>,
+    pub(crate) application_name: String,
+    patience: Mutex<Patience>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        preset: TxOptions,
+        budget: Budget,
+        service: Option<String>,
+        on_report: Option<OnReport>,
+    ) -> Result<Self, InvalidSetting> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let settings = Arc::new(Settings::resolve(&preset, &TxOptions::new())?);
+        service.as_deref().map_or(Ok(()), name::check_service)?;
+        if budget.capacity() == 0 {
+            return Err(InvalidSetting::new("budget", "0 tokens", "no retry would ever be paid"));
+        }
+        Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            settings,
+            budget,
+            on_report,
+            preset,
+            service,
+            by_name: RwLock::default(),
+        })
+    }
+
+    /// The budget that retries are paid from.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// The settings of a call that changes some of the presets.
+    pub(crate) fn settings_with(&self, call: &TxOptions) -> Result<Arc<Settings>, InvalidSetting> {
+        Settings::resolve(&self.preset, call).map(Arc::new)
+    }
+
+    /// What is known by this name; new names are checked.
+    pub(crate) fn named(&self, name: &str) -> Result<Arc<Named>, InvalidSetting> {
+        if let Some(named) = self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(Arc::clone(named));
+        }
+        name::check(name)?;
+        let named = Arc::new(Named {
+            name: name.into(),
+            application_name: match &self.service {
+                Some(service) => format!("{service}/{name}"),
+                None => name.to_owned(),
+            },
+            patience: Mutex::default(),
+        });
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        // Names made from data would grow without bound: beyond the limit they are known for one call only.
+        if by_name.len() < MOST_NAMES {
+            return Ok(Arc::clone(by_name.entry(name.into()).or_insert(named)));
+        }
+        Ok(named)
+    }
+}
+
+impl Named {
+    pub(crate) fn patience(&self) -> Patience {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn learn(&self, longest: std::time::Duration) {
+        let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        *patience = patience.learn(longest);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("id", &self.id)
+            .field("service", &self.service)
+            .field("settings", &self.settings)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn shared() -> Shared {
+        Shared::new(TxOptions::new(), Budget::default(), Some("shop".into()), None).unwrap()
+    }
+
+    #[test]
+    fn what_is_known_by_name_is_shared_and_bounded() {
+        let shared = shared();
+        shared.named("a").unwrap().learn(Duration::from_millis(3));
+        assert_ne!(shared.named("a").unwrap().patience(), Patience::default());
+        assert_eq!(shared.named("a").unwrap().application_name, "shop/a");
+        for n in 0..2_000 {
+            shared.named(&format!("order {n}")).unwrap();
+        }
+        assert_eq!(shared.by_name.read().unwrap().len(), MOST_NAMES);
+    }
+
+    #[test]
+    fn bad_names_and_budgets_are_refused() {
+        assert!(shared().named("").is_err());
+        assert!(Shared::new(TxOptions::new(), Budget::new(0), None, None).is_err());
+        let service = Some(String::new());
+        assert!(Shared::new(TxOptions::new(), Budget::default(), service, None).is_err());
+    }
+}

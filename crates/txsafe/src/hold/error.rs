@@ -1,0 +1,236 @@
+//! The one error of this crate, and the questions to ask it.
+
+use super::{outcome::Outcome, report::Report, trail::Trail};
+use crate::decide::{
+    failure::Failure, invalid::InvalidSetting, remedy::Cause, retry::GiveUp, sqlstate::SqlState,
+};
+use std::{fmt, panic::Location};
+
+/// Why a transaction didn't do what its caller wanted.
+///
+/// It carries the whole story: [`report`](Self::report) has every attempt with its remedy and pause, and the trail of
+/// statements. A caller that only wants to answer a request asks [`outcome`](Self::outcome) and
+/// [`is_transient`](Self::is_transient).
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    failure: Option<Failure>,
+    report: Option<Report>,
+}
+
+/// The named traps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting or a name that can't be meant.
+    InvalidSetting(InvalidSetting),
+    /// A transaction was called inside another one on the same database.
+    NestedTransaction {
+        /// The name and place of the outer transaction.
+        outer: (String, &'static Location<'static>),
+        /// The name and place of the inner one.
+        inner: (String, &'static Location<'static>),
+    },
+    /// The closure returned `Ok` although a statement had failed and the server had aborted the transaction. Its
+    /// COMMIT would have answered success and written nothing.
+    RolledBackAtCommit,
+    /// The answer to COMMIT was lost, and what it did isn't known.
+    CommitUnknown {
+        /// The transaction's id, for `pg_xact_status`, where it was asked for before COMMIT.
+        xid: Option<u64>,
+    },
+    /// BEGIN itself was refused while statements were already on their way behind it, and they ran on their own.
+    RanUnprotected,
+    /// The closure ended the transaction itself, by COMMIT or ROLLBACK in SQL.
+    EndedByClosure,
+    /// A savepoint or nested transaction was still open when the closure returned `Ok`.
+    SavepointLeftOpen,
+    /// The caller's deadline passed while an attempt was running.
+    DeadlineExceeded,
+    /// A failure that asked for another attempt, and no attempt was left.
+    GaveUp(GiveUp),
+    /// A failure, outside the closure, that no other attempt would cure.
+    Failed,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, failure: Option<Failure>, report: Option<Report>) -> Self {
+        Self(Box::new(Inner { kind, failure, report }))
+    }
+
+    /// Which trap it is.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// What became of the transaction. Of one that never began it says `RolledBack`: nothing of it remains.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self.0.kind {
+            ErrorKind::CommitUnknown { .. }
+            | ErrorKind::EndedByClosure
+            | ErrorKind::RanUnprotected => Outcome::Unknown,
+            ErrorKind::InvalidSetting(_)
+            | ErrorKind::NestedTransaction { .. }
+            | ErrorKind::RolledBackAtCommit
+            | ErrorKind::SavepointLeftOpen
+            | ErrorKind::DeadlineExceeded
+            | ErrorKind::GaveUp(_)
+            | ErrorKind::Failed => Outcome::RolledBack,
+        }
+    }
+
+    /// Whether the same call may well succeed later: answer "try again", as HTTP's 503 does.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::GaveUp(_) | ErrorKind::DeadlineExceeded)
+    }
+
+    /// Whether it isn't known if the transaction committed.
+    #[must_use]
+    pub fn is_commit_unknown(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::CommitUnknown { .. })
+    }
+
+    /// Whether a statement's failure was swallowed and the transaction rolled back.
+    #[must_use]
+    pub fn is_rolled_back_at_commit(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::RolledBackAtCommit)
+    }
+
+    /// Whether a transaction was called inside another one on the same database.
+    #[must_use]
+    pub fn is_nested_transaction(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::NestedTransaction { .. })
+    }
+
+    /// What the server or the driver said last, where it said anything.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.0.failure.as_ref()
+    }
+
+    /// The SQLSTATE of [`failure`](Self::failure).
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<SqlState> {
+        self.failure().and_then(Failure::sqlstate)
+    }
+
+    /// The class of the last failure.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        self.report().and_then(|report| report.failures.last()).map(|attempt| attempt.cause)
+    }
+
+    /// Why there was no further attempt, where one was called for.
+    #[must_use]
+    pub fn gave_up(&self) -> Option<GiveUp> {
+        self.report().and_then(|report| report.gave_up)
+    }
+
+    /// The whole story; `None` where nothing was begun.
+    #[must_use]
+    pub fn report(&self) -> Option<&Report> {
+        self.0.report.as_ref()
+    }
+
+    /// The statements of the last attempt.
+    #[must_use]
+    pub fn trail(&self) -> Option<&Trail> {
+        self.report().map(|report| &report.trail)
+    }
+}
+
+impl From<InvalidSetting> for Error {
+    fn from(invalid: InvalidSetting) -> Self {
+        Self::new(ErrorKind::InvalidSetting(invalid), None, None)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::new(ErrorKind::Failed, Some(failure), None)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Report { transaction, place, attempts, .. }) = self.report() {
+            write!(f, "transaction \"{transaction}\" ({place}, attempt {attempts}): ")?;
+        }
+        write!(f, "{}", self.0.kind)?;
+        if let Some(failure) = self.failure() {
+            write!(f, ": {failure}")?;
+        }
+        match (&self.0.kind, self.gave_up()) {
+            (ErrorKind::GaveUp(_), _) | (_, None) => Ok(()),
+            (_, Some(reason)) => write!(f, "; not tried again: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidSetting(invalid) => invalid.fmt(f),
+            Self::NestedTransaction { outer, inner } => write!(
+                f,
+                "transaction \"{}\" ({}) was called inside transaction \"{}\" ({}) on the same database: it would \
+                 run on a second connection, outside the first one's locks and fate; use `tx.savepoint(…)` inside, \
+                 or pass `&mut tx` down",
+                inner.0, inner.1, outer.0, outer.1,
+            ),
+            Self::RolledBackAtCommit => f.write_str(
+                "rolled back although the closure returned Ok, because it swallowed a failed statement; return the \
+                 error, or run what may fail in `tx.savepoint(…)`",
+            ),
+            Self::CommitUnknown { xid } => {
+                f.write_str("the answer to COMMIT was lost and its outcome is unknown")?;
+                match xid {
+                    Some(xid) => write!(f, " (transaction id {xid})"),
+                    None => f.write_str(
+                        "; `verify_commit(true)` asks the server, `idempotency_key(…)` makes a repetition safe",
+                    ),
+                }
+            }
+            Self::RanUnprotected => f.write_str(
+                "BEGIN was cancelled by somebody while the first statements were on their way behind it, and they \
+                 ran outside any transaction; `await_begin(true)` excludes it, at the price of a round trip",
+            ),
+            Self::EndedByClosure => f.write_str(
+                "the closure ended the transaction itself with COMMIT or ROLLBACK; remove that statement: \
+                 returning Ok commits and returning Err rolls back",
+            ),
+            Self::SavepointLeftOpen => f.write_str(
+                "rolled back: a savepoint was still open when the closure returned Ok, as when its future is \
+                 dropped by a timeout; await it, or return Err",
+            ),
+            Self::DeadlineExceeded => {
+                f.write_str("the deadline passed while an attempt was running; rolled back")
+            }
+            Self::GaveUp(reason) => write!(f, "gave up, {reason}"),
+            Self::Failed => f.write_str("failed"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("failure", &self.0.failure)
+            .field("report", &self.0.report)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let ErrorKind::InvalidSetting(invalid) = &self.0.kind {
+            return Some(invalid);
+        }
+        self.failure().map(|failure| failure as _)
+    }
+}

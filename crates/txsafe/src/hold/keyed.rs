@@ -1,0 +1,35 @@
+//! Idempotency keys: a row written in the transaction itself, the only proof of a COMMIT that survives everything.
+
+/// The table that idempotency keys are kept in, to be put into the application's migrations.
+///
+/// Rows are never read after their callers stopped retrying; delete old ones as often as you like:
+/// `DELETE FROM txsafe_idempotency_keys WHERE committed_at < now() - interval '7 days'`.
+pub const IDEMPOTENCY_KEYS_SQL: &str = include_str!("../../sql/idempotency_keys.sql");
+
+/// Writes the key; answers a row only where the key is new.
+pub(crate) const CLAIM_SQL: &str = "INSERT INTO txsafe_idempotency_keys (transaction_name, key) VALUES ($1, $2) \
+                                    ON CONFLICT DO NOTHING RETURNING key AS answer";
+
+/// The longest key, in bytes: a B-tree entry must stay far below a third of a page.
+pub(crate) const LONGEST_KEY: usize = 512;
+
+/// What became of a transaction with an idempotency key.
+#[expect(clippy::exhaustive_enums, reason = "a key is new or it is not")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Keyed<T> {
+    /// The closure ran and committed now.
+    Ran(T),
+    /// An earlier call with this key committed; the closure didn't run.
+    AlreadyCommitted,
+}
+
+impl<T> Keyed<T> {
+    /// The closure's value, if it ran now.
+    #[must_use]
+    pub fn ran(self) -> Option<T> {
+        match self {
+            Self::Ran(value) => Some(value),
+            Self::AlreadyCommitted => None,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The second layer: what a transaction is called, what it did, and how it ended.
+
+pub mod error;
+pub mod keyed;
+pub mod name;
+pub mod outcome;
+pub mod report;
+pub mod scope;
+pub mod trail;

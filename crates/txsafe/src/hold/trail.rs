@@ -1,0 +1,173 @@
+//! The statements of one attempt, with their durations and the gaps between them.
+
+use crate::decide::sqlstate::SqlState;
+use std::{
+    collections::VecDeque,
+    fmt,
+    time::{Duration, Instant},
+};
+
+/// Statements kept from the start of an attempt, and from its end. What lies between is counted.
+const FIRST: usize = 16;
+const LAST: usize = 48;
+
+/// Longer SQL is cut here, in bytes.
+const SQL_BYTES: usize = 1_024;
+
+/// The statements of one attempt.
+///
+/// At most 64 are kept: the first 16 and the last 48. SQL is kept without bind values, unless they were asked for, and
+/// cut at 1 KiB.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+/// use txsafe::Trail;
+///
+/// let begin = Instant::now();
+/// let at = |ms| begin + Duration::from_millis(ms);
+/// let mut trail = Trail::new(begin);
+/// trail.push("SELECT 1", at(1), at(3), None);
+/// trail.push("SELECT 2", at(60), at(62), None);
+///
+/// let gaps: Vec<_> = trail.statements().map(|s| s.gap.as_millis()).collect();
+/// assert_eq!(gaps, [1, 57], "57 ms went by without the database");
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Trail {
+    begin: Option<Instant>,
+    last_end: Option<Instant>,
+    first: Vec<Statement>,
+    last: VecDeque<Statement>,
+    omitted: usize,
+}
+
+/// One statement of a [`Trail`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statement {
+    /// The SQL.
+    pub sql: String,
+    /// From the begin of the attempt to the statement.
+    pub after: Duration,
+    /// Time between the end of the statement before and this one: not spent on the database.
+    pub gap: Duration,
+    /// From the request to the server's answer.
+    pub took: Duration,
+    /// Whether it failed, and with which code where the server gave one.
+    pub failed: Option<Option<SqlState>>,
+}
+
+impl Trail {
+    /// An empty trail of an attempt that began at `begin`.
+    #[must_use]
+    pub fn new(begin: Instant) -> Self {
+        Self { begin: Some(begin), last_end: Some(begin), ..Self::default() }
+    }
+
+    /// Adds a statement that ran from `start` to `end`. Statements sent together overlap, and have no gap.
+    pub fn push(
+        &mut self,
+        sql: &str,
+        start: Instant,
+        end: Instant,
+        failed: Option<Option<SqlState>>,
+    ) {
+        let begin = *self.begin.get_or_insert(start);
+        let statement = Statement {
+            sql: shortened(sql),
+            after: start.saturating_duration_since(begin),
+            gap: self.last_end.map_or(Duration::ZERO, |last| start.saturating_duration_since(last)),
+            took: end.saturating_duration_since(start),
+            failed,
+        };
+        self.last_end = self.last_end.max(Some(end));
+        if self.first.len() < FIRST {
+            self.first.push(statement);
+            return;
+        }
+        if self.last.len() == LAST {
+            self.last.pop_front();
+            self.omitted += 1;
+        }
+        self.last.push_back(statement);
+    }
+
+    /// The statements that were kept, in the order in which they were answered.
+    pub fn statements(&self) -> impl Iterator<Item = &Statement> {
+        self.first.iter().chain(&self.last)
+    }
+
+    /// How many statements were left out between the first ones and the last ones.
+    #[must_use]
+    pub fn omitted(&self) -> usize {
+        self.omitted
+    }
+
+    /// Whether no statement ran.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+}
+
+impl fmt::Display for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, statement) in self.statements().enumerate() {
+            if i == FIRST && self.omitted > 0 {
+                writeln!(f, "  … {} statements left out …", self.omitted)?;
+            }
+            writeln!(f, "{statement}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |t: Duration| t.as_secs_f64() * 1e3;
+        write!(f, "  {:>8.1} ms", ms(self.after))?;
+        write!(f, "  gap {:>7.1}  took {:>7.1}", ms(self.gap), ms(self.took))?;
+        write!(f, "  {}", self.sql)?;
+        match self.failed {
+            None => Ok(()),
+            Some(None) => f.write_str("  FAILED"),
+            Some(Some(code)) => write!(f, "  FAILED {code}"),
+        }
+    }
+}
+
+fn shortened(sql: &str) -> String {
+    if sql.len() <= SQL_BYTES {
+        return sql.to_owned();
+    }
+    let end = (0..=SQL_BYTES).rev().find(|&end| sql.is_char_boundary(end)).unwrap_or(0);
+    format!("{}…", &sql[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_the_omission_is_told() {
+        let begin = Instant::now();
+        let mut trail = Trail::new(begin);
+        for n in 0..1_000 {
+            trail.push(&format!("SELECT {n}"), begin, begin, None);
+        }
+        let kept: Vec<_> = trail.statements().map(|s| s.sql.as_str()).collect();
+        assert_eq!(kept.len(), 64);
+        assert_eq!((kept[15], kept[16], kept[63]), ("SELECT 15", "SELECT 952", "SELECT 999"));
+        assert!(trail.to_string().contains("936 statements left out"));
+    }
+
+    #[test]
+    fn long_sql_is_cut_on_a_character_boundary() {
+        let begin = Instant::now();
+        let mut trail = Trail::new(begin);
+        trail.push(&"é".repeat(2_000), begin, begin, Some(None));
+        let statement = trail.statements().next().unwrap();
+        assert_eq!(statement.sql.chars().count(), 513);
+    }
+}

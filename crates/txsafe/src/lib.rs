@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+
+pub mod decide;
+pub mod drive;
+pub mod hold;
+
+pub use decide::{
+    budget::Budget,
+    failure::Failure,
+    options::{Isolation, TxOptions},
+    remedy::{Cause, Phase, Remedy},
+    retry::{GiveUp, RetryPolicy},
+    sqlstate::SqlState,
+};
+pub use drive::{
+    builder::Builder,
+    closure::{AsyncFuncMut, AsyncFuncOnce},
+};
+pub use hold::{
+    error::{Error, ErrorKind},
+    keyed::{IDEMPOTENCY_KEYS_SQL, Keyed},
+    outcome::Outcome,
+    report::{Attempt, Report},
+    trail::{Statement, Trail},
+};

@@ -1,0 +1,292 @@
+//! What the run loops do, step by step.
+
+use crate::script::{Attempt, Opaque, Played, play_both};
+use std::time::Duration;
+use txsafe::{
+    Cause, Error, ErrorKind, Failure, GiveUp, Isolation, Keyed, Outcome, Remedy, RetryPolicy,
+    SqlState, TxOptions, drive::session::Standing,
+};
+
+fn deadlock() -> Failure {
+    Failure::refused(SqlState::DEADLOCK_DETECTED, "deadlock detected")
+}
+
+fn lost() -> Failure {
+    Failure::lost(None, "connection reset by peer")
+}
+
+fn play(attempts: &[Attempt]) -> Played {
+    play_both(&TxOptions::new(), None, attempts, &[])
+}
+
+fn ours(result: Result<Keyed<u32>, Opaque>) -> Error {
+    match result {
+        Err(Opaque::Txsafe(error)) => error,
+        other => panic!("not an error of txsafe: {other:?}"),
+    }
+}
+
+fn notes(text: &str) -> Vec<String> {
+    text.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn commits_and_gives_back_before_hooks() {
+    let (result, told) = play(&[]);
+    assert_eq!(result.unwrap(), Keyed::Ran(1));
+    assert_eq!(told, notes("open, begin, body 1, commit, give back, after commit 1"));
+}
+
+#[test]
+fn rolls_back_gives_back_then_pauses_and_runs_the_whole_closure_again() {
+    let collision = Attempt {
+        body: Some("wrapped beyond recognition"),
+        standing: Some(Standing::Aborted(deadlock())),
+        ..Attempt::default()
+    };
+    let (result, told) = play(&[collision]);
+    assert_eq!(result.unwrap(), Keyed::Ran(2));
+    assert_eq!(
+        told,
+        notes(
+            "open, begin, body 1, rollback, give back, after rollback 1, pause, \
+             open, begin, body 2, commit, give back, after commit 2"
+        )
+    );
+}
+
+#[test]
+fn the_callers_own_error_is_returned_untouched_and_not_retried() {
+    let own = Attempt { body: Some("out of stock"), ..Attempt::default() };
+    let (result, told) = play(&[own]);
+    assert!(matches!(result, Err(Opaque::Own("out of stock"))));
+    assert_eq!(told, notes("open, begin, body 1, rollback, give back, after rollback 1"));
+}
+
+#[test]
+fn an_aborting_failure_is_the_callers_error_too() {
+    let duplicate = Failure::refused(SqlState::UNIQUE_VIOLATION, "duplicate key");
+    let attempt = Attempt {
+        body: Some("already exists"),
+        standing: Some(Standing::Aborted(duplicate)),
+        ..Attempt::default()
+    };
+    assert!(matches!(play(&[attempt.clone()]).0, Err(Opaque::Own("already exists"))));
+
+    let opted_in = TxOptions::new().retry_on([SqlState::UNIQUE_VIOLATION]);
+    let (result, _) = play_both(&opted_in, None, &[attempt.clone()], &[]);
+    assert_eq!(result.unwrap(), Keyed::Ran(2));
+
+    let twice = opted_in.retry(RetryPolicy::new().max_attempts(2));
+    let (result, _) = play_both(&twice, None, &[attempt.clone(), attempt], &[]);
+    assert!(matches!(result, Err(Opaque::Own("already exists"))), "it is still theirs");
+}
+
+#[test]
+fn a_swallowed_failure_never_becomes_ok() {
+    let failure = Failure::refused(SqlState::UNIQUE_VIOLATION, "duplicate key");
+    let swallowed =
+        |failure| Attempt { standing: Some(Standing::Aborted(failure)), ..Attempt::default() };
+    let (result, told) = play(&[swallowed(failure)]);
+    let error = ours(result);
+    assert!(error.is_rolled_back_at_commit());
+    assert_eq!(error.outcome(), Outcome::RolledBack);
+    assert_eq!(told, notes("open, begin, body 1, rollback, give back, after rollback 1"));
+
+    let (result, _) = play(&[swallowed(deadlock())]);
+    assert_eq!(result.unwrap(), Keyed::Ran(2), "what was swallowed was worth another attempt");
+}
+
+#[test]
+fn a_savepoint_that_recovered_still_tells_why() {
+    let recovered = Attempt {
+        body: Some("gave up inside"),
+        standing: Some(Standing::Open(Some(deadlock()))),
+        ..Attempt::default()
+    };
+    assert_eq!(play(&[recovered]).0.unwrap(), Keyed::Ran(2));
+    let handled =
+        Attempt { standing: Some(Standing::Open(Some(deadlock()))), ..Attempt::default() };
+    assert_eq!(play(&[handled]).0.unwrap(), Keyed::Ran(1), "handled by the closure: committed");
+}
+
+#[test]
+fn in_doubt_means_closed() {
+    for (standing, kind) in [
+        (Standing::Ended, ErrorKind::EndedByClosure),
+        (Standing::SavepointOpen, ErrorKind::SavepointLeftOpen),
+        (Standing::Unprotected(deadlock()), ErrorKind::RanUnprotected),
+    ] {
+        let attempt = Attempt { standing: Some(standing), ..Attempt::default() };
+        let (result, told) = play(&[attempt]);
+        assert_eq!(*ours(result).kind(), kind);
+        assert_eq!(told[3], "close");
+    }
+    let attempt = Attempt { body: Some("own"), rollback: Some(lost()), ..Attempt::default() };
+    let (_, told) = play(&[attempt]);
+    assert_eq!(told, notes("open, begin, body 1, rollback, close, after rollback 1"));
+}
+
+#[test]
+fn a_lost_connection_is_replaced() {
+    for attempt in [
+        Attempt { open: Some(lost()), ..Attempt::default() },
+        Attempt { begin: Some(lost()), ..Attempt::default() },
+        Attempt { body: Some("x"), standing: Some(Standing::Lost(lost())), ..Attempt::default() },
+    ] {
+        let (result, told) = play(&[attempt]);
+        assert!(result.is_ok());
+        assert_eq!(told.iter().filter(|note| *note == "open").count(), 2);
+    }
+}
+
+#[test]
+fn bounds_end_it_and_the_error_tells_the_story() {
+    let collision = Attempt {
+        body: Some("x"),
+        standing: Some(Standing::Aborted(deadlock())),
+        ..Attempt::default()
+    };
+    let options = TxOptions::new().retry(RetryPolicy::new().max_attempts(3));
+    let (result, told) =
+        play_both(&options, None, &[collision.clone(), collision.clone(), collision], &[]);
+    let error = ours(result);
+    assert_eq!(*error.kind(), ErrorKind::GaveUp(GiveUp::Attempts(3)));
+    assert!(error.is_transient());
+    assert_eq!(error.sqlstate(), Some(SqlState::DEADLOCK_DETECTED));
+    let report = error.report().unwrap();
+    assert_eq!((report.attempts, report.failures.len()), (3, 3));
+    assert_eq!(report.failures[0].remedy, Remedy::Retry);
+    assert!(report.failures[0].pause.is_some() && report.failures[2].pause.is_none());
+    assert_eq!(told.iter().filter(|note| *note == "pause").count(), 2);
+    let text = error.to_string();
+    assert!(text.contains("\"scripted\"") && text.contains("attempts used up (3)"), "{text}");
+}
+
+#[test]
+fn a_deadline_stops_the_pauses() {
+    let collision = Attempt {
+        body: Some("x"),
+        standing: Some(Standing::Aborted(deadlock())),
+        ..Attempt::default()
+    };
+    let options = TxOptions::new()
+        .timeout(Duration::from_millis(40))
+        .retry(RetryPolicy::new().pauses(|| [Duration::from_millis(60)]));
+    let (result, told) = play_both(&options, None, &[collision], &[]);
+    assert_eq!(*ours(result).kind(), ErrorKind::GaveUp(GiveUp::Deadline));
+    assert!(!told.contains(&"pause".to_owned()));
+}
+
+#[test]
+fn a_commit_that_is_refused_is_classified_like_anything_else() {
+    let at_commit =
+        |failure| Attempt { commit: Some(failure), standing: None, ..Attempt::default() };
+    let serialization = Failure::refused(SqlState::SERIALIZATION_FAILURE, "could not serialize");
+    assert_eq!(play(&[at_commit(serialization)]).0.unwrap(), Keyed::Ran(2));
+
+    let foreign_key = Failure::refused(SqlState::new("23503").unwrap(), "violates foreign key");
+    let (result, told) = play(&[at_commit(foreign_key)]);
+    let error = ours(result);
+    assert_eq!((error.kind(), error.outcome()), (&ErrorKind::Failed, Outcome::RolledBack));
+    assert!(told.contains(&"after rollback 1".to_owned()));
+}
+
+fn lost_commit() -> Attempt {
+    Attempt { commit: Some(lost()), ..Attempt::default() }
+}
+
+fn answer(text: &str) -> Result<Option<String>, Failure> {
+    Ok(Some(text.to_owned()))
+}
+
+#[test]
+fn a_lost_commit_is_unknown_and_never_retried() {
+    let (result, told) = play(&[lost_commit()]);
+    let error = ours(result);
+    assert!(error.is_commit_unknown());
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!(error.cause(), Some(Cause::CommitInDoubt));
+    assert_eq!(told, notes("open, begin, body 1, commit, close"), "and no hook runs");
+}
+
+#[test]
+fn verification_asks_the_server_on_a_new_connection() {
+    let options = TxOptions::new().verify_commit(true);
+    let witness = answer("771|42|1|2");
+    let play = |status: &[&str]| {
+        let answers: Vec<_> =
+            [witness.clone()].into_iter().chain(status.iter().map(|s| answer(s))).collect();
+        play_both(&options, None, &[lost_commit()], &answers)
+    };
+
+    let (result, told) = play(&["committed|1|2"]);
+    assert_eq!(result.unwrap(), Keyed::Ran(1));
+    assert_eq!(
+        told,
+        notes(
+            "open, begin, body 1, ask witness, commit, close, open, ask status, give back, after commit 1"
+        )
+    );
+
+    let (result, told) = play(&["in progress|1|2", "aborted|1|2"]);
+    assert_eq!(result.unwrap(), Keyed::Ran(2));
+    assert!(told.contains(&"after rollback 1".to_owned()));
+    assert!(told.contains(&"after commit 2".to_owned()));
+
+    let (result, _) = play(&["committed|1|999"]);
+    let error = ours(result);
+    assert_eq!(*error.kind(), ErrorKind::CommitUnknown { xid: Some(771) }, "behind another fence");
+}
+
+#[test]
+fn a_lost_commit_that_wrote_nothing_needs_no_verdict() {
+    let options = TxOptions::new().verify_commit(true);
+    let nothing = [answer("-|42|1|2")];
+    let (result, _) = play_both(&options, None, &[lost_commit()], &nothing);
+    assert_eq!(result.unwrap(), Keyed::Ran(1));
+    let options = options.isolation(Isolation::ReadCommitted);
+    assert!(play_both(&options, None, &[lost_commit()], &nothing).0.is_ok());
+}
+
+#[test]
+fn a_key_that_is_there_means_committed() {
+    let (result, told) = play_both(&TxOptions::new(), Some("k"), &[], &[Ok(None)]);
+    assert_eq!(result.unwrap(), Keyed::AlreadyCommitted);
+    assert_eq!(told, notes("open, begin, claim key, rollback, give back"));
+}
+
+#[test]
+fn a_key_turns_a_lost_commit_into_a_known_one() {
+    let (result, told) =
+        play_both(&TxOptions::new(), Some("k"), &[lost_commit()], &[answer("k"), Ok(None)]);
+    assert_eq!(result.unwrap(), Keyed::Ran(1), "the first attempt's value, for it was the one");
+    assert_eq!(
+        told,
+        notes(
+            "open, begin, claim key, body 1, commit, close, pause, \
+             open, begin, claim key, rollback, give back, after commit 1"
+        )
+    );
+    let (result, _) =
+        play_both(&TxOptions::new(), Some("k"), &[lost_commit()], &[answer("k"), answer("k")]);
+    assert_eq!(result.unwrap(), Keyed::Ran(2), "the first had not arrived");
+}
+
+#[test]
+fn a_commit_in_doubt_stays_unknown_when_the_attempts_end() {
+    let options = TxOptions::new().retry(RetryPolicy::new().max_attempts(2));
+    let down = Attempt { open: Some(lost()), ..Attempt::default() };
+    let (result, _) = play_both(&options, Some("k"), &[lost_commit(), down], &[answer("k")]);
+    assert!(ours(result).is_commit_unknown());
+}
+
+#[test]
+fn a_missing_table_names_its_migration() {
+    let missing = Failure::refused(SqlState::UNDEFINED_TABLE, "relation does not exist");
+    let broken =
+        Attempt { standing: Some(Standing::Aborted(missing.clone())), ..Attempt::default() };
+    let (result, _) = play_both(&TxOptions::new(), Some("k"), &[broken], &[Err(missing)]);
+    let text = ours(result).to_string();
+    assert!(text.contains("IDEMPOTENCY_KEYS_SQL"), "{text}");
+}

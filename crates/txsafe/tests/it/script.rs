@@ -1,0 +1,303 @@
+//! A driver that does what a script says, and notes what was asked of it. It has an async face and a blocking one.
+
+use std::{
+    collections::VecDeque,
+    panic::Location,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use txsafe::{
+    Builder, Error, Failure, Keyed, TxOptions,
+    decide::{begin::Begin, options::Settings},
+    drive::{
+        account::Account,
+        call::Call,
+        hooks::{AsyncHook, BlockingHook, async_hook, blocking_hook},
+        session::{AsyncSession, AsyncWork, Question, Session, Standing, Work},
+        shared::Shared,
+    },
+};
+
+/// What one attempt meets. Whatever isn't set goes well.
+#[derive(Clone, Default)]
+pub struct Attempt {
+    pub open: Option<Failure>,
+    pub begin: Option<Failure>,
+    pub body: Option<&'static str>,
+    pub standing: Option<Standing>,
+    pub commit: Option<Failure>,
+    pub rollback: Option<Failure>,
+}
+
+/// A script, and the notes of its performance.
+pub struct Stage {
+    attempts: Mutex<VecDeque<Attempt>>,
+    answers: Mutex<VecDeque<Result<Option<String>, Failure>>>,
+    pub notes: Mutex<Vec<String>>,
+}
+
+/// The caller's own error: it has lost whatever the database said.
+#[derive(Debug)]
+pub enum Opaque {
+    Own(&'static str),
+    Txsafe(Error),
+}
+
+impl From<Error> for Opaque {
+    fn from(error: Error) -> Self {
+        Self::Txsafe(error)
+    }
+}
+
+pub type Played = (Result<Keyed<u32>, Opaque>, Vec<String>);
+
+/// Plays one script on both loops, asserts that they behaved alike, and returns what happened.
+pub fn play_both(
+    options: &TxOptions,
+    key: Option<&str>,
+    attempts: &[Attempt],
+    answers: &[Result<Option<String>, Failure>],
+) -> Played {
+    let stage = || {
+        Arc::new(Stage {
+            attempts: Mutex::new(attempts.iter().cloned().collect()),
+            answers: Mutex::new(answers.iter().cloned().collect()),
+            notes: Mutex::default(),
+        })
+    };
+    let call = || {
+        let shared: Arc<Shared> = Builder::new(|shared| shared).build().unwrap();
+        let call = Call::new(&shared, "scripted", Location::caller(), Some(options)).unwrap();
+        match key {
+            Some(key) => call.key(key).unwrap(),
+            None => call,
+        }
+    };
+    let (on_async, on_blocking) = (stage(), stage());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let work = AsyncPlay { stage: Arc::clone(&on_async), attempts: 0 };
+    let first = runtime.block_on(txsafe::drive::run::run(call(), work));
+    let work = BlockingPlay { stage: Arc::clone(&on_blocking), attempts: 0 };
+    let second = txsafe::drive::blocking::run(call(), work);
+    let notes = on_async.notes.lock().unwrap().clone();
+    assert_eq!(notes, *on_blocking.notes.lock().unwrap(), "the loops differ");
+    assert_eq!(said(&first), said(&second), "the loops differ");
+    (first, notes)
+}
+
+fn said(result: &Result<Keyed<u32>, Opaque>) -> String {
+    match result {
+        Ok(value) => format!("{value:?}"),
+        Err(Opaque::Own(error)) => (*error).to_owned(),
+        Err(Opaque::Txsafe(error)) => format!("{:?}", error.kind()),
+    }
+}
+
+impl Stage {
+    fn note(&self, what: impl Into<String>) {
+        self.notes.lock().unwrap().push(what.into());
+    }
+
+    fn enter(self: &Arc<Self>) -> Result<Actor, Failure> {
+        let script = self.attempts.lock().unwrap().pop_front().unwrap_or_default();
+        self.note("open");
+        match script.open.clone() {
+            Some(failure) => Err(failure),
+            None => Ok(Actor { stage: Arc::clone(self), script, is_back: false }),
+        }
+    }
+
+    fn answer(&self, sql: &str) -> Result<Option<String>, Failure> {
+        let verb = if sql.contains("pg_xact_status") {
+            "ask status"
+        } else if sql.starts_with("INSERT") {
+            "claim key"
+        } else {
+            "ask witness"
+        };
+        self.note(verb);
+        self.answers.lock().unwrap().pop_front().unwrap_or(Ok(None))
+    }
+}
+
+/// A connection as the script has it; whoever drops it before it is given back closes it.
+struct Actor {
+    stage: Arc<Stage>,
+    script: Attempt,
+    is_back: bool,
+}
+
+impl Actor {
+    fn act(&self, what: &str, failure: &Option<Failure>) -> Result<(), Failure> {
+        self.stage.note(what);
+        failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn begin(&self, begin: &Begin) -> Result<(), Failure> {
+        assert!(begin.sql().starts_with("BEGIN; SET "));
+        self.act("begin", &self.script.begin)
+    }
+
+    fn body(&self, number: u32) -> Result<u32, Opaque> {
+        self.stage.note(format!("body {number}"));
+        self.script.body.map_or(Ok(number), |error| Err(Opaque::Own(error)))
+    }
+
+    fn settle(&self) -> Standing {
+        self.script.standing.clone().unwrap_or(Standing::Open(None))
+    }
+
+    fn give_back(&mut self) {
+        self.is_back = true;
+        self.stage.note("give back");
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        if !self.is_back {
+            self.stage.note("close");
+        }
+    }
+}
+
+struct AsyncPlay {
+    stage: Arc<Stage>,
+    attempts: u32,
+}
+
+struct AsyncActor {
+    actor: Actor,
+    account: Account<AsyncHook>,
+}
+
+impl AsyncWork for AsyncPlay {
+    type Session = AsyncActor;
+    type Value = u32;
+    type Error = Opaque;
+
+    async fn open(
+        &mut self,
+        _settings: &Settings,
+        _deadline: Option<Instant>,
+    ) -> Result<AsyncActor, Failure> {
+        Ok(AsyncActor { actor: self.stage.enter()?, account: Account::new() })
+    }
+
+    async fn body(&mut self, session: &mut AsyncActor) -> Result<u32, Opaque> {
+        self.attempts += 1;
+        let number = self.attempts;
+        let hook = |what: &'static str| {
+            let stage = Arc::clone(&self.stage);
+            async_hook(async move || stage.note(format!("{what} {number}")))
+        };
+        session.account.hooks.push_after_commit(hook("after commit"));
+        session.account.hooks.push_after_rollback(hook("after rollback"));
+        session.actor.body(number)
+    }
+
+    fn sleep(&self, _pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let stage = Arc::clone(&self.stage);
+        async move { stage.note("pause") }
+    }
+}
+
+impl AsyncSession for AsyncActor {
+    async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
+        self.actor.begin(begin)
+    }
+
+    async fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
+        self.actor.stage.answer(question.sql)
+    }
+
+    async fn settle(&mut self, _patience: Duration) -> Standing {
+        self.actor.settle()
+    }
+
+    async fn commit(&mut self) -> Result<(), Failure> {
+        self.actor.act("commit", &self.actor.script.commit)
+    }
+
+    async fn rollback(&mut self) -> Result<(), Failure> {
+        self.actor.act("rollback", &self.actor.script.rollback)
+    }
+
+    fn account(&mut self) -> &mut Account<AsyncHook> {
+        &mut self.account
+    }
+
+    fn give_back(mut self) {
+        self.actor.give_back();
+    }
+}
+
+struct BlockingPlay {
+    stage: Arc<Stage>,
+    attempts: u32,
+}
+
+struct BlockingActor {
+    actor: Actor,
+    account: Account<BlockingHook>,
+}
+
+impl Work for BlockingPlay {
+    type Session = BlockingActor;
+    type Value = u32;
+    type Error = Opaque;
+
+    fn open(
+        &mut self,
+        _settings: &Settings,
+        _deadline: Option<Instant>,
+    ) -> Result<BlockingActor, Failure> {
+        Ok(BlockingActor { actor: self.stage.enter()?, account: Account::new() })
+    }
+
+    fn body(&mut self, session: &mut BlockingActor) -> Result<u32, Opaque> {
+        self.attempts += 1;
+        let number = self.attempts;
+        let hook = |what: &'static str| {
+            let stage = Arc::clone(&self.stage);
+            blocking_hook(move || stage.note(format!("{what} {number}")))
+        };
+        session.account.hooks.push_after_commit(hook("after commit"));
+        session.account.hooks.push_after_rollback(hook("after rollback"));
+        session.actor.body(number)
+    }
+
+    fn sleep(&self, _pause: Duration) {
+        self.stage.note("pause");
+    }
+}
+
+impl Session for BlockingActor {
+    fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
+        self.actor.begin(begin)
+    }
+
+    fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
+        self.actor.stage.answer(question.sql)
+    }
+
+    fn settle(&mut self, _patience: Duration) -> Standing {
+        self.actor.settle()
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        self.actor.act("commit", &self.actor.script.commit)
+    }
+
+    fn rollback(&mut self) -> Result<(), Failure> {
+        self.actor.act("rollback", &self.actor.script.rollback)
+    }
+
+    fn account(&mut self) -> &mut Account<BlockingHook> {
+        &mut self.account
+    }
+
+    fn give_back(mut self) {
+        self.actor.give_back();
+    }
+}
