@@ -1,0 +1,154 @@
+//! A database, reached through a pool.
+
+use crate::{
+    configured::{Configured, WithKey},
+    held::Held,
+    tx::Tx,
+};
+use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
+use std::{fmt, future::Future, sync::Arc};
+use txsafe::{
+    AsyncFuncMut, AsyncFuncOnce, Budget, Builder, Error, TxOptions, drive::shared::Shared,
+};
+
+/// A database, reached through a pool; its transactions share a [`Budget`] and what was learned of them by name.
+///
+/// Clones are the same database.
+#[derive(Clone)]
+pub struct Database {
+    pub(crate) pool: Pool<AsyncPgConnection>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Database {
+    /// Sets up a database over a pool. Build the pool with [`manager`](crate::manager()), so that the wire of its
+    /// connections is observed; others work, with less insight, and say so.
+    #[must_use]
+    pub fn builder(pool: Pool<AsyncPgConnection>) -> Builder<Self> {
+        Builder::new(move |shared| Self { pool, shared })
+    }
+
+    /// Runs `body` in a transaction, again and again where a failure asks for it and a bound allows it.
+    ///
+    /// `name` is how reports, metrics and `pg_stat_activity` call the transaction: 1 to 128 bytes.
+    ///
+    /// The closure may run several times, and no attempt sees what another one did: it borrows what it needs and
+    /// returns what it found. Its error needs `From<txsafe_diesel::Error>` and nothing else; a database error that it
+    /// turned into an error of its own is still known, because the connection saw it.
+    ///
+    /// # Errors
+    /// The closure's own error, where no failure of the database asked for another attempt; else an [`Error`] that
+    /// tells the story.
+    ///
+    /// # Panics
+    /// If `body` does: the transaction is rolled back, its connection closed, and the panic goes on.
+    #[track_caller]
+    pub fn transaction<'a, T, E, F>(
+        &'a self,
+        name: &'a str,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
+    where
+        F: for<'c> AsyncFnMut(Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<Tx<'c>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+    {
+        self.plain().transaction(name, body)
+    }
+
+    /// Runs `body` in a transaction like [`transaction`](Self::transaction), and never a second time: a first step for
+    /// closures that give away what they captured. Only a failure before the closure ran is tried again.
+    ///
+    /// # Errors
+    /// As for [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn transaction_once<'a, T, E, F>(
+        &'a self,
+        name: &'a str,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
+    where
+        F: for<'c> AsyncFnOnce(Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<Tx<'c>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+    {
+        self.plain().transaction_once(name, body)
+    }
+
+    /// Runs `body` in a transaction on a connection that the caller holds: a plain one, or a pool's object. Pauses keep
+    /// it. If it is lost, a pool's object gets a new connection; a plain one can't be replaced, and the transaction
+    /// fails. After a cancellation or a panic it is closed and must not be used.
+    ///
+    /// # Errors
+    /// As for [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn transaction_on<'a, C, T, E, F>(
+        &'a self,
+        conn: &'a mut C,
+        name: &'a str,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
+    where
+        C: Held + 'a,
+        F: for<'c> AsyncFnMut(Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<Tx<'c>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+    {
+        self.plain().transaction_on(conn, name, body)
+    }
+
+    /// Changes options for one call: `db.with(options).transaction(…)`.
+    #[must_use]
+    pub fn with(&self, options: TxOptions) -> Configured<'_> {
+        Configured::new(self, Some(options))
+    }
+
+    /// Runs a transaction at most once per key, whatever happens to the answer of its COMMIT:
+    /// `db.idempotency_key(key).transaction(…)`.
+    ///
+    /// The key is written in the transaction itself, into the table of
+    /// [`IDEMPOTENCY_KEYS_SQL`](crate::IDEMPOTENCY_KEYS_SQL), under the transaction's name. A call whose key is there
+    /// already returns [`Keyed::AlreadyCommitted`](crate::Keyed::AlreadyCommitted) without running its closure. So a
+    /// lost answer is no error any more: the transaction is tried again, and either finds its key or commits now.
+    ///
+    /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs one
+    /// round trip.
+    #[must_use]
+    pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d> {
+        self.plain().idempotency_key(key)
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &Pool<AsyncPgConnection> {
+        &self.pool
+    }
+
+    /// The budget that retries are paid from.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        self.shared.budget()
+    }
+
+    fn plain(&self) -> Configured<'_> {
+        Configured::new(self, None)
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("pool", &self.pool.status())
+            .field("shared", &self.shared)
+            .finish()
+    }
+}

@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+mod checkout;
+mod configured;
+mod connect;
+mod database;
+mod failure;
+mod held;
+mod observer;
+mod savepoint;
+mod session;
+mod tx;
+mod wire;
+mod work;
+
+pub use configured::{Configured, WithKey};
+pub use connect::{connect, manager, manager_with};
+pub use database::Database;
+pub use held::Held;
+pub use observer::chain_instrumentation;
+pub use tx::Tx;
+
+pub use txsafe::{
+    Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, GiveUp, IDEMPOTENCY_KEYS_SQL,
+    Isolation, Keyed, Outcome, Phase, Remedy, Report, RetryPolicy, SqlState, Statement, Trail,
+    TxOptions,
+};

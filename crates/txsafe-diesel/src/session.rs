@@ -1,0 +1,343 @@
+//! A connection while it runs one attempt.
+
+use crate::{
+    failure::of_diesel,
+    held::{Held, Slot},
+    observer::Observer,
+    wire::{link::Link, said::Tag},
+};
+use diesel::{
+    QueryableByName,
+    connection::{TransactionDepthChange, TransactionManagerStatus},
+    result::Error as DieselError,
+    sql_types::{Nullable, Text},
+};
+use diesel_async::{
+    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    TransactionManager,
+    pooled_connection::{PoolableConnection, deadpool::Object},
+};
+use futures_util::FutureExt;
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+use tokio::time::timeout;
+use txsafe::{
+    Failure, SqlState,
+    decide::{begin::Begin, options::Settings},
+    drive::{
+        account::Account,
+        hooks::AsyncHook,
+        session::{AsyncSession, Question, Standing},
+        shield::to_the_end,
+    },
+};
+
+type Manager = AnsiTransactionManager;
+
+/// A connection while it runs one attempt. Dropped before [`give_back`](AsyncSession::give_back), it is closed.
+pub(crate) struct Session<'a> {
+    lease: Lease<'a>,
+    link: Arc<Link>,
+    account: Account<AsyncHook>,
+    answer_timeout: Duration,
+    await_begin: bool,
+    bind_values: bool,
+    /// COMMIT is on its way.
+    committing: bool,
+}
+
+/// Whose connection it is.
+enum Lease<'a> {
+    Pooled(Object<AsyncPgConnection>),
+    Held(&'a mut (dyn Held + 'a), Arc<Slot<'a>>),
+    /// Given back, or moved to where COMMIT runs.
+    Gone,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn pooled(mut object: Object<AsyncPgConnection>, settings: &Settings) -> Self {
+        let link = link_of(&mut object);
+        Self::new(Lease::Pooled(object), link, settings)
+    }
+
+    /// On the caller's connection; one that was lost is replaced first, where that can be.
+    pub(crate) async fn on_held(
+        held: &'a mut (dyn Held + 'a),
+        slot: Arc<Slot<'a>>,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        let link = link_of(held.connection());
+        let mut session = Self::new(Lease::Held(held, slot), link, settings);
+        let Lease::Held(held, _) = &mut session.lease else { unreachable!("made one line above") };
+        if PoolableConnection::is_broken(held.connection()) && held.is_replaceable() {
+            held.replace().await?;
+            session.link = link_of(held.connection());
+        }
+        Ok(session)
+    }
+
+    fn new(lease: Lease<'a>, link: Arc<Link>, settings: &Settings) -> Self {
+        Self {
+            lease,
+            link,
+            account: Account::new(),
+            answer_timeout: settings.answer_timeout(),
+            await_begin: settings.await_begin(),
+            bind_values: settings.bind_values(),
+            committing: false,
+        }
+    }
+
+    /// The parts that the closure works with.
+    pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, &mut Account<AsyncHook>) {
+        (self.lease.connection(), &mut self.account)
+    }
+
+    /// What went wrong, as the wire tells it, or as Diesel does.
+    fn failure(&self, error: &DieselError) -> Failure {
+        self.link.failure().unwrap_or_else(|| of_diesel(error))
+    }
+
+    fn no_answer(&self, to: &str) -> Failure {
+        let waited = self.answer_timeout;
+        Failure::lost(None, format!("the server didn't answer {to} within {waited:?}"))
+    }
+}
+
+impl AsyncSession for Session<'_> {
+    async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
+        let can_post = !self.await_begin && self.link.is_on_wire() && self.link.is_idle();
+        self.link.begin(self.bind_values);
+        let conn = self.lease.connection();
+        if can_post {
+            // Polled once, BEGIN is on its way. What it did is read off the wire.
+            if let Some(Err(error)) = (&mut &*conn).batch_execute(begin.sql()).now_or_never() {
+                return Err(self.failure(&error));
+            }
+            return change_depth(conn, TransactionDepthChange::IncreaseDepth);
+        }
+        match timeout(self.answer_timeout, Manager::begin_transaction_sql(conn, begin.sql())).await
+        {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.failure(&error)),
+            Err(_elapsed) => Err(self.no_answer("BEGIN")),
+        }
+    }
+
+    async fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
+        let mut query = diesel::sql_query(question.sql).into_boxed::<diesel::pg::Pg>();
+        for bind in question.binds {
+            query = query.bind::<Text, _>(*bind);
+        }
+        let asked = timeout(self.answer_timeout, query.load::<Answer>(self.lease.connection()));
+        match asked.await {
+            Ok(Ok(rows)) => Ok(rows.into_iter().next().and_then(|row| row.answer)),
+            Ok(Err(error)) => Err(self.failure(&error)),
+            Err(_elapsed) => Err(self.no_answer("a question")),
+        }
+    }
+
+    async fn settle(&mut self, patience: Duration) -> Standing {
+        // Whether it settled or not, the link tells how things stand.
+        let _ = timeout(patience, self.link.settled()).await;
+        (self.account.trail, self.account.longest) = self.link.take_trail();
+        let savepoint_is_open = depth(self.lease.connection()).is_some_and(|depth| depth > 1);
+        self.link.standing(savepoint_is_open)
+    }
+
+    async fn commit(&mut self) -> Result<(), Failure> {
+        self.committing = true;
+        let commit = Commit { link: Arc::clone(&self.link), patience: self.answer_timeout };
+        let answer = match std::mem::replace(&mut self.lease, Lease::Gone) {
+            Lease::Pooled(mut object) => {
+                let account = std::mem::take(&mut self.account);
+                let finish = async move {
+                    let answer = commit.run(&mut object).await;
+                    (object, account, answer)
+                };
+                let (object, account, answer) = to_the_end(finish, orphaned).await;
+                self.account = account;
+                self.lease = Lease::Pooled(object);
+                answer
+            }
+            lease => {
+                self.lease = lease;
+                commit.run(self.lease.connection()).await
+            }
+        };
+        self.committing = false;
+        answer
+    }
+
+    async fn rollback(&mut self) -> Result<(), Failure> {
+        let conn = self.lease.connection();
+        if depth(conn) != Some(1) {
+            return Err(Failure::local("a savepoint is open"));
+        }
+        self.link.ending();
+        let rolled_back = timeout(self.answer_timeout, Manager::rollback_transaction(conn)).await;
+        match rolled_back {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.failure(&error)),
+            Err(_elapsed) => Err(self.no_answer("ROLLBACK")),
+        }
+    }
+
+    fn account(&mut self) -> &mut Account<AsyncHook> {
+        &mut self.account
+    }
+
+    fn give_back(mut self) {
+        self.link.finish();
+        match std::mem::replace(&mut self.lease, Lease::Gone) {
+            // Dropping it returns it to the pool.
+            Lease::Pooled(_) | Lease::Gone => {}
+            Lease::Held(held, slot) => slot.put_back(held),
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    /// In doubt: the server is told to stop, and the connection is closed, now.
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.lease, Lease::Gone) {
+            Lease::Gone => {}
+            Lease::Pooled(object) => {
+                close(&self.link);
+                drop(Object::take(object));
+            }
+            Lease::Held(held, slot) => {
+                // A COMMIT on its way is left to arrive. Either way nobody may use this connection again.
+                if !self.committing {
+                    close(&self.link);
+                }
+                Manager::transaction_manager_status_mut(held.connection()).set_in_error();
+                slot.put_back(held);
+            }
+        }
+    }
+}
+
+impl Lease<'_> {
+    fn connection(&mut self) -> &mut AsyncPgConnection {
+        match self {
+            Self::Pooled(object) => object,
+            Self::Held(held, _) => held.connection(),
+            Self::Gone => unreachable!("a session ends when its connection goes"),
+        }
+    }
+}
+
+impl fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+#[derive(QueryableByName)]
+struct Answer {
+    #[diesel(sql_type = Nullable<Text>)]
+    answer: Option<String>,
+}
+
+/// COMMIT, wherever it runs.
+struct Commit {
+    link: Arc<Link>,
+    patience: Duration,
+}
+
+impl Commit {
+    async fn run(&self, conn: &mut AsyncPgConnection) -> Result<(), Failure> {
+        self.link.ending();
+        let answer = if self.link.is_on_wire() {
+            timeout(self.patience, Manager::commit_transaction(conn)).await
+        } else {
+            timeout(self.patience, commit_unseen(conn)).await
+        };
+        match (self.link.end(), answer) {
+            // The server said it, whatever became of the connection after.
+            (Some(Tag::Commit), _) => Ok(()),
+            // COMMIT of an aborted transaction: the server answers ROLLBACK, and Diesel takes it for success.
+            (Some(Tag::Rollback), Ok(Ok(()))) => Err(self.link.failure().unwrap_or_else(|| {
+                let code = SqlState::IN_FAILED_SQL_TRANSACTION;
+                Failure::refused(code, "COMMIT of an aborted transaction rolled it back")
+            })),
+            (_, Ok(Ok(()))) => Ok(()),
+            (_, Ok(Err(error))) => {
+                let failure = self.link.failure().unwrap_or_else(|| of_diesel(&error));
+                Err(failure.with_statement(Some("COMMIT".into())))
+            }
+            (_, Err(_elapsed)) => {
+                let waited = self.patience;
+                Err(Failure::lost(
+                    None,
+                    format!("the server didn't answer COMMIT within {waited:?}"),
+                ))
+            }
+        }
+    }
+}
+
+/// Without the wire nobody sees an aborted transaction; but it refuses the SELECT, and so the COMMIT isn't reached.
+async fn commit_unseen(conn: &mut AsyncPgConnection) -> Result<(), DieselError> {
+    conn.batch_execute("SELECT 1; COMMIT").await?;
+    let _ = change_depth(conn, TransactionDepthChange::DecreaseDepth);
+    Ok(())
+}
+
+/// COMMIT came to its answer after its caller had gone away.
+fn orphaned(
+    (object, account, answer): (Object<AsyncPgConnection>, Account<AsyncHook>, Result<(), Failure>),
+) -> impl Future<Output = ()> + Send + 'static {
+    if answer.is_ok() {
+        drop(object);
+    } else {
+        drop(Object::take(object));
+    }
+    account.conclude_abandoned(answer)
+}
+
+fn close(link: &Link) {
+    if link.is_in_flight()
+        && let Some(cancel) = link.cancel()
+        && let Ok(runtime) = tokio::runtime::Handle::try_current()
+    {
+        // The server notices a closed connection only after the statement that it is working on.
+        runtime.spawn(cancel);
+    }
+    link.hang_up();
+}
+
+/// The link of a connection; one that was built elsewhere is observed from now on, as far as that goes.
+fn link_of(conn: &mut AsyncPgConnection) -> Arc<Link> {
+    if let Some(link) = Observer::link_of(conn) {
+        return link;
+    }
+    tracing::warn!(
+        "this connection was not made by `txsafe_diesel::manager` or `connect`, so its wire isn't observed: \
+         SQLSTATEs are guessed from Diesel's error kinds and English messages, and BEGIN is awaited",
+    );
+    let link = Arc::new(Link::off_wire());
+    Observer::install(conn, Arc::clone(&link));
+    link
+}
+
+fn depth(conn: &mut AsyncPgConnection) -> Option<u32> {
+    match Manager::transaction_manager_status_mut(conn) {
+        TransactionManagerStatus::Valid(status) => status.transaction_depth().map(u32::from),
+        TransactionManagerStatus::InError => None,
+    }
+}
+
+fn change_depth(
+    conn: &mut AsyncPgConnection,
+    change: TransactionDepthChange,
+) -> Result<(), Failure> {
+    match Manager::transaction_manager_status_mut(conn) {
+        TransactionManagerStatus::Valid(status) => {
+            status.change_transaction_depth(change).map_err(|error| of_diesel(&error))
+        }
+        TransactionManagerStatus::InError => {
+            Err(Failure::lost(None, "the connection was left in doubt by whoever used it before"))
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The transaction as its closure sees it.
+
+use diesel_async::AsyncPgConnection;
+use std::{
+    fmt,
+    future::Future,
+    ops::{Deref, DerefMut},
+};
+use txsafe::drive::{
+    account::Account,
+    hooks::{AsyncHook, HookResult, async_hook},
+};
+
+/// A transaction that is running. Diesel's queries run on `&mut tx`.
+///
+/// It derefs to [`AsyncPgConnection`], so helpers that take `&mut AsyncPgConnection`, or `&AsyncPgConnection` to send
+/// several queries at once, work as they are. Statements are observed on the connection's wire, through whichever
+/// reference they were sent.
+///
+/// There is no `commit`: returning `Ok` from the closure commits, and returning `Err` rolls back.
+pub struct Tx<'c> {
+    conn: &'c mut AsyncPgConnection,
+    account: &'c mut Account<AsyncHook>,
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(
+        conn: &'c mut AsyncPgConnection,
+        account: &'c mut Account<AsyncHook>,
+    ) -> Self {
+        Self { conn, account }
+    }
+
+    pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, &mut Account<AsyncHook>) {
+        (self.conn, self.account)
+    }
+
+    /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.
+    ///
+    /// Hooks run in order, after the connection went back to its pool and before `transaction` returns. A hook that
+    /// returns an error or panics is reported (an `error` event, the counter `txsafe_hook_failures_total`); it doesn't
+    /// undo the commit or stop the next hook. If the attempt or the savepoint it was queued in is rolled back, it is
+    /// dropped. If the answer to COMMIT is lost for good, it isn't run.
+    ///
+    /// The hook lives longer than the closure's borrows: give it clones.
+    pub fn after_commit<F, Fut>(&mut self, hook: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output: HookResult> + Send + 'static,
+    {
+        self.account.hooks.push_after_commit(async_hook(hook));
+    }
+
+    /// Queues what is to happen once this attempt has been rolled back, like [`after_commit`](Self::after_commit).
+    ///
+    /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued in a
+    /// savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away or the closure panics,
+    /// it isn't run.
+    pub fn after_rollback<F, Fut>(&mut self, hook: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output: HookResult> + Send + 'static,
+    {
+        self.account.hooks.push_after_rollback(async_hook(hook));
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        self.conn
+    }
+}
+
+impl DerefMut for Tx<'_> {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        self.conn
+    }
+}
+
+impl fmt::Debug for Tx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx").field("transaction", &self.account.transaction).finish_non_exhaustive()
+    }
+}

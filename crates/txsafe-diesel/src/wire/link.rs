@@ -1,0 +1,453 @@
+//! What is known of one connection: whether something is in flight, how its transaction stands, what went wrong.
+//!
+//! Fed by the stream (bytes) and by the instrumentation (SQL text); asked by the session.
+
+use super::said::{ServerError, Tag};
+use futures_util::task::AtomicWaker;
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+use txsafe::{Failure, SqlState, Trail, drive::session::Standing};
+
+type Cancel = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// What is known of one connection.
+pub(crate) struct Link {
+    state: Mutex<State>,
+    /// Woken when nothing is in flight any more.
+    idle: AtomicWaker,
+    /// Woken when the stream is to break off.
+    reader: AtomicWaker,
+    hung_up: AtomicBool,
+    cancel: OnceLock<Cancel>,
+}
+
+struct State {
+    /// Bytes of this connection pass by; otherwise only what instrumentation tells is known.
+    on_wire: bool,
+    /// Requests sent that end with a ReadyForQuery, the startup included, and ReadyForQuery seen.
+    sent: u64,
+    answered: u64,
+    status: Status,
+    lost: Option<Failure>,
+    /// The error in the answer that is being read.
+    error: Option<ServerError>,
+    attempt: Option<Attempt>,
+}
+
+/// The transaction status of ReadyForQuery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Idle,
+    Open,
+    Failed,
+}
+
+/// What is known of the attempt that runs.
+struct Attempt {
+    /// The answer to BEGIN is this one, counted in ReadyForQuery.
+    begin_answer: u64,
+    begun: bool,
+    begin_failure: Option<Failure>,
+    /// Statements completed outside any transaction, BEGIN having been refused.
+    ran_unprotected: bool,
+    /// The failure that aborted the transaction.
+    aborted_by: Option<Failure>,
+    /// A failure that a savepoint was rolled back for, with nothing done since.
+    recovered_from: Option<Failure>,
+    /// The statement whose error is still being read off the wire.
+    failed_statement: Option<String>,
+    /// The transaction ended before it was told to.
+    left: bool,
+    /// The end has been asked for, and how it came.
+    ending: bool,
+    end: Option<Tag>,
+    trail: Trail,
+    bind_values: bool,
+    /// When the request was sent whose answer is awaited.
+    request: Instant,
+    /// When the first request was sent that no finished statement accounts for.
+    statement: Option<Instant>,
+    last_answer: Instant,
+    longest: Duration,
+}
+
+impl Link {
+    /// Of a connection whose stream is observed.
+    pub(crate) fn on_wire() -> Self {
+        Self::new(true)
+    }
+
+    /// Of a connection that was built elsewhere: only its instrumentation tells.
+    pub(crate) fn off_wire() -> Self {
+        Self::new(false)
+    }
+
+    fn new(on_wire: bool) -> Self {
+        Self {
+            state: Mutex::new(State {
+                on_wire,
+                sent: 0,
+                answered: 0,
+                status: Status::Idle,
+                lost: None,
+                error: None,
+                attempt: None,
+            }),
+            idle: AtomicWaker::new(),
+            reader: AtomicWaker::new(),
+            hung_up: AtomicBool::new(false),
+            cancel: OnceLock::new(),
+        }
+    }
+
+    /// Whether bytes of this connection have passed by. They have not if a TLS connector was given and the server
+    /// doesn't do TLS: the driver then went on without us.
+    pub(crate) fn is_on_wire(&self) -> bool {
+        let state = self.state();
+        state.on_wire && state.answered > 0
+    }
+
+    // --- what the stream tells ---
+
+    pub(crate) fn request_sent(&self) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let was_idle = state.sent == state.answered;
+        state.sent += 1;
+        if let Some(attempt) = &mut state.attempt {
+            if was_idle {
+                attempt.request = now;
+            }
+            attempt.statement.get_or_insert(now);
+        }
+    }
+
+    pub(crate) fn error_received(&self, body: &[u8]) {
+        let Some(error) = ServerError::parse(body) else { return };
+        let mut state = self.state();
+        if error.is_fatal {
+            // The last word before the end of the stream.
+            state.lost = Some(error.into_failure());
+        } else {
+            state.error = Some(error);
+        }
+    }
+
+    pub(crate) fn completed(&self, tag: Tag) {
+        let mut state = self.state();
+        let answer = state.answered + 1;
+        let Some(attempt) = &mut state.attempt else { return };
+        if answer == attempt.begin_answer {
+            attempt.begun |= tag == Tag::Begin;
+            return;
+        }
+        if attempt.ending {
+            attempt.end = Some(tag);
+            return;
+        }
+        match tag {
+            Tag::Begin | Tag::Commit => attempt.left = true,
+            Tag::Rollback | Tag::Savepoint | Tag::Release => {}
+            Tag::Other => attempt.recovered_from = None,
+        }
+    }
+
+    pub(crate) fn ready(&self, status: Option<&u8>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let status = match status {
+            Some(b'T') => Status::Open,
+            Some(b'E') => Status::Failed,
+            _ => Status::Idle,
+        };
+        state.answered += 1;
+        let failure = state.error.take().map(ServerError::into_failure);
+        let (before, answered) = (state.status, state.answered);
+        state.status = status;
+        if let Some(attempt) = &mut state.attempt {
+            attempt.longest = attempt.longest.max(now.duration_since(attempt.request));
+            attempt.request = now;
+            attempt.last_answer = now;
+            let statement = attempt.failed_statement.take();
+            let failure = failure.map(|failure| failure.with_statement(statement));
+            attempt.answered(answered, before, status, failure);
+        }
+        let is_idle = state.sent == state.answered;
+        drop(state);
+        if is_idle {
+            self.idle.wake();
+        }
+    }
+
+    pub(crate) fn broke(&self, message: &str) {
+        let mut state = self.state();
+        state.lost.get_or_insert_with(|| Failure::lost(None, message));
+        drop(state);
+        self.idle.wake();
+    }
+
+    /// Whether the stream is to break off; asked by its reader before each read.
+    pub(crate) fn is_hung_up(&self, cx: &Context<'_>) -> bool {
+        self.reader.register(cx.waker());
+        self.hung_up.load(Ordering::Acquire)
+    }
+
+    // --- what instrumentation tells ---
+
+    /// Whether the trail wants bind values.
+    pub(crate) fn wants_bind_values(&self) -> bool {
+        self.state().attempt.as_ref().is_some_and(|attempt| attempt.bind_values)
+    }
+
+    /// A statement came to its end, for its caller.
+    pub(crate) fn statement_finished(
+        &self,
+        sql: &str,
+        failure: Option<Failure>,
+        started: Option<Instant>,
+    ) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let (on_wire, lost) = (state.on_wire, state.lost.is_some());
+        // The caller may hear of an error before its answer has been read to the end.
+        let in_reading = state.error.as_ref();
+        let Some(attempt) = &mut state.attempt else { return };
+        let now = Instant::now();
+        let end = if on_wire { attempt.last_answer } else { now };
+        // Statements that were sent together share their start.
+        let start = attempt.statement.take().or(started).unwrap_or(end);
+        let code = failure.as_ref().map(|failure| {
+            let in_reading = in_reading.map(|error| Some(error.sqlstate));
+            in_reading.or_else(|| attempt.name_statement(sql)).unwrap_or(failure.sqlstate())
+        });
+        if code.is_some() && in_reading.is_some() {
+            attempt.failed_statement = Some(sql.to_owned());
+        }
+        attempt.trail.push(sql, start.min(end), end, code);
+        if on_wire || attempt.ending {
+            return;
+        }
+        match failure {
+            Some(failure) if failure.is_lost() && !lost => state.lost = Some(failure),
+            Some(failure) => {
+                let failure = failure.with_statement(Some(sql.to_owned()));
+                attempt.aborted_by.get_or_insert(failure);
+                state.status = Status::Failed;
+            }
+            None if sql.starts_with("ROLLBACK TO") => {
+                attempt.recovered_from = attempt.aborted_by.take();
+                state.status = Status::Open;
+            }
+            None if !sql.starts_with("SAVEPOINT") && !sql.starts_with("RELEASE") => {
+                attempt.recovered_from = None;
+            }
+            None => {}
+        }
+    }
+
+    // --- what the session does ---
+
+    /// An attempt begins: its BEGIN is the next request.
+    pub(crate) fn begin(&self, bind_values: bool) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let begin_answer = state.sent + 1;
+        if !state.on_wire {
+            state.status = Status::Open;
+        }
+        state.attempt = Some(Attempt {
+            begin_answer,
+            begun: false,
+            begin_failure: None,
+            ran_unprotected: false,
+            aborted_by: None,
+            recovered_from: None,
+            failed_statement: None,
+            left: false,
+            ending: false,
+            end: None,
+            trail: Trail::new(now),
+            bind_values,
+            request: now,
+            statement: None,
+            last_answer: now,
+            longest: Duration::ZERO,
+        });
+    }
+
+    /// What is answered from now on ends the transaction.
+    pub(crate) fn ending(&self) {
+        if let Some(attempt) = &mut self.state().attempt {
+            attempt.ending = true;
+        }
+    }
+
+    /// How the server confirmed the end, if it did.
+    pub(crate) fn end(&self) -> Option<Tag> {
+        self.state().attempt.as_ref().and_then(|attempt| attempt.end)
+    }
+
+    /// Forgets the attempt.
+    pub(crate) fn finish(&self) {
+        self.state().attempt = None;
+    }
+
+    /// Whether nothing is in flight and no transaction is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.lost.is_none() && state.sent == state.answered && state.status == Status::Idle
+    }
+
+    /// Whether a request waits for its answer.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        let state = self.state();
+        state.lost.is_none() && state.sent > state.answered
+    }
+
+    /// Waits until BEGIN has been answered and nothing is in flight, or the connection is lost.
+    pub(crate) async fn settled(&self) {
+        poll_fn(|cx| {
+            self.idle.register(cx.waker());
+            let state = self.state();
+            let begun = state.attempt.as_ref().is_none_or(|a| state.answered >= a.begin_answer);
+            let settled = state.lost.is_some() || (begun && state.sent == state.answered);
+            if settled || !state.on_wire { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// How the transaction stands.
+    pub(crate) fn standing(&self, savepoint_is_open: bool) -> Standing {
+        let state = self.state();
+        if let Some(failure) = &state.lost {
+            return Standing::Lost(failure.clone());
+        }
+        let Some(attempt) = &state.attempt else { return Standing::Ended };
+        if let Some(failure) = &attempt.begin_failure {
+            return match attempt.ran_unprotected {
+                true => Standing::Unprotected(failure.clone()),
+                false => Standing::NotBegun(failure.clone()),
+            };
+        }
+        if state.sent > state.answered {
+            return Standing::InFlight(attempt.aborted_by.clone());
+        }
+        if attempt.left || state.status == Status::Idle {
+            return Standing::Ended;
+        }
+        if let Some(failure) = &attempt.aborted_by {
+            return Standing::Aborted(failure.clone());
+        }
+        if savepoint_is_open {
+            return Standing::SavepointOpen;
+        }
+        Standing::Open(attempt.recovered_from.clone())
+    }
+
+    /// What is known to have gone wrong last.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let state = self.state();
+        let attempt = state.attempt.as_ref();
+        state.lost.clone().or_else(|| {
+            let attempt = attempt?;
+            attempt.begin_failure.clone().or_else(|| attempt.aborted_by.clone())
+        })
+    }
+
+    /// The trail of the attempt so far, and its longest wait.
+    pub(crate) fn take_trail(&self) -> (Trail, Duration) {
+        match &mut self.state().attempt {
+            Some(attempt) => (std::mem::take(&mut attempt.trail), attempt.longest),
+            None => (Trail::default(), Duration::ZERO),
+        }
+    }
+
+    /// Breaks the connection off at once, whatever it waits for: the server rolls back and frees the locks.
+    pub(crate) fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    /// How a statement that is running is cancelled.
+    pub(crate) fn set_cancel(&self, cancel: Cancel) {
+        // Set once, where the connection is made.
+        let _ = self.cancel.set(cancel);
+    }
+
+    /// The request to cancel what is running, if this connection can be asked to.
+    pub(crate) fn cancel(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        self.cancel.get().map(|cancel| cancel())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that could panic leaves the state half written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt {
+    /// Names the statement of the failure that has none yet, and says with which code it failed.
+    fn name_statement(&mut self, sql: &str) -> Option<Option<SqlState>> {
+        let known = [&mut self.aborted_by, &mut self.recovered_from].into_iter().flatten();
+        let unnamed = known.into_iter().find(|failure| failure.statement().is_none())?;
+        *unnamed = unnamed.clone().with_statement(Some(sql.to_owned()));
+        Some(unnamed.sqlstate())
+    }
+
+    /// One request was answered.
+    fn answered(&mut self, answer: u64, before: Status, now: Status, failure: Option<Failure>) {
+        if answer < self.begin_answer {
+            return;
+        }
+        if answer == self.begin_answer {
+            if !self.begun && failure.is_none() {
+                // A request that somebody had queued and abandoned on this connection went first.
+                self.begin_answer += 1;
+            }
+            self.begin_failure = failure;
+            return;
+        }
+        if self.begin_failure.is_some() {
+            self.ran_unprotected |= now == Status::Idle && failure.is_none();
+            return;
+        }
+        if self.ending {
+            self.aborted_by = self.aborted_by.take().or(failure);
+            return;
+        }
+        match (before, now) {
+            (_, Status::Idle) => self.left = true,
+            (Status::Failed, Status::Open) => self.recovered_from = self.aborted_by.take(),
+            (Status::Idle | Status::Open, Status::Failed) => self.aborted_by = failure,
+            // 25P02: the server repeats itself.
+            (Status::Failed, Status::Failed) => {}
+            // An error that didn't abort came from a subtransaction the server ended itself.
+            (Status::Idle | Status::Open, Status::Open) => {}
+        }
+        if self.aborted_by.is_none() && now == Status::Failed {
+            let message = "the transaction is aborted";
+            self.aborted_by = Some(Failure::refused(SqlState::IN_FAILED_SQL_TRANSACTION, message));
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Link")
+            .field("on_wire", &state.on_wire)
+            .field("in_flight", &(state.sent - state.answered))
+            .field("status", &state.status)
+            .field("lost", &state.lost)
+            .finish_non_exhaustive()
+    }
+}

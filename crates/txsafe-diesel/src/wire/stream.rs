@@ -1,0 +1,213 @@
+//! The stream under the driver, and the connector that puts it there.
+
+use super::{
+    frames::{Frames, STARTUP},
+    link::Link,
+    said::Tag,
+};
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+
+/// A stream whose bytes pass unchanged, and are read on the way.
+pub(crate) struct Observed<S> {
+    inner: S,
+    link: Arc<Link>,
+    incoming: Frames,
+    outgoing: Frames,
+}
+
+impl<S> Observed<S> {
+    pub(crate) fn new(inner: S, link: Arc<Link>) -> Self {
+        Self { inner, link, incoming: Frames::of_server(), outgoing: Frames::of_client() }
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        let link = &self.link;
+        let keep = |kind| matches!(kind, b'E' | b'C' | b'Z');
+        self.incoming.feed(bytes, keep, |kind, body| match kind {
+            b'E' => link.error_received(body),
+            b'C' => link.completed(Tag::parse(body)),
+            b'Z' => link.ready(body.first()),
+            _ => {}
+        });
+    }
+
+    fn sent(&mut self, bytes: &[u8]) {
+        let link = &self.link;
+        // Query, Sync and FunctionCall are each answered by one ReadyForQuery, and so is the startup.
+        self.outgoing.feed(
+            bytes,
+            |_| false,
+            |kind, _| {
+                if matches!(kind, b'Q' | b'S' | b'F' | STARTUP) {
+                    link.request_sent();
+                }
+            },
+        );
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.link.is_hung_up(cx) {
+            let error = io::Error::new(io::ErrorKind::ConnectionAborted, "closed in doubt");
+            return Poll::Ready(Err(error));
+        }
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
+        match &read {
+            Ok(()) if buf.filled().len() == before => {
+                self.link.broke("the server closed the connection");
+            }
+            Ok(()) => self.received(&buf.filled()[before..]),
+            Err(error) => self.link.broke(&error.to_string()),
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes));
+        match &written {
+            Ok(n) => self.sent(&bytes[..*n]),
+            Err(error) => self.link.broke(&error.to_string()),
+        }
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl<S: TlsStream + Unpin> TlsStream for Observed<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.inner.channel_binding()
+    }
+}
+
+/// Wraps a TLS connector: what is observed is inside the encryption.
+#[derive(Clone)]
+pub(crate) struct ObservedTls<T> {
+    inner: T,
+    link: Arc<Link>,
+}
+
+impl<T> ObservedTls<T> {
+    pub(crate) fn new(inner: T, link: Arc<Link>) -> Self {
+        Self { inner, link }
+    }
+}
+
+impl<S, T: MakeTlsConnect<S>> MakeTlsConnect<S> for ObservedTls<T>
+where
+    T::TlsConnect: Send,
+    <T::TlsConnect as TlsConnect<S>>::Future: Send + 'static,
+{
+    type Stream = Observed<T::Stream>;
+    type TlsConnect = ObservedTls<T::TlsConnect>;
+    type Error = T::Error;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Self::TlsConnect, T::Error> {
+        let inner = self.inner.make_tls_connect(domain)?;
+        Ok(ObservedTls { inner, link: Arc::clone(&self.link) })
+    }
+}
+
+impl<S, T: TlsConnect<S>> TlsConnect<S> for ObservedTls<T>
+where
+    T::Future: Send + 'static,
+{
+    type Stream = Observed<T::Stream>;
+    type Error = T::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, T::Error>> + Send>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        let connecting = self.inner.connect(stream);
+        Box::pin(async move { Ok(Observed::new(connecting.await?, self.link)) })
+    }
+}
+
+/// The connector of connections without TLS: it hands the stream through.
+///
+/// With `sslmode=require` and `sslnegotiation=direct` the driver calls its connector without a word to the server, so
+/// this is the place where a plain stream can be wrapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain;
+
+/// A stream without TLS, where one with it is asked for.
+pub(crate) struct PlainStream<S>(S);
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Plain {
+    type Stream = PlainStream<S>;
+    type TlsConnect = Self;
+    type Error = io::Error;
+
+    fn make_tls_connect(&mut self, _domain: &str) -> Result<Self, io::Error> {
+        Ok(*self)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Plain {
+    type Stream = PlainStream<S>;
+    type Error = io::Error;
+    type Future = std::future::Ready<Result<PlainStream<S>, io::Error>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        std::future::ready(Ok(PlainStream(stream)))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for PlainStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for PlainStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for PlainStream<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
