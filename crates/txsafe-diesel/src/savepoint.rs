@@ -1,9 +1,9 @@
 //! A part of a transaction that can be rolled back by itself.
 
-use crate::{failure::of_diesel, tx::Tx};
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
+use crate::{failure::of_diesel, tx::Tx, wire::link::Link};
+use diesel_async::{AnsiTransactionManager, TransactionManager};
 use std::future::Future;
-use txsafe::{AsyncFuncOnce, Error};
+use txsafe::{AsyncFuncOnce, Error, Failure, drive::session::Standing};
 
 impl Tx<'_> {
     /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
@@ -27,21 +27,21 @@ impl Tx<'_> {
         E: From<Error> + Send + 't,
     {
         async move {
-            let (conn, account) = self.parts();
+            let (conn, account, link) = self.parts();
             Manager::begin_transaction(conn).await.map_err(failed)?;
             let mark = account.hooks.mark();
-            let result = body(Tx::new(conn, account)).await;
-            let error = match result {
-                Ok(value) => match release(conn).await {
-                    Ok(()) => return Ok(value),
-                    Err(error) => error.into(),
+            let error = match body(Tx::new(conn, account, link)).await {
+                Ok(value) => match swallowed(link).await {
+                    None => {
+                        Manager::commit_transaction(conn).await.map_err(failed)?;
+                        return Ok(value);
+                    }
+                    Some(failure) => Error::swallowed(failure).into(),
                 },
-                Err(error) => {
-                    // If even this fails the transaction is aborted or lost, and its end will tell.
-                    let _ = Manager::rollback_transaction(conn).await;
-                    error
-                }
+                Err(error) => error,
             };
+            // If even this fails the transaction is aborted or lost, and its end will tell.
+            let _ = Manager::rollback_transaction(conn).await;
             account.hooks.savepoint_rolled_back(mark, &mut account.due);
             Err(error)
         }
@@ -50,10 +50,18 @@ impl Tx<'_> {
 
 type Manager = AnsiTransactionManager;
 
-/// Releases the savepoint, or rolls back to it where a failed statement was swallowed.
-async fn release(conn: &mut AsyncPgConnection) -> Result<(), Error> {
-    let Err(error) = Manager::commit_transaction(conn).await else { return Ok(()) };
-    Err(failed(error))
+/// The failure that a closure kept to itself, if there is one.
+async fn swallowed(link: &Link) -> Option<Failure> {
+    link.settled().await;
+    match link.standing(true) {
+        Standing::Aborted(failure) | Standing::NotBegun(failure) => Some(failure),
+        Standing::Open(_)
+        | Standing::InFlight(_)
+        | Standing::Lost(_)
+        | Standing::Unprotected(_)
+        | Standing::Ended
+        | Standing::SavepointOpen => None,
+    }
 }
 
 fn failed(error: diesel::result::Error) -> Error {

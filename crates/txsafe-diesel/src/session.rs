@@ -4,6 +4,7 @@ use crate::{
     failure::of_diesel,
     held::{Held, Slot},
     observer::Observer,
+    tx::Tx,
     wire::{link::Link, said::Tag},
 };
 use diesel::{
@@ -87,9 +88,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The parts that the closure works with.
-    pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, &mut Account<AsyncHook>) {
-        (self.lease.connection(), &mut self.account)
+    /// The transaction that the closure works with.
+    pub(crate) fn tx(&mut self) -> Tx<'_> {
+        Tx::new(self.lease.connection(), &mut self.account, &self.link)
     }
 
     /// What went wrong, as the wire tells it, or as Diesel does.
@@ -113,6 +114,7 @@ impl AsyncSession for Session<'_> {
             if let Some(Err(error)) = (&mut &*conn).batch_execute(begin.sql()).now_or_never() {
                 return Err(self.failure(&error));
             }
+            self.link.begin_posted();
             return change_depth(conn, TransactionDepthChange::IncreaseDepth);
         }
         match timeout(self.answer_timeout, Manager::begin_transaction_sql(conn, begin.sql())).await
@@ -137,8 +139,16 @@ impl AsyncSession for Session<'_> {
     }
 
     async fn settle(&mut self, patience: Duration) -> Standing {
+        let (link, conn) = (&self.link, self.lease.connection());
+        let settled = async {
+            if link.has_abandoned() {
+                // Answers come in order: once this one is there, so are those nobody waits for.
+                let _ = conn.batch_execute("").await;
+            }
+            link.settled().await;
+        };
         // Whether it settled or not, the link tells how things stand.
-        let _ = timeout(patience, self.link.settled()).await;
+        let _ = timeout(patience, settled).await;
         (self.account.trail, self.account.longest) = self.link.take_trail();
         let savepoint_is_open = depth(self.lease.connection()).is_some_and(|depth| depth > 1);
         self.link.standing(savepoint_is_open)
@@ -206,8 +216,10 @@ impl Drop for Session<'_> {
                 drop(Object::take(object));
             }
             Lease::Held(held, slot) => {
-                // A COMMIT on its way is left to arrive. Either way nobody may use this connection again.
-                if !self.committing {
+                // Nobody may use this connection again; but a COMMIT on its way is left to arrive.
+                if self.committing {
+                    close_when_answered(Arc::clone(&self.link), self.answer_timeout);
+                } else {
                     close(&self.link);
                 }
                 Manager::transaction_manager_status_mut(held.connection()).set_in_error();
@@ -305,6 +317,15 @@ fn close(link: &Link) {
         runtime.spawn(cancel);
     }
     link.hang_up();
+}
+
+fn close_when_answered(link: Arc<Link>, patience: Duration) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(async move {
+            let _ = timeout(patience, link.settled()).await;
+            link.hang_up();
+        });
+    }
 }
 
 /// The link of a connection; one that was built elsewhere is observed from now on, as far as that goes.

@@ -1,5 +1,6 @@
 //! The transaction as its closure sees it.
 
+use crate::wire::link::Link;
 use diesel_async::AsyncPgConnection;
 use std::{
     fmt,
@@ -21,18 +22,20 @@ use txsafe::drive::{
 pub struct Tx<'c> {
     conn: &'c mut AsyncPgConnection,
     account: &'c mut Account<AsyncHook>,
+    link: &'c Link,
 }
 
 impl<'c> Tx<'c> {
     pub(crate) fn new(
         conn: &'c mut AsyncPgConnection,
         account: &'c mut Account<AsyncHook>,
+        link: &'c Link,
     ) -> Self {
-        Self { conn, account }
+        Self { conn, account, link }
     }
 
-    pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, &mut Account<AsyncHook>) {
-        (self.conn, self.account)
+    pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, &mut Account<AsyncHook>, &Link) {
+        (self.conn, self.account, self.link)
     }
 
     /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.

@@ -105,8 +105,7 @@ where
         &'s mut self,
         session: &'s mut Session<'a>,
     ) -> impl Future<Output = Result<T, E>> + Send {
-        let (conn, account) = session.parts();
-        self.body.run(Tx::new(conn, account))
+        self.body.run(session.tx())
     }
 
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {

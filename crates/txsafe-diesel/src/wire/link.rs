@@ -5,6 +5,7 @@
 use super::said::{ServerError, Tag};
 use futures_util::task::AtomicWaker;
 use std::{
+    collections::VecDeque,
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
@@ -72,6 +73,8 @@ struct Attempt {
     end: Option<Tag>,
     trail: Trail,
     bind_values: bool,
+    /// Statements whose callers haven't seen their end, in order; some never will.
+    started: VecDeque<Started>,
     /// When the request was sent whose answer is awaited.
     request: Instant,
     /// When the first request was sent that no finished statement accounts for.
@@ -79,6 +82,16 @@ struct Attempt {
     last_answer: Instant,
     longest: Duration,
 }
+
+/// A statement as its caller started it.
+struct Started {
+    at: Instant,
+    /// With bind values, if the trail wants them.
+    sql: Option<String>,
+}
+
+/// Statements that were started and not finished are remembered up to this number.
+const MOST_STARTED: usize = 64;
 
 impl Link {
     /// Of a connection whose stream is observed.
@@ -203,28 +216,30 @@ impl Link {
 
     // --- what instrumentation tells ---
 
-    /// Whether the trail wants bind values.
-    pub(crate) fn wants_bind_values(&self) -> bool {
-        self.state().attempt.as_ref().is_some_and(|attempt| attempt.bind_values)
+    /// A caller started a statement, `sql` with its bind values.
+    pub(crate) fn statement_started(&self, sql: impl FnOnce() -> String) {
+        let mut state = self.state();
+        let Some(attempt) = &mut state.attempt else { return };
+        if attempt.started.len() == MOST_STARTED {
+            attempt.started.pop_front();
+        }
+        let sql = attempt.bind_values.then(sql);
+        attempt.started.push_back(Started { at: Instant::now(), sql });
     }
 
     /// A statement came to its end, for its caller.
-    pub(crate) fn statement_finished(
-        &self,
-        sql: &str,
-        failure: Option<Failure>,
-        started: Option<Instant>,
-    ) {
+    pub(crate) fn statement_finished(&self, sql: &str, failure: Option<Failure>) {
         let mut state = self.state();
         let state = &mut *state;
         let (on_wire, lost) = (state.on_wire, state.lost.is_some());
         // The caller may hear of an error before its answer has been read to the end.
         let in_reading = state.error.as_ref();
         let Some(attempt) = &mut state.attempt else { return };
+        let started = attempt.started.pop_front();
         let now = Instant::now();
         let end = if on_wire { attempt.last_answer } else { now };
         // Statements that were sent together share their start.
-        let start = attempt.statement.take().or(started).unwrap_or(end);
+        let start = attempt.statement.take().or(started.as_ref().map(|s| s.at)).unwrap_or(end);
         let code = failure.as_ref().map(|failure| {
             let in_reading = in_reading.map(|error| Some(error.sqlstate));
             in_reading.or_else(|| attempt.name_statement(sql)).unwrap_or(failure.sqlstate())
@@ -232,7 +247,8 @@ impl Link {
         if code.is_some() && in_reading.is_some() {
             attempt.failed_statement = Some(sql.to_owned());
         }
-        attempt.trail.push(sql, start.min(end), end, code);
+        let with_binds = started.and_then(|started| started.sql);
+        attempt.trail.push(with_binds.as_deref().unwrap_or(sql), start.min(end), end, code);
         if on_wire || attempt.ending {
             return;
         }
@@ -277,11 +293,25 @@ impl Link {
             end: None,
             trail: Trail::new(now),
             bind_values,
+            started: VecDeque::new(),
             request: now,
             statement: None,
             last_answer: now,
             longest: Duration::ZERO,
         });
+    }
+
+    /// BEGIN was posted: no caller will see its end.
+    pub(crate) fn begin_posted(&self) {
+        if let Some(attempt) = &mut self.state().attempt {
+            attempt.started.clear();
+        }
+    }
+
+    /// Whether some statement was started whose caller hasn't seen its end: it was dropped, and its request may not
+    /// even have been sent yet.
+    pub(crate) fn has_abandoned(&self) -> bool {
+        self.state().attempt.as_ref().is_some_and(|attempt| !attempt.started.is_empty())
     }
 
     /// What is answered from now on ends the transaction.
@@ -353,14 +383,15 @@ impl Link {
         Standing::Open(attempt.recovered_from.clone())
     }
 
-    /// What is known to have gone wrong last.
+    /// What is known to have gone wrong, in an answer that may not have been read to its end.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let state = self.state();
         let attempt = state.attempt.as_ref();
-        state.lost.clone().or_else(|| {
+        let known = state.lost.clone().or_else(|| {
             let attempt = attempt?;
             attempt.begin_failure.clone().or_else(|| attempt.aborted_by.clone())
-        })
+        });
+        known.or_else(|| state.error.clone().map(ServerError::into_failure))
     }
 
     /// The trail of the attempt so far, and its longest wait.

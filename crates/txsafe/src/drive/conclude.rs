@@ -43,6 +43,12 @@ pub(crate) enum Step {
 pub(crate) fn step(closure_is_ok: bool, standing: &Standing) -> Step {
     match standing {
         Standing::Open(_) if closure_is_ok => Step::Commit,
+        // The failure lies in this very connection: the next attempt must not get it again.
+        Standing::Open(Some(failure)) | Standing::Aborted(failure)
+            if Cause::of(failure, Phase::Body).remedy() == Remedy::Reconnect =>
+        {
+            Step::Close
+        }
         Standing::Open(_) | Standing::Aborted(_) | Standing::NotBegun(_) => Step::RollBack,
         Standing::Unprotected(_)
         | Standing::SavepointOpen
@@ -208,6 +214,7 @@ impl<T, H> Progress<T, H> {
                 self.committed(value, account, trail)
             }
             Ended::NotStarted(phase, failure) => {
+                let failure = self.begin_failure(failure);
                 let otherwise = Otherwise::Ours(ErrorKind::Failed);
                 self.failed(phase, failure, false, otherwise, trail)
             }

@@ -59,6 +59,12 @@ impl Error {
         Self(Box::new(Inner { kind, failure, report }))
     }
 
+    /// For adapters: a savepoint whose closure returned `Ok` although this statement had failed.
+    #[must_use]
+    pub fn swallowed(failure: Failure) -> Self {
+        Self::new(ErrorKind::RolledBackAtCommit, Some(failure), None)
+    }
+
     /// Which trap it is.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {

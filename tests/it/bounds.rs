@@ -1,0 +1,168 @@
+//! Nothing is retried for ever: attempts, time, deadline, budget, pool.
+
+use crate::{
+    remedies::raise,
+    support::{AppError, Attempts, Shop, credit, until},
+};
+use diesel_async::SimpleAsyncConnection;
+use std::time::{Duration, Instant};
+use txsafe_diesel::{Budget, Cause, ErrorKind, GiveUp, RetryPolicy, TxOptions};
+
+#[tokio::test]
+async fn attempts_are_bounded_and_the_error_tells_the_story() {
+    let shop = Shop::open("attempts").await;
+    let attempts = Attempts::default();
+    let options = TxOptions::new().retry(RetryPolicy::new().max_attempts(3));
+    let failed = shop.db.with(options).transaction("always", async |mut tx| {
+        attempts.is_first();
+        credit(&mut tx, 1, 1).await?;
+        raise(&mut tx, "40P01").await?;
+        Ok::<_, AppError>(())
+    });
+    let error = failed.await.unwrap_err().ours();
+    assert_eq!(*error.kind(), ErrorKind::GaveUp(GiveUp::Attempts(3)));
+    assert_eq!(attempts.count(), 3);
+    assert!(error.is_transient());
+    assert_eq!(error.cause(), Some(Cause::Deadlock));
+    let report = error.report().unwrap();
+    assert!(report.failures.iter().all(|attempt| attempt.failure.statement().is_some()));
+    let trail: Vec<_> = report.trail.statements().map(|s| s.sql.as_str()).collect();
+    assert!(trail[0].starts_with("UPDATE \"accounts\""), "{trail:?}");
+    assert!(trail[1].starts_with("DO $$"), "{trail:?}");
+    assert!(!report.trail.to_string().contains("binds"), "no bind values");
+}
+
+#[tokio::test]
+async fn an_empty_budget_returns_the_first_failure() {
+    let shop = Shop::with("budget", 4, |builder| builder.budget(Budget::new(8))).await;
+    let attempts = Attempts::default();
+    let call = async || {
+        let failed = shop.db.transaction("always", async |mut tx| {
+            attempts.is_first();
+            raise(&mut tx, "40P01").await?;
+            Ok::<_, AppError>(())
+        });
+        failed.await.unwrap_err().ours()
+    };
+    let error = call().await;
+    assert_eq!(error.gave_up(), Some(GiveUp::Budget));
+    assert_eq!(attempts.count(), 2, "8 tokens are worth one deadlock");
+    call().await;
+    assert_eq!(attempts.count(), 3, "then none");
+    assert!(error.to_string().contains("budget"), "{error}");
+    for _ in 0..2 {
+        let committed = shop.db.transaction("well", async |_tx| Ok::<_, AppError>(()));
+        committed.await.unwrap();
+    }
+    assert_eq!(shop.db.budget().tokens(), 8, "successes earn it back");
+}
+
+#[tokio::test]
+async fn a_deadline_cuts_statements_attempts_and_pauses() {
+    let shop = Shop::open("deadline").await;
+    let start = Instant::now();
+    let options = TxOptions::new().deadline(start + Duration::from_millis(150));
+    let slow = shop.db.with(options).transaction("slow statement", async |mut tx| {
+        tx.batch_execute("SELECT pg_sleep(60)").await?;
+        Ok::<_, AppError>(())
+    });
+    let error = slow.await.unwrap_err().ours();
+    assert_eq!(*error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+
+    let options = TxOptions::new().timeout(Duration::from_millis(50));
+    let slow = shop.db.with(options).transaction("slow closure", async |mut tx| {
+        credit(&mut tx, 1, 1).await?;
+        std::future::pending::<()>().await;
+        Ok::<_, AppError>(())
+    });
+    let error = slow.await.unwrap_err().ours();
+    assert_eq!(*error.kind(), ErrorKind::DeadlineExceeded);
+    until("the end of the locks", async || shop.busy().await == 0).await;
+    assert_eq!(shop.balance_of(1).await, 100);
+
+    let pauses = RetryPolicy::new().pauses(|| std::iter::repeat(Duration::from_secs(20)));
+    let options = TxOptions::new().timeout(Duration::from_secs(5)).retry(pauses);
+    let failed = shop.db.with(options).transaction("long pause", async |mut tx| {
+        raise(&mut tx, "40P01").await?;
+        Ok::<_, AppError>(())
+    });
+    assert_eq!(failed.await.unwrap_err().ours().gave_up(), Some(GiveUp::Deadline));
+    assert!(start.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test]
+async fn a_pool_of_one_whose_connection_is_taken() {
+    let shop = Shop::with("pool_of_one", 1, |builder| {
+        builder
+            .checkout_timeout(Duration::from_millis(30))
+            .retry(RetryPolicy::new().max_attempts(2))
+    })
+    .await;
+    let taken = shop.db.pool().get().await.unwrap();
+    let call = async || {
+        let call = shop.db.transaction("waits", async |_tx| Ok::<_, AppError>(()));
+        call.await
+    };
+    let error = call().await.unwrap_err().ours();
+    assert_eq!(error.gave_up(), Some(GiveUp::Attempts(2)));
+    assert_eq!(error.cause(), Some(Cause::NoConnection));
+    assert!(error.to_string().contains("all 1 of the pool are in use"), "{error}");
+    drop(taken);
+    call().await.unwrap();
+}
+
+#[tokio::test]
+async fn pauses_hold_no_connection() {
+    let shop = Shop::with("pause_free", 1, |builder| builder).await;
+    let pool = shop.db.pool().clone();
+    // The pause is taken from a sequence that looks at the pool of one when it is asked: after the rollback.
+    let free = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = std::sync::Arc::clone(&free);
+    let pauses = RetryPolicy::new().pauses(move || {
+        let (pool, seen) = (pool.clone(), std::sync::Arc::clone(&seen));
+        std::iter::repeat_with(move || {
+            seen.store(pool.status().available == 1, std::sync::atomic::Ordering::Relaxed);
+            Duration::from_millis(1)
+        })
+    });
+    let attempts = Attempts::default();
+    let committed =
+        shop.db.with(TxOptions::new().retry(pauses)).transaction("t", async |mut tx| {
+            if attempts.is_first() {
+                raise(&mut tx, "40P01").await?;
+            }
+            Ok::<_, AppError>(())
+        });
+    committed.await.unwrap();
+    assert!(free.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn the_first_lock_timeout_learns_and_the_last_is_the_configured_one() {
+    let shop = Shop::open("adaptive").await;
+    for _ in 0..20 {
+        let quick = shop.db.transaction("quick", async |mut tx| {
+            credit(&mut tx, 1, 1).await?;
+            Ok::<_, AppError>(())
+        });
+        quick.await.unwrap();
+    }
+    shop.watcher
+        .batch_execute("BEGIN; UPDATE accounts SET balance = 1 WHERE id = 1")
+        .await
+        .unwrap();
+    let options = TxOptions::new()
+        .lock_timeout(Duration::from_millis(200))
+        .retry(RetryPolicy::new().max_attempts(4));
+    let blocked = shop.db.with(options).transaction("quick", async |mut tx| {
+        credit(&mut tx, 1, 1).await?;
+        Ok::<_, AppError>(())
+    });
+    let error = blocked.await.unwrap_err().ours();
+    let timeouts: Vec<_> =
+        error.report().unwrap().failures.iter().map(|attempt| attempt.lock_timeout).collect();
+    assert!(timeouts[0] < Duration::from_millis(150), "{timeouts:?}");
+    assert!(timeouts.is_sorted(), "{timeouts:?}");
+    assert_eq!(timeouts[3], Duration::from_millis(200));
+    shop.watcher.batch_execute("ROLLBACK").await.unwrap();
+}

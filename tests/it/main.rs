@@ -1,0 +1,15 @@
+//! What txsafe promises, shown on a real PostgreSQL. Interleavings are stepped by gates; nothing sleeps.
+
+mod bounds;
+mod cancellation;
+mod closures;
+mod commits;
+mod hooks;
+mod idempotency;
+mod lost_commit;
+mod misuse;
+mod remedies;
+mod savepoints;
+mod support;
+mod telemetry;
+mod unobserved;

@@ -1,0 +1,178 @@
+//! What is told: reports, events, counters.
+
+use crate::{
+    remedies::raise,
+    support::{AppError, Attempts, Shop, credit},
+};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use txsafe_diesel::{Database, Outcome, Report};
+
+fn reporting(shop: &Shop) -> (Database, Arc<Mutex<Vec<Report>>>) {
+    let reports = Arc::<Mutex<Vec<Report>>>::default();
+    let hear = Arc::clone(&reports);
+    let db = Database::builder(shop.db.pool().clone())
+        .slow_after(Duration::from_secs(5))
+        .on_report(move |report| hear.lock().unwrap().push(report.clone()))
+        .build()
+        .unwrap();
+    (db, reports)
+}
+
+#[tokio::test]
+async fn a_report_for_whatever_was_not_plain_sailing() {
+    let shop = Shop::open("reports").await;
+    let (db, reports) = reporting(&shop);
+    let plain = db.transaction("plain", async |_tx| Ok::<_, AppError>(()));
+    plain.await.unwrap();
+    let own = db.transaction("own", async |_tx| Err::<(), _>(AppError::Own("no")));
+    own.await.unwrap_err();
+    assert!(reports.lock().unwrap().is_empty());
+
+    let attempts = Attempts::default();
+    let retried = db.transaction("retried", async |mut tx| {
+        if attempts.is_first() {
+            raise(&mut tx, "40P01").await?;
+        }
+        Ok::<_, AppError>(())
+    });
+    retried.await.unwrap();
+    let failed =
+        db.transaction("failed", async |mut tx| Ok::<_, AppError>(raise(&mut tx, "23505").await?));
+    failed.await.unwrap_err();
+    let slow = db.with(txsafe_diesel::TxOptions::new().slow_after(Duration::from_nanos(1)));
+    let slow = slow.transaction("slow", async |mut tx| {
+        credit(&mut tx, 1, 1).await?;
+        Ok::<_, AppError>(())
+    });
+    slow.await.unwrap();
+
+    let reports = reports.lock().unwrap();
+    let told: Vec<_> = reports.iter().map(|r| (&*r.transaction, r.outcome, r.attempts)).collect();
+    assert_eq!(
+        told,
+        [
+            ("retried", Outcome::Committed, 2),
+            ("failed", Outcome::RolledBack, 1),
+            ("slow", Outcome::Committed, 1),
+        ]
+    );
+    assert!(reports[2].trail.to_string().contains("UPDATE \"accounts\""));
+    assert!(reports.iter().all(|report| report.place.file().ends_with("telemetry.rs")));
+}
+
+#[tokio::test]
+async fn bind_values_only_if_asked_for() {
+    let shop = Shop::open("binds").await;
+    let (db, reports) = reporting(&shop);
+    for show in [false, true] {
+        let options =
+            txsafe_diesel::TxOptions::new().slow_after(Duration::from_nanos(1)).bind_values(show);
+        let secret = db.with(options).transaction("secret", async |mut tx| {
+            credit(&mut tx, 1, 424_242).await?;
+            Ok::<_, AppError>(())
+        });
+        secret.await.unwrap();
+        let text = reports.lock().unwrap().pop().unwrap().to_string();
+        assert_eq!(text.contains("424242"), show, "{text}");
+    }
+}
+
+#[test]
+fn counters_by_transaction_name() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    // A recorder of this thread only: the tests run side by side.
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let shop = Shop::open("metrics").await;
+            let attempts = Attempts::default();
+            let retried = shop.db.transaction("counted", async |mut tx| {
+                if attempts.is_first() {
+                    raise(&mut tx, "55P03").await?;
+                }
+                tx.after_commit(async || Err::<(), _>("no"));
+                Ok::<_, AppError>(())
+            });
+            retried.await.unwrap();
+        });
+    });
+    let mut counted: Vec<_> = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let labels: Vec<_> =
+                key.key().labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
+            let value = match value {
+                DebugValue::Counter(n) => n.to_string(),
+                DebugValue::Histogram(values) => format!("{} values", values.len()),
+                DebugValue::Gauge(_) => unreachable!("there are no gauges"),
+            };
+            format!("{}{{{}}} {value}", key.key().name(), labels.join(","))
+        })
+        .collect();
+    counted.sort();
+    assert_eq!(
+        counted,
+        [
+            "txsafe_attempts_total{transaction=counted} 2",
+            "txsafe_hook_failures_total{transaction=counted} 1",
+            "txsafe_outcomes_total{transaction=counted,outcome=committed} 1",
+            "txsafe_pause_seconds{transaction=counted} 1 values",
+            "txsafe_remedies_total{transaction=counted,remedy=retry,cause=lock_timeout} 1",
+            "txsafe_transaction_seconds{transaction=counted} 1 values",
+        ]
+    );
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn events_with_the_names_that_others_use() {
+    let shop = Shop::open("events").await;
+    let lines = Lines::default();
+    let write = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || write.clone())
+        .finish();
+    let _here = tracing::subscriber::set_default(subscriber);
+    let failed = shop.db.transaction("told", async |mut tx| {
+        credit(&mut tx, 1, 1).await?;
+        raise(&mut tx, "23505").await?;
+        Ok::<_, AppError>(())
+    });
+    failed.await.unwrap_err();
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    for part in [
+        "WARN transaction{otel.name=\"told\"",
+        "db.system.name=\"postgresql\"",
+        "db.response.status_code=\"23505\"",
+        "txsafe.outcome=\"rolled_back\"",
+        "error.type=\"other\"",
+        "UPDATE \"accounts\"",
+        "gap",
+        "telemetry.rs:",
+    ] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+}
