@@ -1,5 +1,7 @@
 //! What txsafe promises, shown on a real PostgreSQL. Interleavings are stepped by gates; nothing sleeps.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
 mod bounds;
 mod cancellation;
 mod closures;
@@ -12,4 +14,5 @@ mod remedies;
 mod savepoints;
 mod support;
 mod telemetry;
+mod tls;
 mod unobserved;

@@ -90,7 +90,7 @@ async fn the_callers_instrumentation_is_chained() {
     let shop = Shop::with("chained", 1, |builder| builder).await;
     let count = Arc::<AtomicU32>::default();
     let mut conn = shop.db.pool().get().await.unwrap();
-    chain_instrumentation(&mut *conn, Count(Arc::clone(&count)));
+    chain_instrumentation(&mut conn, Count(Arc::clone(&count)));
     drop(conn);
     let attempts = Attempts::default();
     let committed = shop.db.transaction("chained", async |mut tx| {

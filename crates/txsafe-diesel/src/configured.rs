@@ -31,6 +31,9 @@ impl<'d> Configured<'d> {
     }
 
     /// See [`Database::transaction`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
     #[track_caller]
     pub fn transaction<'a, T, E, F>(
         self,
@@ -52,6 +55,9 @@ impl<'d> Configured<'d> {
     }
 
     /// See [`Database::transaction_once`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
     #[track_caller]
     pub fn transaction_once<'a, T, E, F>(
         self,
@@ -73,6 +79,9 @@ impl<'d> Configured<'d> {
     }
 
     /// See [`Database::transaction_on`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
     #[track_caller]
     pub fn transaction_on<'a, C, T, E, F>(
         self,
@@ -110,6 +119,10 @@ pub struct WithKey<'d> {
 
 impl<'d> WithKey<'d> {
     /// See [`Database::idempotency_key`].
+    ///
+    /// # Errors
+    /// As for [`Database::transaction`]; and a key that is empty, longer than 512 bytes, or can't be written because
+    /// its table is missing.
     #[track_caller]
     pub fn transaction<'a, T, E, F>(
         self,

@@ -136,6 +136,8 @@ where
     let (client, connection) =
         config.connect(observed).await.map_err(|error| ConnectFailure::into_diesel(&error))?;
     let mut conn = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
+    // With `sslmode=prefer` the driver goes on without its connector where the server doesn't do TLS.
+    let link = if link.is_on_wire() { link } else { Arc::new(Link::off_wire()) };
     let token = conn.cancel_token();
     link.set_cancel(Box::new(move || {
         let (token, tls) = (token.clone(), for_cancel.clone());

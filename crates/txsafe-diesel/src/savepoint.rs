@@ -14,6 +14,7 @@ impl Tx<'_> {
     /// # Errors
     /// What `body` returned; or [`Error`], where the savepoint couldn't be set or released, as when `body` swallowed a
     /// failed statement.
+    #[expect(clippy::manual_async_fn, reason = "says that the future is Send")]
     pub fn savepoint<'t, T, E, F>(
         &'t mut self,
         body: F,

@@ -19,7 +19,12 @@ use diesel_async::{
     pooled_connection::{PoolableConnection, deadpool::Object},
 };
 use futures_util::FutureExt;
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Once},
+    time::Duration,
+};
 use tokio::time::timeout;
 use txsafe::{
     Failure, SqlState,
@@ -47,6 +52,10 @@ pub(crate) struct Session<'a> {
 }
 
 /// Whose connection it is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are pooled, and there is one per transaction"
+)]
 enum Lease<'a> {
     Pooled(Object<AsyncPgConnection>),
     Held(&'a mut (dyn Held + 'a), Arc<Slot<'a>>),
@@ -330,15 +339,21 @@ fn close_when_answered(link: Arc<Link>, patience: Duration) {
 
 /// The link of a connection; one that was built elsewhere is observed from now on, as far as that goes.
 fn link_of(conn: &mut AsyncPgConnection) -> Arc<Link> {
-    if let Some(link) = Observer::link_of(conn) {
-        return link;
+    let link = Observer::link_of(conn).unwrap_or_else(|| {
+        let link = Arc::new(Link::off_wire());
+        Observer::install(conn, Arc::clone(&link));
+        link
+    });
+    if !link.is_on_wire() {
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            tracing::warn!(
+                "the wire of some connections isn't observed, because they weren't made by `txsafe_diesel::manager` \
+                 or `connect`, or because TLS was preferred and the server doesn't do it: SQLSTATEs are guessed from \
+                 Diesel's error kinds and English messages, and BEGIN is awaited",
+            );
+        });
     }
-    tracing::warn!(
-        "this connection was not made by `txsafe_diesel::manager` or `connect`, so its wire isn't observed: \
-         SQLSTATEs are guessed from Diesel's error kinds and English messages, and BEGIN is awaited",
-    );
-    let link = Arc::new(Link::off_wire());
-    Observer::install(conn, Arc::clone(&link));
     link
 }
 

@@ -113,6 +113,7 @@ impl RetryPolicy {
 
     /// The pauses that one transaction would get, in order: ceilings for the built-in pauses, which are then jittered,
     /// and plain pauses for those given by [`pauses`](Self::pauses).
+    #[must_use]
     pub fn pauses_of_one_transaction(&self) -> Box<dyn Iterator<Item = Duration> + Send> {
         match &self.pauses {
             Some(start) => start(),

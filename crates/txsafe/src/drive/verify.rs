@@ -65,6 +65,10 @@ impl Witness {
         Some(Self { xid: xid.parse().ok(), pid: pid.to_owned(), fence: fence.to_owned() })
     }
 
+    fn xid_text(&self) -> Option<String> {
+        self.xid.map(|xid| xid.to_string())
+    }
+
     /// Reads the answer to the question for the status of `xid`.
     fn judge(&self, answer: &str) -> Verdict {
         match answer.split_once('|') {
@@ -83,26 +87,22 @@ pub(crate) async fn verify<W: AsyncWork>(
     settings: &Settings,
     witness: &Witness,
 ) -> Verdict {
-    let Some(xid) = witness.xid.map(|xid| xid.to_string()) else { return Verdict::Unknown };
+    let Some(xid) = witness.xid_text() else { return Verdict::Unknown };
     let until = Instant::now() + settings.answer_timeout;
     for round in 1.. {
-        if let Ok(mut session) = work.open(settings, Some(until)).await {
-            let question = Question { sql: STATUS_SQL, binds: &[&xid] };
-            match session.ask(question).await {
-                Ok(Some(answer)) => match witness.judge(&answer) {
-                    Verdict::InProgress if round == ROUNDS_BEFORE_TERMINATING => {
-                        let binds = &[witness.pid.as_str(), xid.as_str()];
-                        let _ = session.ask(Question { sql: TERMINATE_SQL, binds }).await;
-                        session.give_back();
-                    }
-                    Verdict::InProgress => session.give_back(),
-                    verdict @ (Verdict::Committed | Verdict::RolledBack | Verdict::Unknown) => {
-                        session.give_back();
-                        return verdict;
-                    }
-                },
-                // Dropped, and so closed: the server may still be on its way up.
-                Ok(None) | Err(_) => {}
+        // A session that gets no answer is dropped, and so closed: the server may still be on its way up.
+        if let Ok(mut session) = work.open(settings, Some(until)).await
+            && let Ok(Some(answer)) =
+                session.ask(Question { sql: STATUS_SQL, binds: &[&xid] }).await
+        {
+            let verdict = witness.judge(&answer);
+            if verdict == Verdict::InProgress && round == ROUNDS_BEFORE_TERMINATING {
+                let binds = &[witness.pid.as_str(), xid.as_str()];
+                let _ = session.ask(Question { sql: TERMINATE_SQL, binds }).await;
+            }
+            session.give_back();
+            if verdict != Verdict::InProgress {
+                return verdict;
             }
         }
         if Instant::now() >= until {
@@ -119,25 +119,20 @@ pub(crate) fn verify_blocking<W: Work>(
     settings: &Settings,
     witness: &Witness,
 ) -> Verdict {
-    let Some(xid) = witness.xid.map(|xid| xid.to_string()) else { return Verdict::Unknown };
+    let Some(xid) = witness.xid_text() else { return Verdict::Unknown };
     let until = Instant::now() + settings.answer_timeout;
     for round in 1.. {
-        if let Ok(mut session) = work.open(settings, Some(until)) {
-            let question = Question { sql: STATUS_SQL, binds: &[&xid] };
-            match session.ask(question) {
-                Ok(Some(answer)) => match witness.judge(&answer) {
-                    Verdict::InProgress if round == ROUNDS_BEFORE_TERMINATING => {
-                        let binds = &[witness.pid.as_str(), xid.as_str()];
-                        let _ = session.ask(Question { sql: TERMINATE_SQL, binds });
-                        session.give_back();
-                    }
-                    Verdict::InProgress => session.give_back(),
-                    verdict @ (Verdict::Committed | Verdict::RolledBack | Verdict::Unknown) => {
-                        session.give_back();
-                        return verdict;
-                    }
-                },
-                Ok(None) | Err(_) => {}
+        if let Ok(mut session) = work.open(settings, Some(until))
+            && let Ok(Some(answer)) = session.ask(Question { sql: STATUS_SQL, binds: &[&xid] })
+        {
+            let verdict = witness.judge(&answer);
+            if verdict == Verdict::InProgress && round == ROUNDS_BEFORE_TERMINATING {
+                let binds = &[witness.pid.as_str(), xid.as_str()];
+                let _ = session.ask(Question { sql: TERMINATE_SQL, binds });
+            }
+            session.give_back();
+            if verdict != Verdict::InProgress {
+                return verdict;
             }
         }
         if Instant::now() >= until {

@@ -71,10 +71,10 @@ fn an_aborting_failure_is_the_callers_error_too() {
         standing: Some(Standing::Aborted(duplicate)),
         ..Attempt::default()
     };
-    assert!(matches!(play(&[attempt.clone()]).0, Err(Opaque::Own("already exists"))));
+    assert!(matches!(play(std::slice::from_ref(&attempt)).0, Err(Opaque::Own("already exists"))));
 
     let opted_in = TxOptions::new().retry_on([SqlState::UNIQUE_VIOLATION]);
-    let (result, _) = play_both(&opted_in, None, &[attempt.clone()], &[]);
+    let (result, _) = play_both(&opted_in, None, std::slice::from_ref(&attempt), &[]);
     assert_eq!(result.unwrap(), Keyed::Ran(2));
 
     let twice = opted_in.retry(RetryPolicy::new().max_attempts(2));

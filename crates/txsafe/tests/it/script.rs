@@ -20,25 +20,25 @@ use txsafe::{
 
 /// What one attempt meets. Whatever isn't set goes well.
 #[derive(Clone, Default)]
-pub struct Attempt {
-    pub open: Option<Failure>,
-    pub begin: Option<Failure>,
-    pub body: Option<&'static str>,
-    pub standing: Option<Standing>,
-    pub commit: Option<Failure>,
-    pub rollback: Option<Failure>,
+pub(crate) struct Attempt {
+    pub(crate) open: Option<Failure>,
+    pub(crate) begin: Option<Failure>,
+    pub(crate) body: Option<&'static str>,
+    pub(crate) standing: Option<Standing>,
+    pub(crate) commit: Option<Failure>,
+    pub(crate) rollback: Option<Failure>,
 }
 
 /// A script, and the notes of its performance.
-pub struct Stage {
+pub(crate) struct Stage {
     attempts: Mutex<VecDeque<Attempt>>,
     answers: Mutex<VecDeque<Result<Option<String>, Failure>>>,
-    pub notes: Mutex<Vec<String>>,
+    pub(crate) notes: Mutex<Vec<String>>,
 }
 
 /// The caller's own error: it has lost whatever the database said.
 #[derive(Debug)]
-pub enum Opaque {
+pub(crate) enum Opaque {
     Own(&'static str),
     Txsafe(Error),
 }
@@ -49,10 +49,10 @@ impl From<Error> for Opaque {
     }
 }
 
-pub type Played = (Result<Keyed<u32>, Opaque>, Vec<String>);
+pub(crate) type Played = (Result<Keyed<u32>, Opaque>, Vec<String>);
 
 /// Plays one script on both loops, asserts that they behaved alike, and returns what happened.
-pub fn play_both(
+pub(crate) fn play_both(
     options: &TxOptions,
     key: Option<&str>,
     attempts: &[Attempt],
