@@ -1,7 +1,7 @@
 //! From the pool to a connection, or to the reason why there is none.
 
 use crate::failure::{of_connecting, of_diesel};
-use deadpool::managed::{PoolError as DeadpoolError, TimeoutType};
+use deadpool::managed::{HookError, PoolError as DeadpoolError, TimeoutType};
 use diesel_async::{
     AsyncPgConnection,
     pooled_connection::{
@@ -9,7 +9,11 @@ use diesel_async::{
         deadpool::{Object, Pool},
     },
 };
-use std::time::{Duration, Instant};
+use futures_util::future::poll_immediate;
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 use txsafe::Failure;
 
 /// Takes a connection from the pool, within `timeout` and before `deadline`.
@@ -20,11 +24,16 @@ pub(crate) async fn checkout(
 ) -> Result<Object<AsyncPgConnection>, Failure> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let patience = left.map_or(timeout, |left| left.min(timeout));
-    match tokio::time::timeout(patience, pool.get()).await {
-        Ok(Ok(object)) => Ok(object),
-        Ok(Err(error)) => Err(of_pool(pool, error)),
-        Err(_elapsed) => Err(none_free(pool, patience)),
-    }
+    let mut get = pin!(pool.get());
+    // A timer is made only if one must wait.
+    let got = match poll_immediate(&mut get).await {
+        Some(got) => got,
+        None => match tokio::time::timeout(patience, get).await {
+            Ok(got) => got,
+            Err(_elapsed) => return Err(none_free(pool, patience)),
+        },
+    };
+    got.map_err(|error| of_pool(pool, error))
 }
 
 /// Why the manager couldn't make a connection.
@@ -45,7 +54,9 @@ fn of_pool(pool: &Pool<AsyncPgConnection>, error: DeadpoolError<ManagerError>) -
             none_free(pool, pool.timeouts().wait.unwrap_or_default())
         }
         DeadpoolError::Closed => Failure::local("the pool is closed"),
-        error @ (DeadpoolError::NoRuntimeSpecified | DeadpoolError::PostCreateHook(_)) => {
+        DeadpoolError::PostCreateHook(HookError::Backend(error)) => of_manager(&error),
+        error @ (DeadpoolError::NoRuntimeSpecified
+        | DeadpoolError::PostCreateHook(HookError::Message(_))) => {
             Failure::local(error.to_string())
         }
     }

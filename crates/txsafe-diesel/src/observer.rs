@@ -32,7 +32,7 @@ impl Instrumentation for Observer {
                 self.link.statement_started(|| query.to_string());
             }
             InstrumentationEvent::FinishQuery { query, error, .. } => {
-                self.link.statement_finished(&query.to_string(), error.map(of_diesel));
+                self.link.statement_finished(|| query.to_string(), error.map(of_diesel));
             }
             _ => {}
         }

@@ -25,7 +25,6 @@ use std::{
     sync::{Arc, Once},
     time::Duration,
 };
-use tokio::time::timeout;
 use txsafe::{
     Failure, SqlState,
     decide::{begin::Begin, options::Settings},
@@ -52,19 +51,17 @@ pub(crate) struct Session<'a> {
 }
 
 /// Whose connection it is.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are pooled, and there is one per transaction"
-)]
 enum Lease<'a> {
-    Pooled(Object<AsyncPgConnection>),
+    /// Boxed: it is moved several times, and large.
+    Pooled(Box<Object<AsyncPgConnection>>),
     Held(&'a mut (dyn Held + 'a), Arc<Slot<'a>>),
     /// Given back, or moved to where COMMIT runs.
     Gone,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn pooled(mut object: Object<AsyncPgConnection>, settings: &Settings) -> Self {
+    pub(crate) fn pooled(object: Object<AsyncPgConnection>, settings: &Settings) -> Self {
+        let mut object = Box::new(object);
         let link = link_of(&mut object);
         Self::new(Lease::Pooled(object), link, settings)
     }
@@ -126,8 +123,8 @@ impl AsyncSession for Session<'_> {
             self.link.begin_posted();
             return change_depth(conn, TransactionDepthChange::IncreaseDepth);
         }
-        match timeout(self.answer_timeout, Manager::begin_transaction_sql(conn, begin.sql())).await
-        {
+        let begun = Manager::begin_transaction_sql(conn, begin.sql());
+        match self.link.alarm.within(self.answer_timeout, begun).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.failure(&error)),
             Err(_elapsed) => Err(self.no_answer("BEGIN")),
@@ -139,8 +136,8 @@ impl AsyncSession for Session<'_> {
         for bind in question.binds {
             query = query.bind::<Text, _>(*bind);
         }
-        let asked = timeout(self.answer_timeout, query.load::<Answer>(self.lease.connection()));
-        match asked.await {
+        let asked = query.load::<Answer>(self.lease.connection());
+        match self.link.alarm.within(self.answer_timeout, asked).await {
             Ok(Ok(rows)) => Ok(rows.into_iter().next().and_then(|row| row.answer)),
             Ok(Err(error)) => Err(self.failure(&error)),
             Err(_elapsed) => Err(self.no_answer("a question")),
@@ -148,17 +145,12 @@ impl AsyncSession for Session<'_> {
     }
 
     async fn settle(&mut self, patience: Duration) -> Standing {
-        let (link, conn) = (&self.link, self.lease.connection());
-        let settled = async {
-            if link.has_abandoned() {
-                // Answers come in order: once this one is there, so are those nobody waits for.
-                let _ = conn.batch_execute("").await;
-            }
-            link.settled().await;
-        };
-        // Whether it settled or not, the link tells how things stand.
-        let _ = timeout(patience, settled).await;
-        (self.account.trail, self.account.longest) = self.link.take_trail();
+        if self.link.has_abandoned() || !self.link.is_settled() {
+            // Whether it settled or not, the link tells how things stand.
+            let settled = settled(&self.link, self.lease.connection());
+            let _ = self.link.alarm.within(patience, settled).await;
+        }
+        self.account.trail = self.link.take_trail();
         let savepoint_is_open = depth(self.lease.connection()).is_some_and(|depth| depth > 1);
         self.link.standing(savepoint_is_open)
     }
@@ -193,8 +185,8 @@ impl AsyncSession for Session<'_> {
             return Err(Failure::local("a savepoint is open"));
         }
         self.link.ending();
-        let rolled_back = timeout(self.answer_timeout, Manager::rollback_transaction(conn)).await;
-        match rolled_back {
+        let rolled_back = Manager::rollback_transaction(conn);
+        match self.link.alarm.within(self.answer_timeout, rolled_back).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.failure(&error)),
             Err(_elapsed) => Err(self.no_answer("ROLLBACK")),
@@ -222,7 +214,7 @@ impl Drop for Session<'_> {
             Lease::Gone => {}
             Lease::Pooled(object) => {
                 close(&self.link);
-                drop(Object::take(object));
+                drop(Object::take(*object));
             }
             Lease::Held(held, slot) => {
                 // Nobody may use this connection again; but a COMMIT on its way is left to arrive.
@@ -269,10 +261,11 @@ struct Commit {
 impl Commit {
     async fn run(&self, conn: &mut AsyncPgConnection) -> Result<(), Failure> {
         self.link.ending();
+        let alarm = &self.link.alarm;
         let answer = if self.link.is_on_wire() {
-            timeout(self.patience, Manager::commit_transaction(conn)).await
+            alarm.within(self.patience, Manager::commit_transaction(conn)).await
         } else {
-            timeout(self.patience, commit_unseen(conn)).await
+            alarm.within(self.patience, commit_unseen(conn)).await
         };
         match (self.link.end(), answer) {
             // The server said it, whatever became of the connection after.
@@ -305,16 +298,26 @@ async fn commit_unseen(conn: &mut AsyncPgConnection) -> Result<(), DieselError> 
     Ok(())
 }
 
+/// What is left when COMMIT has its answer.
+type Answered = (Box<Object<AsyncPgConnection>>, Account<AsyncHook>, Result<(), Failure>);
+
 /// COMMIT came to its answer after its caller had gone away.
-fn orphaned(
-    (object, account, answer): (Object<AsyncPgConnection>, Account<AsyncHook>, Result<(), Failure>),
-) -> impl Future<Output = ()> + Send + 'static {
+fn orphaned((object, account, answer): Answered) -> impl Future<Output = ()> + Send + 'static {
     if answer.is_ok() {
         drop(object);
     } else {
-        drop(Object::take(object));
+        drop(Object::take(*object));
     }
     account.conclude_abandoned(answer)
+}
+
+/// Waits until nothing is in flight.
+async fn settled(link: &Link, conn: &mut AsyncPgConnection) {
+    if link.has_abandoned() {
+        // Answers come in order: once this one is there, so are those that nobody waits for.
+        let _ = conn.batch_execute("").await;
+    }
+    link.settled().await;
 }
 
 fn close(link: &Link) {
@@ -331,7 +334,7 @@ fn close(link: &Link) {
 fn close_when_answered(link: Arc<Link>, patience: Duration) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(async move {
-            let _ = timeout(patience, link.settled()).await;
+            let _ = link.alarm.within(patience, link.settled()).await;
             link.hang_up();
         });
     }

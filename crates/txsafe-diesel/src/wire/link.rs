@@ -2,7 +2,10 @@
 //!
 //! Fed by the stream (bytes) and by the instrumentation (SQL text); asked by the session.
 
-use super::said::{ServerError, Tag};
+use super::{
+    alarm::Alarm,
+    said::{ServerError, Tag},
+};
 use futures_util::task::AtomicWaker;
 use std::{
     collections::VecDeque,
@@ -14,7 +17,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use txsafe::{Failure, SqlState, Trail, drive::session::Standing};
 
@@ -29,6 +32,8 @@ pub(crate) struct Link {
     reader: AtomicWaker,
     hung_up: AtomicBool,
     cancel: OnceLock<Cancel>,
+    /// Bounds what is waited for on this connection.
+    pub(crate) alarm: Alarm,
 }
 
 struct State {
@@ -37,6 +42,8 @@ struct State {
     /// Requests sent that end with a ReadyForQuery, the startup included, and ReadyForQuery seen.
     sent: u64,
     answered: u64,
+    /// The last request that somebody waits for.
+    awaited: u64,
     status: Status,
     lost: Option<Failure>,
     /// The error in the answer that is being read.
@@ -75,12 +82,9 @@ struct Attempt {
     bind_values: bool,
     /// Statements whose callers haven't seen their end, in order; some never will.
     started: VecDeque<Started>,
-    /// When the request was sent whose answer is awaited.
-    request: Instant,
     /// When the first request was sent that no finished statement accounts for.
     statement: Option<Instant>,
     last_answer: Instant,
-    longest: Duration,
 }
 
 /// A statement as its caller started it.
@@ -110,6 +114,7 @@ impl Link {
                 on_wire,
                 sent: 0,
                 answered: 0,
+                awaited: 0,
                 status: Status::Idle,
                 lost: None,
                 error: None,
@@ -119,6 +124,7 @@ impl Link {
             reader: AtomicWaker::new(),
             hung_up: AtomicBool::new(false),
             cancel: OnceLock::new(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -131,15 +137,16 @@ impl Link {
 
     // --- what the stream tells ---
 
-    pub(crate) fn request_sent(&self) {
+    /// A request was sent. One that lets go of a prepared statement is answered like others, and awaited by nobody.
+    pub(crate) fn request_sent(&self, lets_go: bool) {
         let now = Instant::now();
         let mut state = self.state();
-        let was_idle = state.sent == state.answered;
         state.sent += 1;
+        if lets_go {
+            return;
+        }
+        state.awaited = state.sent;
         if let Some(attempt) = &mut state.attempt {
-            if was_idle {
-                attempt.request = now;
-            }
             attempt.statement.get_or_insert(now);
         }
     }
@@ -187,14 +194,12 @@ impl Link {
         let (before, answered) = (state.status, state.answered);
         state.status = status;
         if let Some(attempt) = &mut state.attempt {
-            attempt.longest = attempt.longest.max(now.duration_since(attempt.request));
-            attempt.request = now;
             attempt.last_answer = now;
             let statement = attempt.failed_statement.take();
             let failure = failure.map(|failure| failure.with_statement(statement));
             attempt.answered(answered, before, status, failure);
         }
-        let is_idle = state.sent == state.answered;
+        let is_idle = state.is_idle();
         drop(state);
         if is_idle {
             self.idle.wake();
@@ -228,46 +233,37 @@ impl Link {
     }
 
     /// A statement came to its end, for its caller.
-    pub(crate) fn statement_finished(&self, sql: &str, failure: Option<Failure>) {
+    pub(crate) fn statement_finished(
+        &self,
+        sql: impl FnOnce() -> String,
+        failure: Option<Failure>,
+    ) {
         let mut state = self.state();
-        let state = &mut *state;
-        let (on_wire, lost) = (state.on_wire, state.lost.is_some());
-        // The caller may hear of an error before its answer has been read to the end.
-        let in_reading = state.error.as_ref();
-        let Some(attempt) = &mut state.attempt else { return };
+        let State { on_wire, error, status, lost, attempt, .. } = &mut *state;
+        let Some(attempt) = attempt.as_mut().filter(|attempt| !attempt.ending) else { return };
+        let sql = sql();
         let started = attempt.started.pop_front();
-        let now = Instant::now();
-        let end = if on_wire { attempt.last_answer } else { now };
+        let end = if *on_wire { attempt.last_answer } else { Instant::now() };
         // Statements that were sent together share their start.
         let start = attempt.statement.take().or(started.as_ref().map(|s| s.at)).unwrap_or(end);
-        let code = failure.as_ref().map(|failure| {
-            let in_reading = in_reading.map(|error| Some(error.sqlstate));
-            in_reading.or_else(|| attempt.name_statement(sql)).unwrap_or(failure.sqlstate())
+        let code = failure.as_ref().map(|failure| match error {
+            // The caller hears of an error before its answer has been read to the end.
+            Some(error) => {
+                attempt.failed_statement = Some(sql.clone());
+                Some(error.sqlstate)
+            }
+            None => attempt.name_statement(&sql).unwrap_or(failure.sqlstate()),
         });
-        if code.is_some() && in_reading.is_some() {
-            attempt.failed_statement = Some(sql.to_owned());
-        }
-        let with_binds = started.and_then(|started| started.sql);
-        attempt.trail.push(with_binds.as_deref().unwrap_or(sql), start.min(end), end, code);
-        if on_wire || attempt.ending {
-            return;
-        }
-        match failure {
-            Some(failure) if failure.is_lost() && !lost => state.lost = Some(failure),
-            Some(failure) => {
-                let failure = failure.with_statement(Some(sql.to_owned()));
-                attempt.aborted_by.get_or_insert(failure);
-                state.status = Status::Failed;
+        if !*on_wire {
+            match failure {
+                Some(failure) if failure.is_lost() => {
+                    lost.get_or_insert(failure);
+                }
+                failure => attempt.finished_unseen(&sql, failure, status),
             }
-            None if sql.starts_with("ROLLBACK TO") => {
-                attempt.recovered_from = attempt.aborted_by.take();
-                state.status = Status::Open;
-            }
-            None if !sql.starts_with("SAVEPOINT") && !sql.starts_with("RELEASE") => {
-                attempt.recovered_from = None;
-            }
-            None => {}
         }
+        let sql = started.and_then(|started| started.sql).unwrap_or(sql);
+        attempt.trail.push(sql, start.min(end), end, code);
     }
 
     // --- what the session does ---
@@ -294,10 +290,8 @@ impl Link {
             trail: Trail::new(now),
             bind_values,
             started: VecDeque::new(),
-            request: now,
             statement: None,
             last_answer: now,
-            longest: Duration::ZERO,
         });
     }
 
@@ -334,23 +328,27 @@ impl Link {
     /// Whether nothing is in flight and no transaction is open.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state();
-        state.lost.is_none() && state.sent == state.answered && state.status == Status::Idle
+        state.lost.is_none() && state.is_idle() && state.status == Status::Idle
     }
 
     /// Whether a request waits for its answer.
     pub(crate) fn is_in_flight(&self) -> bool {
         let state = self.state();
-        state.lost.is_none() && state.sent > state.answered
+        state.lost.is_none() && !state.is_idle()
+    }
+
+    /// Whether BEGIN has been answered and nothing is in flight, or the connection is lost.
+    pub(crate) fn is_settled(&self) -> bool {
+        let state = self.state();
+        let begun = state.attempt.as_ref().is_none_or(|a| state.answered >= a.begin_answer);
+        !state.on_wire || state.lost.is_some() || (begun && state.is_idle())
     }
 
     /// Waits until BEGIN has been answered and nothing is in flight, or the connection is lost.
     pub(crate) async fn settled(&self) {
         poll_fn(|cx| {
             self.idle.register(cx.waker());
-            let state = self.state();
-            let begun = state.attempt.as_ref().is_none_or(|a| state.answered >= a.begin_answer);
-            let settled = state.lost.is_some() || (begun && state.sent == state.answered);
-            if settled || !state.on_wire { Poll::Ready(()) } else { Poll::Pending }
+            if self.is_settled() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -368,7 +366,7 @@ impl Link {
                 false => Standing::NotBegun(failure.clone()),
             };
         }
-        if state.sent > state.answered {
+        if !state.is_idle() {
             return Standing::InFlight(attempt.aborted_by.clone());
         }
         if attempt.left || state.status == Status::Idle {
@@ -394,12 +392,10 @@ impl Link {
         known.or_else(|| state.error.clone().map(ServerError::into_failure))
     }
 
-    /// The trail of the attempt so far, and its longest wait.
-    pub(crate) fn take_trail(&self) -> (Trail, Duration) {
-        match &mut self.state().attempt {
-            Some(attempt) => (std::mem::take(&mut attempt.trail), attempt.longest),
-            None => (Trail::default(), Duration::ZERO),
-        }
+    /// The trail of the attempt so far.
+    pub(crate) fn take_trail(&self) -> Trail {
+        let mut state = self.state();
+        state.attempt.as_mut().map(|attempt| std::mem::take(&mut attempt.trail)).unwrap_or_default()
     }
 
     /// Breaks the connection off at once, whatever it waits for: the server rolls back and frees the locks.
@@ -425,6 +421,13 @@ impl Link {
     }
 }
 
+impl State {
+    /// Whether nothing that somebody waits for is in flight.
+    fn is_idle(&self) -> bool {
+        self.answered >= self.awaited
+    }
+}
+
 impl Attempt {
     /// Names the statement of the failure that has none yet, and says with which code it failed.
     fn name_statement(&mut self, sql: &str) -> Option<Option<SqlState>> {
@@ -432,6 +435,20 @@ impl Attempt {
         let unnamed = known.into_iter().find(|failure| failure.statement().is_none())?;
         *unnamed = unnamed.clone().with_statement(Some(sql.to_owned()));
         Some(unnamed.sqlstate())
+    }
+
+    /// Without the wire, the transaction's status is what the end of a statement lets one conclude.
+    fn finished_unseen(&mut self, sql: &str, failure: Option<Failure>, status: &mut Status) {
+        if let Some(failure) = failure {
+            let failure = failure.with_statement(Some(sql.to_owned()));
+            self.aborted_by.get_or_insert(failure);
+            *status = Status::Failed;
+        } else if sql.starts_with("ROLLBACK TO") {
+            self.recovered_from = self.aborted_by.take();
+            *status = Status::Open;
+        } else if !sql.starts_with("SAVEPOINT") && !sql.starts_with("RELEASE") {
+            self.recovered_from = None;
+        }
     }
 
     /// One request was answered.

@@ -21,11 +21,19 @@ pub(crate) struct Observed<S> {
     link: Arc<Link>,
     incoming: Frames,
     outgoing: Frames,
+    /// Since the last Sync nothing but Close was sent: the driver lets go of a statement, and nobody waits for it.
+    only_closes: bool,
 }
 
 impl<S> Observed<S> {
     pub(crate) fn new(inner: S, link: Arc<Link>) -> Self {
-        Self { inner, link, incoming: Frames::of_server(), outgoing: Frames::of_client() }
+        Self {
+            inner,
+            link,
+            incoming: Frames::of_server(),
+            outgoing: Frames::of_client(),
+            only_closes: true,
+        }
     }
 
     fn received(&mut self, bytes: &[u8]) {
@@ -40,15 +48,17 @@ impl<S> Observed<S> {
     }
 
     fn sent(&mut self, bytes: &[u8]) {
-        let link = &self.link;
+        let Self { link, only_closes, .. } = self;
         // Query, Sync and FunctionCall are each answered by one ReadyForQuery, and so is the startup.
         self.outgoing.feed(
             bytes,
             |_| false,
-            |kind, _| {
-                if matches!(kind, b'Q' | b'S' | b'F' | STARTUP) {
-                    link.request_sent();
+            |kind, _| match kind {
+                b'Q' | b'S' | b'F' | STARTUP => {
+                    link.request_sent(kind == b'S' && *only_closes);
+                    *only_closes = true;
                 }
+                _ => *only_closes &= kind == b'C',
             },
         );
     }

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 /// A bucket of tokens that retries spend and successes earn, shared by all transactions of a database.
@@ -18,16 +19,18 @@ use std::{
 ///
 /// # Examples
 /// ```
+/// use std::time::Duration;
 /// use txsafe::{Budget, Cause};
 ///
 /// let budget = Budget::new(50);
-/// assert!(budget.withdraw(Cause::TooManyConnections), "the first retries are affordable");
-/// while budget.withdraw(Cause::TooManyConnections) {}
-/// assert!(!budget.withdraw(Cause::TooManyConnections), "then they are not");
+/// let retry = || budget.withdraw(Cause::TooManyConnections, Duration::ZERO);
+/// assert!(retry(), "the first retries are affordable");
+/// while retry() {}
+/// assert!(!retry(), "then they are not");
 /// for _ in 0..50 {
 ///     budget.deposit();
 /// }
-/// assert!(budget.withdraw(Cause::TooManyConnections), "successes earn new ones");
+/// assert!(retry(), "successes earn new ones");
 /// ```
 #[derive(Clone)]
 pub struct Budget {
@@ -39,8 +42,8 @@ impl Budget {
     /// What one committed transaction earns.
     const EARNED: u32 = 3;
 
-    /// A full bucket of `capacity` tokens. A deadlock costs 5 of them, a failure at the full lock timeout 10, one at a
-    /// shortened lock timeout 1, a server without free connections 20; a committed transaction earns 3.
+    /// A full bucket of `capacity` tokens. A deadlock costs 5 of them, a lock timeout 1 and one more per 50 ms that were
+    /// waited, up to 10, a server without free connections 20; a committed transaction earns 3.
     #[must_use]
     pub fn new(capacity: u32) -> Self {
         Self { tokens: Arc::new(AtomicU32::new(capacity)), capacity }
@@ -58,16 +61,12 @@ impl Budget {
         self.capacity
     }
 
-    /// Pays for one retry; `false`, and nothing is paid, if the tokens don't suffice.
+    /// Pays for one retry after `cause`, for which the attempt had `waited` for a lock; `false`, and nothing is paid, if
+    /// the tokens don't suffice.
     #[must_use]
-    pub fn withdraw(&self, cause: Cause) -> bool {
-        self.pay(price(cause))
-    }
-
-    /// Pays for a retry after a lock timeout that was cut short on purpose: the attempt cost little, and so does this.
-    #[must_use]
-    pub fn withdraw_for_short_lock_timeout(&self) -> bool {
-        self.pay(1)
+    pub fn withdraw(&self, cause: Cause, waited: Duration) -> bool {
+        let paid = |tokens: u32| tokens.checked_sub(price(cause, waited));
+        self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid).is_ok()
     }
 
     /// Earns the tokens of one committed transaction.
@@ -77,11 +76,6 @@ impl Budget {
             let earn = |tokens: u32| Some(tokens.saturating_add(Self::EARNED).min(self.capacity));
             let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earn);
         }
-    }
-
-    fn pay(&self, price: u32) -> bool {
-        let paid = |tokens: u32| tokens.checked_sub(price);
-        self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid).is_ok()
     }
 }
 
@@ -99,14 +93,12 @@ impl fmt::Debug for Budget {
 }
 
 /// The longer the failed attempt occupied the server, the dearer the next one.
-fn price(cause: Cause) -> u32 {
+fn price(cause: Cause, waited: Duration) -> u32 {
     match cause {
+        Cause::LockTimeout => 1 + (waited.as_millis() / 50).min(9) as u32,
         Cause::Serialization => 2,
         Cause::Deadlock | Cause::StalePlan | Cause::OptedIn | Cause::CommitInDoubt => 5,
-        Cause::LockTimeout
-        | Cause::NoConnection
-        | Cause::ConnectionLost
-        | Cause::ReadOnlyServer => 10,
+        Cause::NoConnection | Cause::ConnectionLost | Cause::ReadOnlyServer => 10,
         Cause::TooManyConnections => 20,
         // These are never retried; if a caller opts in, they have held the server for long.
         Cause::StatementCanceled | Cause::TransactionTimeout | Cause::Other => 20,

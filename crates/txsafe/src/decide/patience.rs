@@ -1,56 +1,63 @@
 //! How long an attempt waits for a lock, learned from what the transaction has lately needed.
 //!
 //! PostgreSQL looks for a deadlock only after `deadlock_timeout` (1 s by default), so a transaction that waits as long
-//! as it may loses a second to every deadlock. One that gives up soon after the time it usually needs loses a few
-//! milliseconds. The estimate is the one TCP uses for its retransmission timer: a smoothed mean, a smoothed deviation,
-//! and a timeout of `mean + 4 × deviation`, doubled on every failure (RFC 6298).
+//! as it may loses a second to every deadlock. One that gives up after a few times what it needs itself loses a few
+//! milliseconds.
+//!
+//! What it *needs* must not include what it waited: a long wait would teach the next attempt to wait longer, hold its
+//! own locks longer, and make others wait in turn, until all wait for the deadlock detector again. So it is the
+//! shortest of the last attempts that committed, the one that met nobody (BBR estimates the delay of a network path
+//! in this way, for the same reason). In a legitimate queue on one row all attempts wait, the shortest does too, and
+//! patience follows.
 
 use std::time::Duration;
 
 /// Below this a lock timeout measures the scheduler, not the lock.
-const SHORTEST: Duration = Duration::from_millis(4);
+const SHORTEST: Duration = Duration::from_millis(5);
 
 /// What a transaction that has never committed is taken to need.
-const UNKNOWN: Duration = Duration::from_millis(50);
+const UNKNOWN: Duration = Duration::from_millis(4);
 
-/// Each failure for a lock multiplies the patience of the next attempt by this.
-const GROWTH: u32 = 2;
+/// An early attempt waits for so many transactions like itself.
+const PEERS: u32 = 4;
 
-/// The longest wait that one transaction, by name, has lately needed.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// Towards the last attempt, each waits so many times longer than the one before.
+const GROWTH: u32 = 4;
+
+/// The shortest is taken over one to two windows of so many commits.
+const WINDOW: u8 = 32;
+
+/// What one transaction, by name, has lately needed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Patience {
-    mean: f64,
-    deviation: f64,
-    known: bool,
+    /// The shortest of the window before, and of this one so far.
+    before: Option<Duration>,
+    now: Option<Duration>,
+    commits: u8,
 }
 
 impl Patience {
-    /// Learns from a committed transaction whose longest statement took `longest`.
+    /// Learns from an attempt that committed, and took so long from BEGIN to the answer to COMMIT.
     #[must_use]
-    pub fn learn(self, longest: Duration) -> Self {
-        let sample = longest.as_secs_f64();
-        if !self.known {
-            return Self { mean: sample, deviation: sample / 2.0, known: true };
+    pub fn learn(self, took: Duration) -> Self {
+        if self.commits == WINDOW {
+            return Self { before: self.now, now: Some(took), commits: 1 };
         }
-        // RFC 6298, section 2: alpha = 1/8, beta = 1/4, the deviation first.
-        let deviation = 0.75 * self.deviation + 0.25 * (self.mean - sample).abs();
-        Self { mean: 0.875 * self.mean + 0.125 * sample, deviation, known: true }
+        let now = Some(self.now.map_or(took, |shortest| shortest.min(took)));
+        Self { now, commits: self.commits + 1, ..self }
     }
 
-    /// The `lock_timeout` of an attempt: short at first, doubled after each failure for a lock, never above
-    /// `configured`, and `configured` itself on the last attempt.
+    /// The `lock_timeout` of an attempt that `left` others may follow: a few times what is needed at first, then
+    /// growing towards `configured`, which the last attempt gets, so that nobody starves.
     #[must_use]
-    pub fn lock_timeout(self, lock_failures: u32, is_last: bool, configured: Duration) -> Duration {
-        if is_last {
-            return configured;
-        }
-        let first = if self.known {
-            Duration::from_secs_f64((self.mean + 4.0 * self.deviation).min(86_400.0))
-        } else {
-            UNKNOWN
+    pub fn lock_timeout(self, left: u32, configured: Duration) -> Duration {
+        let needed = match (self.before, self.now) {
+            (Some(before), Some(now)) => before.min(now),
+            (Some(shortest), None) | (None, Some(shortest)) => shortest,
+            (None, None) => UNKNOWN,
         };
-        let growth = GROWTH.saturating_pow(lock_failures);
-        first.max(SHORTEST).saturating_mul(growth).min(configured)
+        let late = configured / GROWTH.saturating_pow(left);
+        needed.saturating_mul(PEERS).max(SHORTEST).max(late).min(configured)
     }
 }
 
@@ -58,38 +65,46 @@ impl Patience {
 mod tests {
     use super::*;
 
-    const CONFIGURED: Duration = Duration::from_millis(500);
+    const CONFIGURED: Duration = Duration::from_secs(2);
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
 
     fn taught(samples: impl IntoIterator<Item = u64>) -> Patience {
-        samples.into_iter().fold(Patience::default(), |p, n| p.learn(ms(n)))
+        samples.into_iter().fold(Patience::default(), |patience, n| patience.learn(ms(n)))
     }
 
     #[test]
-    fn settles_just_above_what_is_needed() {
-        let steady = taught([3; 50]).lock_timeout(0, false, CONFIGURED);
-        assert!((ms(3)..ms(5)).contains(&steady), "{steady:?}");
-        let queue = taught((0..200).map(|n| 5 + n * 7 % 20)).lock_timeout(0, false, CONFIGURED);
-        assert!(queue > ms(25), "a legitimate queue of 5 to 24 ms must fit: {queue:?}");
+    fn a_queue_is_waited_for_and_collisions_are_not() {
+        let queue = taught((0..100).map(|n| 15 + n % 20));
+        assert_eq!(queue.lock_timeout(9, CONFIGURED), ms(60), "all wait: the shortest 15 ms");
+        let storm = taught((0..100).map(|n| 2 + n % 10 * 200));
+        assert_eq!(storm.lock_timeout(9, CONFIGURED), ms(8), "long waits don't teach to wait");
     }
 
     #[test]
-    fn grows_with_every_failure_up_to_the_configured_one() {
-        let patience = taught([5; 50]);
+    fn what_was_long_ago_is_forgotten() {
+        let slower = taught([1].into_iter().chain([10; 64]));
+        assert_eq!(slower.lock_timeout(9, CONFIGURED), ms(40));
+        let faster = slower.learn(ms(2));
+        assert_eq!(faster.lock_timeout(9, CONFIGURED), ms(8));
+    }
+
+    #[test]
+    fn grows_late_and_the_last_attempt_waits_as_configured() {
+        let patience = taught([3; 50]);
         let timeouts: Vec<_> =
-            (0..10).map(|n| patience.lock_timeout(n, false, CONFIGURED)).collect();
+            (0..10).rev().map(|left| patience.lock_timeout(left, CONFIGURED)).collect();
         assert!(timeouts.is_sorted());
-        assert_eq!(timeouts[1], 2 * timeouts[0]);
-        assert_eq!(timeouts[9], CONFIGURED);
+        assert_eq!(timeouts[..6], [ms(12); 6]);
+        assert_eq!(timeouts[7..], [ms(125), ms(500), CONFIGURED]);
     }
 
     #[test]
-    fn the_last_attempt_waits_as_long_as_configured_and_never_longer() {
-        assert_eq!(taught([1; 9]).lock_timeout(0, true, CONFIGURED), CONFIGURED);
-        assert_eq!(taught([9_000; 9]).lock_timeout(0, false, CONFIGURED), CONFIGURED);
-        assert_eq!(Patience::default().lock_timeout(0, false, ms(10)), ms(10));
+    fn never_longer_than_configured() {
+        assert_eq!(taught([9_000; 9]).lock_timeout(9, CONFIGURED), CONFIGURED);
+        assert_eq!(Patience::default().lock_timeout(9, ms(2)), ms(2));
+        assert_eq!(Patience::default().lock_timeout(9, CONFIGURED), ms(16));
     }
 }

@@ -39,11 +39,11 @@ pub struct RetryPolicy {
 type PauseFactory = Arc<dyn Fn() -> Box<dyn Iterator<Item = Duration> + Send> + Send + Sync>;
 
 impl RetryPolicy {
-    /// At most 10 attempts within 30 s, with pauses whose ceiling grows from 2 ms to 1 s.
+    /// At most 20 attempts within 30 s, with pauses whose ceiling grows from 2 ms to 1 s.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            max_attempts: 10,
+            max_attempts: 20,
             max_elapsed: Duration::from_secs(30),
             min_pause: Duration::from_millis(2),
             max_pause: Duration::from_secs(1),
@@ -51,7 +51,7 @@ impl RetryPolicy {
         }
     }
 
-    /// How often the closure may run in all, the first time included. Default: 10.
+    /// How often the closure may run in all, the first time included. Default: 20.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;

@@ -1,11 +1,14 @@
-//! What an attempt leaves behind beside its result: hooks to run, the trail, the longest wait.
+//! What an attempt leaves behind beside its result: hooks to run and the trail.
 
 use super::{
     events,
     hooks::{self, AsyncHook, BlockingHook, Hooks},
 };
-use crate::{decide::failure::Failure, hold::trail::Trail};
-use std::{sync::Arc, time::Duration};
+use crate::{
+    decide::failure::Failure,
+    hold::{outcome::Outcome, trail::Trail},
+};
+use std::sync::Arc;
 
 /// The account of one attempt, kept by the adapter's session and read by the run loop.
 #[derive(Debug)]
@@ -18,8 +21,6 @@ pub struct Account<H> {
     pub due: Vec<H>,
     /// The statements of the closure.
     pub trail: Trail,
-    /// The longest wait for one answer of the server.
-    pub longest: Duration,
 }
 
 impl<H> Account<H> {
@@ -31,7 +32,6 @@ impl<H> Account<H> {
             hooks: Hooks::new(),
             due: Vec::new(),
             trail: Trail::default(),
-            longest: Duration::ZERO,
         }
     }
 
@@ -52,11 +52,17 @@ impl Account<AsyncHook> {
 
     /// For adapters: COMMIT came to its answer after its caller had gone away, and the connection was given back.
     pub async fn conclude_abandoned(self, answer: Result<(), Failure>) {
-        events::abandoned_commit(&self.transaction, answer.as_ref().err());
-        match answer {
-            Ok(()) => self.run_hooks(true).await,
-            Err(failure) if failure.is_lost() => {}
-            Err(_) => self.run_hooks(false).await,
+        let failure = answer.as_ref().err();
+        let outcome = match failure {
+            None => Outcome::Committed,
+            Some(failure) if failure.is_lost() => Outcome::Unknown,
+            Some(_) => Outcome::RolledBack,
+        };
+        events::abandoned_commit(&self.transaction, outcome, failure);
+        match outcome {
+            Outcome::Committed => self.run_hooks(true).await,
+            Outcome::RolledBack => self.run_hooks(false).await,
+            Outcome::Unknown => {}
         }
     }
 }

@@ -10,10 +10,10 @@ use super::{
     verify::{Witness, verify_blocking},
 };
 use crate::{
-    decide::{begin::Begin, options::Settings, remedy::Phase},
+    decide::{begin::Begin, remedy::Phase},
     hold::{keyed::Keyed, scope},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// Runs one transaction to its end: attempts, pauses, hooks.
 ///
@@ -63,6 +63,7 @@ fn attempt<W: Work>(
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };
     session.account().transaction = Arc::clone(&progress.call.named.name);
+    let began = Instant::now();
     if let Err(failure) = session.begin(begin) {
         return (Ended::NotStarted(Phase::Begin, failure), Account::new());
     }
@@ -88,7 +89,7 @@ fn attempt<W: Work>(
     };
     let standing = session.settle(settings.answer_timeout);
     match (step(result.is_ok(), &standing), result) {
-        (Step::Commit, Ok(value)) => commit::<W>(session, &settings, value),
+        (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began),
         (step, result) => {
             let account = end(session, step);
             (Ended::NotCommitted(result, standing), account)
@@ -97,7 +98,13 @@ fn attempt<W: Work>(
 }
 
 /// COMMIT, after asking for what is needed to verify it.
-fn commit<W: Work>(mut session: W::Session, settings: &Settings, value: W::Value) -> Attempted<W> {
+fn commit<W: Work>(
+    progress: &mut Progress<W::Value, BlockingHook>,
+    mut session: W::Session,
+    value: W::Value,
+    began: Instant,
+) -> Attempted<W> {
+    let settings = progress.settings();
     let mut witness = None;
     if settings.verify_commit {
         match session.ask(Witness::QUESTION) {
@@ -109,11 +116,12 @@ fn commit<W: Work>(mut session: W::Session, settings: &Settings, value: W::Value
             }
         }
     }
+    progress.committing();
     let answer = session.commit();
     let account = std::mem::take(session.account());
     let Err(failure) = answer else {
         session.give_back();
-        return (Ended::Committed(value), account);
+        return (Ended::Committed(value, began.elapsed()), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout) == Standing::Ended {

@@ -85,7 +85,8 @@ pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
 
 /// How an attempt ended; its connection has been given back or closed.
 pub(crate) enum Ended<T, E> {
-    Committed(T),
+    /// In so much time, from BEGIN to the answer to COMMIT.
+    Committed(T, Duration),
     /// The idempotency key was there already.
     AlreadyCommitted,
     /// The closure never ran, or nothing it did could take effect.
@@ -124,6 +125,18 @@ pub(crate) struct Progress<T, H> {
     in_doubt: Option<InDoubt<T, H>>,
     /// An ended attempt whose hooks are to be run, and whether it committed.
     due: Option<(Account<H>, bool)>,
+    /// Who counts the outcome.
+    teller: Teller,
+}
+
+/// Who counts the outcome of a transaction.
+enum Teller {
+    /// Nobody yet: if the caller goes away or the closure panics, the attempt is rolled back.
+    Nobody,
+    /// COMMIT is on its way, and whoever gets its answer will.
+    Commit,
+    /// It has been counted.
+    Done,
 }
 
 /// What the caller gets if there is no further attempt.
@@ -157,6 +170,7 @@ impl<T, H> Progress<T, H> {
             failures: Vec::new(),
             in_doubt: None,
             due: None,
+            teller: Teller::Nobody,
         })
     }
 
@@ -184,7 +198,7 @@ impl<T, H> Progress<T, H> {
         let plan = self.course.next(&self.call.settings, patience, self.remaining()).map_err(
             |reason| self.error(ErrorKind::GaveUp(reason), Some(reason), Trail::default()),
         )?;
-        events::attempt_started(&self.call.named.name);
+        self.call.named.meters.attempt();
         Ok(Begin::new(
             &self.call.settings,
             plan.lock_timeout,
@@ -193,16 +207,22 @@ impl<T, H> Progress<T, H> {
         ))
     }
 
+    /// COMMIT is about to be sent.
+    pub(crate) fn committing(&mut self) {
+        self.teller = Teller::Commit;
+    }
+
     /// What follows from the end of an attempt.
     pub(crate) fn conclude<E: From<Error>>(
         &mut self,
         ended: Ended<T, E>,
         mut account: Account<H>,
     ) -> Next<T, E> {
+        self.teller = Teller::Nobody;
         let trail = std::mem::take(&mut account.trail);
         match ended {
-            Ended::Committed(value) => {
-                self.call.named.learn(account.longest);
+            Ended::Committed(value, took) => {
+                self.call.named.learn(took);
                 self.committed(Keyed::Ran(value), account, trail)
             }
             Ended::AlreadyCommitted => {
@@ -270,8 +290,7 @@ impl<T, H> Progress<T, H> {
         self.call.shared.budget.deposit();
         self.due = Some((account, true));
         let elapsed = self.started.elapsed();
-        let (name, attempts) = (&self.call.named.name, self.course.attempts());
-        events::ended(name, Outcome::Committed, attempts, elapsed);
+        self.count(Outcome::Committed, elapsed);
         let is_slow = elapsed >= self.call.settings.slow_after;
         if is_slow || !self.failures.is_empty() {
             let report = self.report(Outcome::Committed, None, trail);
@@ -319,7 +338,7 @@ impl<T, H> Progress<T, H> {
             // Nothing of the database failed: it is the caller's own error, and nobody else's business.
             (Err(error), Standing::Open(None) | Standing::InFlight(None))
             | (Err(error), Standing::SavepointOpen) => {
-                self.rolled_back();
+                self.count(Outcome::RolledBack, self.started.elapsed());
                 Next::Return(Err(error))
             }
         }
@@ -504,9 +523,9 @@ impl<T, H> Progress<T, H> {
         });
     }
 
-    fn rolled_back(&self) {
-        let (name, attempts) = (&self.call.named.name, self.course.attempts());
-        events::ended(name, Outcome::RolledBack, attempts, self.started.elapsed());
+    fn count(&mut self, outcome: Outcome, elapsed: Duration) {
+        self.teller = Teller::Done;
+        events::ended(&self.call.named.meters, outcome, self.course.attempts(), elapsed);
     }
 
     fn report(&self, outcome: Outcome, gave_up: Option<GiveUp>, trail: Trail) -> Report {
@@ -522,9 +541,8 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    fn tell(&self, report: &Report) {
-        let name = &self.call.named.name;
-        events::ended(name, report.outcome, report.attempts, report.elapsed);
+    fn tell(&mut self, report: &Report) {
+        self.count(report.outcome, report.elapsed);
         events::failed(report);
         self.hand_out(report);
     }
@@ -537,5 +555,16 @@ impl<T, H> Progress<T, H> {
 
     fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl<T, H> Drop for Progress<T, H> {
+    /// The caller went away, or the closure panicked: sessions that are dropped are closed, and so rolled back.
+    fn drop(&mut self) {
+        if matches!(self.teller, Teller::Nobody) && self.course.attempts() > 0 {
+            let outcome =
+                if self.in_doubt.is_some() { Outcome::Unknown } else { Outcome::RolledBack };
+            self.count(outcome, self.started.elapsed());
+        }
     }
 }

@@ -32,7 +32,6 @@ pub(crate) struct Moment {
 /// What the decisions of one transaction depend on.
 pub(crate) struct Course {
     attempts: u32,
-    lock_failures: u32,
     stale_plans: u32,
     lock_timeout: Duration,
     pauses: Option<Box<dyn Iterator<Item = Duration> + Send>>,
@@ -46,7 +45,6 @@ impl Course {
     pub(crate) fn new(once: bool) -> Self {
         Self {
             attempts: 0,
-            lock_failures: 0,
             stale_plans: 0,
             lock_timeout: Duration::ZERO,
             pauses: None,
@@ -75,10 +73,12 @@ impl Course {
             return Err(GiveUp::Deadline);
         }
         self.attempts += 1;
-        let is_last = self.once || self.nested || self.attempts >= settings.retry.max_attempts;
+        let is_last = self.once || self.nested;
+        let left =
+            if is_last { 0 } else { settings.retry.max_attempts.saturating_sub(self.attempts) };
         let within = |timeout: Duration| remaining.map_or(timeout, |left| left.min(timeout));
         self.lock_timeout = within(if settings.adaptive_lock_timeout {
-            patience.lock_timeout(self.lock_failures, is_last, settings.lock_timeout)
+            patience.lock_timeout(left, settings.lock_timeout)
         } else {
             settings.lock_timeout
         });
@@ -110,10 +110,6 @@ impl Course {
                 return Err(GiveUp::Again);
             }
         }
-        let is_short = cause == Cause::LockTimeout && self.lock_timeout < settings.lock_timeout;
-        if matches!(cause, Cause::LockTimeout | Cause::Deadlock) {
-            self.lock_failures += 1;
-        }
         let pauses = self.pauses.get_or_insert_with(|| settings.retry.pauses_of_one_transaction());
         let pause =
             settings.retry.after(cause, self.attempts, now.elapsed, pauses.next(), now.dice)?;
@@ -121,12 +117,8 @@ impl Course {
             return Err(GiveUp::Deadline);
         }
         // The budget comes last: a retry that another bound forbids is not paid.
-        let affordable = if is_short {
-            budget.withdraw_for_short_lock_timeout()
-        } else {
-            budget.withdraw(cause)
-        };
-        if affordable { Ok(pause) } else { Err(GiveUp::Budget) }
+        let waited = if cause == Cause::LockTimeout { self.lock_timeout } else { Duration::ZERO };
+        if budget.withdraw(cause, waited) { Ok(pause) } else { Err(GiveUp::Budget) }
     }
 }
 
@@ -168,7 +160,7 @@ mod tests {
             timeouts.push(desk.next(None).unwrap().lock_timeout);
             let _ = desk.after(Cause::LockTimeout, None);
         }
-        assert!(timeouts[0] < timeouts[1] && timeouts[1] < timeouts[2]);
+        assert!(timeouts.is_sorted() && timeouts[0] < timeouts[2]);
         assert_eq!(timeouts[3], desk.settings.lock_timeout);
     }
 
@@ -182,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lock_timeouts_are_cheap_and_an_empty_budget_ends_it() {
+    fn short_waits_are_cheap_and_an_empty_budget_ends_it() {
         let mut desk = Desk::new(TxOptions::new());
         desk.budget = Budget::new(6);
         desk.next(None).unwrap();

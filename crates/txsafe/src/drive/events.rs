@@ -2,6 +2,7 @@
 //!
 //! Fields follow OpenTelemetry's semantic conventions for databases where those have a name.
 
+use super::meters::Meters;
 use crate::{
     decide::{
         failure::Failure,
@@ -27,10 +28,6 @@ pub(crate) fn span(transaction: &str) -> Span {
         txsafe.attempts = tracing::field::Empty,
         txsafe.outcome = tracing::field::Empty,
     )
-}
-
-pub(crate) fn attempt_started(transaction: &Arc<str>) {
-    metrics::counter!("txsafe_attempts_total", "transaction" => label(transaction)).increment(1);
 }
 
 pub(crate) fn attempt_failed(
@@ -65,15 +62,9 @@ pub(crate) fn pausing(transaction: &Arc<str>, pause: Duration) {
 }
 
 /// The end of a transaction, in numbers.
-pub(crate) fn ended(transaction: &Arc<str>, outcome: Outcome, attempts: u32, elapsed: Duration) {
-    metrics::counter!(
-        "txsafe_outcomes_total",
-        "transaction" => label(transaction),
-        "outcome" => outcome.as_str(),
-    )
-    .increment(1);
-    metrics::histogram!("txsafe_transaction_seconds", "transaction" => label(transaction))
-        .record(elapsed.as_secs_f64());
+pub(crate) fn ended(meters: &Meters, outcome: Outcome, attempts: u32, elapsed: Duration) {
+    meters.outcome(outcome);
+    meters.elapsed(elapsed);
     let span = Span::current();
     span.record("txsafe.attempts", attempts);
     span.record("txsafe.outcome", outcome.as_str());
@@ -118,7 +109,13 @@ pub(crate) fn hook_failed(transaction: &Arc<str>, message: &str) {
     );
 }
 
-pub(crate) fn abandoned_commit(transaction: &Arc<str>, failure: Option<&Failure>) {
+/// COMMIT came to its answer after its caller had gone away.
+pub(crate) fn abandoned_commit(
+    transaction: &Arc<str>,
+    outcome: Outcome,
+    failure: Option<&Failure>,
+) {
+    Meters::new(transaction).outcome(outcome);
     match failure {
         None => {
             debug!(txsafe.transaction = &**transaction, "committed after its caller had gone away",)

@@ -9,6 +9,7 @@ mod conclude;
 mod course;
 mod events;
 pub mod hooks;
+mod meters;
 pub mod run;
 pub mod session;
 pub mod shared;

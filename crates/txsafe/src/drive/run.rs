@@ -10,7 +10,7 @@ use super::{
     verify::{Witness, verify},
 };
 use crate::{
-    decide::{begin::Begin, options::Settings, remedy::Phase},
+    decide::{begin::Begin, remedy::Phase},
     hold::{keyed::Keyed, scope},
 };
 use futures_util::future::{Either, select};
@@ -31,7 +31,8 @@ const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// The closure's own error, or ours converted into it.
 pub async fn run<W: AsyncWork>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error> {
     let span = events::span(&call.named.name);
-    async move {
+    // In a box of its own, so that the layers around it move a pointer and handlers stay small.
+    let attempts = Box::pin(async move {
         let mut progress = Progress::start(call)?;
         loop {
             let begin = progress.next_attempt()?;
@@ -55,9 +56,8 @@ pub async fn run<W: AsyncWork>(call: Call, mut work: W) -> Result<Keyed<W::Value
                 }
             }
         }
-    }
-    .instrument(span)
-    .await
+    });
+    attempts.instrument(span).await
 }
 
 type Attempted<W> = (Ended<<W as AsyncWork>::Value, <W as AsyncWork>::Error>, Account<AsyncHook>);
@@ -74,6 +74,7 @@ async fn attempt<W: AsyncWork>(
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };
     session.account().transaction = Arc::clone(&progress.call.named.name);
+    let began = Instant::now();
     if let Err(failure) = session.begin(begin).await {
         return (Ended::NotStarted(Phase::Begin, failure), Account::new());
     }
@@ -102,7 +103,7 @@ async fn attempt<W: AsyncWork>(
     let patience = if result.is_ok() { settings.answer_timeout } else { PATIENCE_AFTER_ERROR };
     let standing = session.settle(patience).await;
     match (step(result.is_ok(), &standing), result) {
-        (Step::Commit, Ok(value)) => commit::<W>(session, &settings, value).await,
+        (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began).await,
         (step, result) => {
             let account = end(session, step).await;
             (Ended::NotCommitted(result, standing), account)
@@ -112,10 +113,12 @@ async fn attempt<W: AsyncWork>(
 
 /// COMMIT, after asking for what is needed to verify it.
 async fn commit<W: AsyncWork>(
+    progress: &mut Progress<W::Value, AsyncHook>,
     mut session: W::Session,
-    settings: &Settings,
     value: W::Value,
+    began: Instant,
 ) -> Attempted<W> {
+    let settings = progress.settings();
     let mut witness = None;
     if settings.verify_commit {
         match session.ask(Witness::QUESTION).await {
@@ -127,11 +130,12 @@ async fn commit<W: AsyncWork>(
             }
         }
     }
+    progress.committing();
     let answer = session.commit().await;
     let account = std::mem::take(session.account());
     let Err(failure) = answer else {
         session.give_back();
-        return (Ended::Committed(value), account);
+        return (Ended::Committed(value, began.elapsed()), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout).await == Standing::Ended {

@@ -1,5 +1,6 @@
 //! What all transactions of a database share: its identity, presets, budget, and what is known by name.
 
+use super::meters::Meters;
 use crate::{
     decide::{
         budget::Budget,
@@ -39,6 +40,7 @@ pub struct Shared {
 pub(crate) struct Named {
     pub(crate) name: Arc<str>,
     pub(crate) application_name: String,
+    pub(crate) meters: Meters,
     patience: Mutex<Patience>,
 }
 
@@ -83,8 +85,10 @@ impl Shared {
             return Ok(Arc::clone(named));
         }
         name::check(name)?;
+        let known: Arc<str> = name.into();
         let named = Arc::new(Named {
-            name: name.into(),
+            meters: Meters::new(&known),
+            name: known,
             application_name: match &self.service {
                 Some(service) => format!("{service}/{name}"),
                 None => name.to_owned(),
@@ -105,9 +109,9 @@ impl Named {
         *self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn learn(&self, longest: std::time::Duration) {
+    pub(crate) fn learn(&self, took: std::time::Duration) {
         let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
-        *patience = patience.learn(longest);
+        *patience = patience.learn(took);
     }
 }
 

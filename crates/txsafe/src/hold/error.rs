@@ -216,7 +216,7 @@ impl fmt::Display for ErrorKind {
             Self::DeadlineExceeded => {
                 f.write_str("the deadline passed while an attempt was running; rolled back")
             }
-            Self::GaveUp(reason) => write!(f, "gave up, {reason}"),
+            Self::GaveUp(reason) => write!(f, "gave up ({reason})"),
             Self::Failed => f.write_str("failed"),
         }
     }

@@ -68,14 +68,14 @@ impl Trail {
     /// Adds a statement that ran from `start` to `end`. Statements sent together overlap, and have no gap.
     pub fn push(
         &mut self,
-        sql: &str,
+        sql: impl Into<String>,
         start: Instant,
         end: Instant,
         failed: Option<Option<SqlState>>,
     ) {
         let begin = *self.begin.get_or_insert(start);
         let statement = Statement {
-            sql: shortened(sql),
+            sql: shortened(sql.into()),
             after: start.saturating_duration_since(begin),
             gap: self.last_end.map_or(Duration::ZERO, |last| start.saturating_duration_since(last)),
             took: end.saturating_duration_since(start),
@@ -137,9 +137,9 @@ impl fmt::Display for Statement {
     }
 }
 
-fn shortened(sql: &str) -> String {
+fn shortened(sql: String) -> String {
     if sql.len() <= SQL_BYTES {
-        return sql.to_owned();
+        return sql;
     }
     let end = (0..=SQL_BYTES).rev().find(|&end| sql.is_char_boundary(end)).unwrap_or(0);
     format!("{}…", &sql[..end])
@@ -154,7 +154,7 @@ mod tests {
         let begin = Instant::now();
         let mut trail = Trail::new(begin);
         for n in 0..1_000 {
-            trail.push(&format!("SELECT {n}"), begin, begin, None);
+            trail.push(format!("SELECT {n}"), begin, begin, None);
         }
         let kept: Vec<_> = trail.statements().map(|s| s.sql.as_str()).collect();
         assert_eq!(kept.len(), 64);
@@ -166,7 +166,7 @@ mod tests {
     fn long_sql_is_cut_on_a_character_boundary() {
         let begin = Instant::now();
         let mut trail = Trail::new(begin);
-        trail.push(&"é".repeat(2_000), begin, begin, Some(None));
+        trail.push("é".repeat(2_000), begin, begin, Some(None));
         let statement = trail.statements().next().unwrap();
         assert_eq!(statement.sql.chars().count(), 513);
     }

@@ -1,0 +1,80 @@
+//! What txsafe costs and gains, as ratios measured side by side in one run.
+//!
+//! Every figure compares variants that take turns within seconds of each other on one server, so that a slow or busy
+//! machine slows all of them. Figures of different runs are never compared.
+//!
+//! `cargo xtask bench --help` tells the options.
+
+mod args;
+mod duel;
+mod figure;
+mod ground;
+mod hot_row;
+mod load;
+mod overhead;
+mod plan;
+mod print;
+mod relay;
+mod round_trips;
+mod storm;
+mod wall;
+mod work;
+
+use args::Args;
+use clap::Parser;
+use figure::{FIGURES, Findings};
+use ground::Ground;
+use plan::Plan;
+use std::process::ExitCode;
+
+/// Whatever stops a measurement; it ends the run.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+/// The result of a measurement.
+type Result<T> = std::result::Result<T, Error>;
+
+/// A measurement: it brings values for some of the figures.
+type Measure = fn(&Ground, &Plan) -> Result<Findings>;
+
+/// The measurements, and the figures that each of them brings.
+const MEASUREMENTS: [(Measure, &[&str]); 9] = [
+    (round_trips::measure, &["round_trips_extra"]),
+    (wall::bare, &["wall_vs_bare"]),
+    (wall::unsynced, &["wall_vs_bare_unsynced"]),
+    (wall::distant, &["wall_vs_bare_1ms"]),
+    (wall::set_local, &["wall_vs_set_local"]),
+    (wall::distant_set_local, &["wall_vs_set_local_1ms"]),
+    (overhead::measure, &["allocations_per_transaction", "cpu_us_per_transaction_extra"]),
+    (hot_row::measure, &["hot_row_vs_bare"]),
+    (storm::measure, &["storm_vs_naive_retry", "storm_vs_sorted", "storm_failed_to_caller"]),
+];
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(all_met) if all_met || !args.check => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            print::error(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures and prints; tells whether all bounds were met.
+fn run(args: &Args) -> Result<bool> {
+    let ground = Ground::prepare()?;
+    let plan = Plan::of(args);
+    let mut findings = Findings::default();
+    for (measure, names) in MEASUREMENTS {
+        if names.iter().any(|name| args.wants(name)) {
+            print::measuring(names);
+            findings.extend(measure(&ground, &plan)?);
+        }
+    }
+    findings.values.retain(|value| args.wants(value.name));
+    print::table(&findings);
+    if args.json {
+        print::json(&findings)?;
+    }
+    Ok(FIGURES.iter().all(|figure| findings.of(figure).is_none_or(|value| figure.is_met(value))))
+}

@@ -1,0 +1,56 @@
+//! The time of one transaction, uncontended.
+
+use crate::{
+    Result,
+    duel::duel,
+    figure::Findings,
+    ground::Ground,
+    plan::Plan,
+    relay::Relay,
+    work::{bare_pool, guarded, run_bare, run_guarded, run_set_local, runtime},
+};
+use std::time::Duration;
+
+/// The distance of the distant server.
+const AWAY: Duration = Duration::from_millis(1);
+
+/// Against diesel-async's own transaction, over a Unix socket.
+pub(crate) fn bare(ground: &Ground, plan: &Plan) -> Result<Findings> {
+    against_bare("wall_vs_bare", plan, &ground.socket())
+}
+
+/// The same without waiting for the disk.
+pub(crate) fn unsynced(ground: &Ground, plan: &Plan) -> Result<Findings> {
+    against_bare("wall_vs_bare_unsynced", plan, &ground.socket_unsynced())
+}
+
+/// The same with a server that is 1 ms away.
+pub(crate) fn distant(ground: &Ground, plan: &Plan) -> Result<Findings> {
+    let relay = Relay::start(ground.address()?, AWAY)?;
+    against_bare("wall_vs_bare_1ms", plan, &ground.through(relay.port()))
+}
+
+/// Against a transaction that makes the same settings one by one, over a Unix socket.
+pub(crate) fn set_local(ground: &Ground, plan: &Plan) -> Result<Findings> {
+    against_set_local("wall_vs_set_local", plan, &ground.socket())
+}
+
+/// The same with a server that is 1 ms away.
+pub(crate) fn distant_set_local(ground: &Ground, plan: &Plan) -> Result<Findings> {
+    let relay = Relay::start(ground.address()?, AWAY)?;
+    against_set_local("wall_vs_set_local_1ms", plan, &ground.through(relay.port()))
+}
+
+fn against_bare(name: &'static str, plan: &Plan, url: &str) -> Result<Findings> {
+    let (db, pool) = (guarded(url, 1)?, bare_pool(url, 1)?);
+    let ours = async || run_guarded(&db, &[1]).await;
+    let theirs = async || run_bare(&pool, &[1]).await;
+    runtime()?.block_on(duel(name, plan, ours, theirs))
+}
+
+fn against_set_local(name: &'static str, plan: &Plan, url: &str) -> Result<Findings> {
+    let (db, pool) = (guarded(url, 1)?, bare_pool(url, 1)?);
+    let ours = async || run_guarded(&db, &[1]).await;
+    let theirs = async || run_set_local(&pool, 1).await;
+    runtime()?.block_on(duel(name, plan, ours, theirs))
+}

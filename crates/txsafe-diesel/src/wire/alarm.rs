@@ -1,0 +1,89 @@
+//! A bound on waiting for the server that costs nothing as long as the server answers.
+//!
+//! A timer per COMMIT would be set and cleared for every transaction, and each time wake the runtime's driver. This one
+//! belongs to the connection and is set once; a later wait only remembers its own end, and when the alarm rings too
+//! early it is set again.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    runtime::{Handle, Id},
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// The alarm of one connection, which one waits for at a time.
+#[derive(Default)]
+pub(crate) struct Alarm(Mutex<Option<Set>>);
+
+/// A timer belongs to the runtime that it was set on, and a connection may be used from another one.
+struct Set {
+    runtime: Id,
+    sleep: Pin<Box<Sleep>>,
+}
+
+/// The time is up.
+#[derive(Debug)]
+pub(crate) struct Elapsed;
+
+impl Alarm {
+    /// Waits for `future`, for at most `patience`.
+    pub(crate) async fn within<F: Future>(
+        &self,
+        patience: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        let end = Instant::now() + patience;
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll(cx, end).map(|()| Err(Elapsed)),
+        })
+        .await
+    }
+
+    fn poll(&self, cx: &mut Context<'_>, end: Instant) -> Poll<()> {
+        let mut alarm = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = Handle::current().id();
+        if alarm.as_ref().is_none_or(|set| set.runtime != runtime) {
+            *alarm = Some(Set { runtime, sleep: Box::pin(sleep_until(end)) });
+        }
+        let Some(Set { sleep, .. }) = &mut *alarm else { unreachable!("set one line above") };
+        if sleep.deadline() > end {
+            sleep.as_mut().reset(end);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= end {
+                // One that has rung is of no use to the next.
+                *alarm = None;
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(end);
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn rings_after_its_own_time_whatever_was_set_before() {
+        let alarm = Alarm::default();
+        for patience in [SECOND, 5 * SECOND, SECOND / 10] {
+            let start = Instant::now();
+            assert!(alarm.within(patience, pending::<()>()).await.is_err());
+            assert_eq!(start.elapsed().as_millis() / 10, patience.as_millis() / 10);
+            // Set for later than the next one needs, or for earlier.
+            assert!(alarm.within(2 * SECOND, tokio::time::sleep(SECOND / 4)).await.is_ok());
+        }
+    }
+}

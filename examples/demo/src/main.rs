@@ -1,0 +1,102 @@
+//! Real handlers fight over real rows of a real PostgreSQL: bare diesel-async beside txsafe, in one run.
+//!
+//! What to look at, in this order:
+//!
+//! 1. `handlers.rs`: five handlers of a small shop, whose locks collide as those of grown applications do.
+//! 2. `modes.rs`: the same handlers, run by diesel-async's `transaction` and by txsafe's. These few lines are the only
+//!    difference between the two rows of the table.
+//! 3. `books.rs`: how the demo knows that nothing was lost and nothing was done twice.
+//!
+//! The rest: `shop.rs` and `schema.sql` hold the data, `workers.rs` calls the handlers, `tally.rs` counts, `report.rs`
+//! says what was seen.
+
+mod books;
+mod cli;
+mod error;
+mod handlers;
+mod modes;
+mod report;
+mod requests;
+mod screen;
+mod server;
+mod shop;
+mod signals;
+mod tally;
+mod workers;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::Cli;
+use error::Error;
+use modes::{Kind, Mode};
+use report::Run;
+use screen::Screen;
+use server::Server;
+use shop::Shop;
+use signals::until_signalled;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let screen = Screen::new(cli.json);
+    match show(&cli, &screen).await {
+        Ok(code) => code,
+        Err(error) => {
+            screen.error(&error);
+            error.exit_code()
+        }
+    }
+}
+
+async fn show(cli: &Cli, screen: &Screen) -> Result<ExitCode, Error> {
+    let seed = cli.seed();
+    screen.note(&format!("seed {seed} (repeat it with --seed {seed})"));
+
+    let server = until_signalled(Server::find(cli.database_url(), screen)).await?;
+    let shop = Shop::new(server.url());
+    until_signalled(shop.find_server()).await?;
+    let runs = until_signalled(both_modes(&shop, cli, seed, screen)).await;
+    // Whatever happened: a server that is not ours is left as it was.
+    let closed = if server.is_given() { shop.close().await } else { Ok(()) };
+    let (runs, deadlock_timeout) = match (runs, closed) {
+        (Ok(runs), Ok(())) => runs,
+        (Ok(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
+        (Err(error), Err(left_behind)) => {
+            screen.error(&left_behind);
+            return Err(error);
+        }
+    };
+
+    screen.say(&report::table(&runs));
+    screen.say(&report::explain(&runs, &deadlock_timeout));
+    for violation in report::violations(&runs) {
+        screen.alarm(&violation);
+    }
+    if cli.json {
+        screen.json(&report::json(&runs));
+    }
+    let txsafe_is_exact =
+        runs.iter().all(|run| run.kind != Kind::Txsafe || run.books.violations().is_empty());
+    Ok(if txsafe_is_exact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One mode after the other, so that neither steals the other's processors, each over fresh and identical data.
+async fn both_modes(
+    shop: &Shop,
+    cli: &Cli,
+    seed: u64,
+    screen: &Screen,
+) -> Result<(Vec<Run>, String), Error> {
+    let mut runs = Vec::new();
+    for kind in [Kind::Bare, Kind::Txsafe] {
+        shop.stock().await?;
+        let mode = Mode::connect(kind, shop.url()).await?;
+        let tally = workers::fight(&mode, seed, cli.duration(), screen).await?;
+        drop(mode);
+        let books = books::check(shop, &tally.answers).await?;
+        runs.push(Run { kind, tally, books });
+    }
+    Ok((runs, shop.deadlock_timeout().await?))
+}
