@@ -27,7 +27,7 @@ use std::{
 };
 use txsafe::{
     Failure, SqlState,
-    decide::{begin::Begin, options::Settings},
+    decide::{begin::Begin, settings::Settings},
     drive::{
         account::Account,
         hooks::AsyncHook,

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 use txsafe::{
-    AsyncFuncMut, AsyncFuncOnce, Error, Failure, decide::options::Settings,
+    AsyncFuncMut, AsyncFuncOnce, Error, Failure, decide::settings::Settings,
     drive::session::AsyncWork,
 };
 

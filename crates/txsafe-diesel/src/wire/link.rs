@@ -4,11 +4,11 @@
 
 use super::{
     alarm::Alarm,
+    attempt::{Attempt, MOST_STARTED, Started, Status},
     said::{ServerError, Tag},
 };
 use futures_util::task::AtomicWaker;
 use std::{
-    collections::VecDeque,
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
@@ -19,7 +19,7 @@ use std::{
     task::{Context, Poll},
     time::Instant,
 };
-use txsafe::{Failure, SqlState, Trail, drive::session::Standing};
+use txsafe::{Failure, Trail, drive::session::Standing};
 
 type Cancel = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
@@ -50,52 +50,6 @@ struct State {
     error: Option<ServerError>,
     attempt: Option<Attempt>,
 }
-
-/// The transaction status of ReadyForQuery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Idle,
-    Open,
-    Failed,
-}
-
-/// What is known of the attempt that runs.
-struct Attempt {
-    /// The answer to BEGIN is this one, counted in ReadyForQuery.
-    begin_answer: u64,
-    begun: bool,
-    begin_failure: Option<Failure>,
-    /// Statements completed outside any transaction, BEGIN having been refused.
-    ran_unprotected: bool,
-    /// The failure that aborted the transaction.
-    aborted_by: Option<Failure>,
-    /// A failure that a savepoint was rolled back for, with nothing done since.
-    recovered_from: Option<Failure>,
-    /// The statement whose error is still being read off the wire.
-    failed_statement: Option<String>,
-    /// The transaction ended before it was told to.
-    left: bool,
-    /// The end has been asked for, and how it came.
-    ending: bool,
-    end: Option<Tag>,
-    trail: Trail,
-    bind_values: bool,
-    /// Statements whose callers haven't seen their end, in order; some never will.
-    started: VecDeque<Started>,
-    /// When the first request was sent that no finished statement accounts for.
-    statement: Option<Instant>,
-    last_answer: Instant,
-}
-
-/// A statement as its caller started it.
-struct Started {
-    at: Instant,
-    /// With bind values, if the trail wants them.
-    sql: Option<String>,
-}
-
-/// Statements that were started and not finished are remembered up to this number.
-const MOST_STARTED: usize = 64;
 
 impl Link {
     /// Of a connection whose stream is observed.
@@ -276,23 +230,7 @@ impl Link {
         if !state.on_wire {
             state.status = Status::Open;
         }
-        state.attempt = Some(Attempt {
-            begin_answer,
-            begun: false,
-            begin_failure: None,
-            ran_unprotected: false,
-            aborted_by: None,
-            recovered_from: None,
-            failed_statement: None,
-            left: false,
-            ending: false,
-            end: None,
-            trail: Trail::new(now),
-            bind_values,
-            started: VecDeque::new(),
-            statement: None,
-            last_answer: now,
-        });
+        state.attempt = Some(Attempt::new(begin_answer, bind_values, now));
     }
 
     /// BEGIN was posted: no caller will see its end.
@@ -425,66 +363,6 @@ impl State {
     /// Whether nothing that somebody waits for is in flight.
     fn is_idle(&self) -> bool {
         self.answered >= self.awaited
-    }
-}
-
-impl Attempt {
-    /// Names the statement of the failure that has none yet, and says with which code it failed.
-    fn name_statement(&mut self, sql: &str) -> Option<Option<SqlState>> {
-        let known = [&mut self.aborted_by, &mut self.recovered_from].into_iter().flatten();
-        let unnamed = known.into_iter().find(|failure| failure.statement().is_none())?;
-        *unnamed = unnamed.clone().with_statement(Some(sql.to_owned()));
-        Some(unnamed.sqlstate())
-    }
-
-    /// Without the wire, the transaction's status is what the end of a statement lets one conclude.
-    fn finished_unseen(&mut self, sql: &str, failure: Option<Failure>, status: &mut Status) {
-        if let Some(failure) = failure {
-            let failure = failure.with_statement(Some(sql.to_owned()));
-            self.aborted_by.get_or_insert(failure);
-            *status = Status::Failed;
-        } else if sql.starts_with("ROLLBACK TO") {
-            self.recovered_from = self.aborted_by.take();
-            *status = Status::Open;
-        } else if !sql.starts_with("SAVEPOINT") && !sql.starts_with("RELEASE") {
-            self.recovered_from = None;
-        }
-    }
-
-    /// One request was answered.
-    fn answered(&mut self, answer: u64, before: Status, now: Status, failure: Option<Failure>) {
-        if answer < self.begin_answer {
-            return;
-        }
-        if answer == self.begin_answer {
-            if !self.begun && failure.is_none() {
-                // A request that somebody had queued and abandoned on this connection went first.
-                self.begin_answer += 1;
-            }
-            self.begin_failure = failure;
-            return;
-        }
-        if self.begin_failure.is_some() {
-            self.ran_unprotected |= now == Status::Idle && failure.is_none();
-            return;
-        }
-        if self.ending {
-            self.aborted_by = self.aborted_by.take().or(failure);
-            return;
-        }
-        match (before, now) {
-            (_, Status::Idle) => self.left = true,
-            (Status::Failed, Status::Open) => self.recovered_from = self.aborted_by.take(),
-            (Status::Idle | Status::Open, Status::Failed) => self.aborted_by = failure,
-            // 25P02: the server repeats itself.
-            (Status::Failed, Status::Failed) => {}
-            // An error that didn't abort came from a subtransaction the server ended itself.
-            (Status::Idle | Status::Open, Status::Open) => {}
-        }
-        if self.aborted_by.is_none() && now == Status::Failed {
-            let message = "the transaction is aborted";
-            self.aborted_by = Some(Failure::refused(SqlState::IN_FAILED_SQL_TRANSACTION, message));
-        }
     }
 }
 

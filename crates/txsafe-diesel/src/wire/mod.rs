@@ -6,6 +6,7 @@
 //! its error, or in which language the server speaks.
 
 pub(crate) mod alarm;
+mod attempt;
 pub(crate) mod frames;
 pub(crate) mod link;
 pub(crate) mod said;

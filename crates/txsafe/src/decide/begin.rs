@@ -6,7 +6,7 @@
 //! All settings are `SET LOCAL`: they end with the transaction and pass through a pooler in transaction mode.
 //! Source: PostgreSQL manual, "SET" and section 20.11, "Client Connection Defaults".
 
-use super::options::{Isolation, Settings};
+use super::{options::Isolation, settings::Settings};
 use std::{fmt::Write, time::Duration};
 
 /// The longest `application_name` that the server keeps (`NAMEDATALEN - 1`).

@@ -11,4 +11,5 @@ pub mod options;
 pub mod patience;
 pub mod remedy;
 pub mod retry;
+pub mod settings;
 pub mod sqlstate;

@@ -3,9 +3,10 @@
 use super::{
     account::Account,
     call::Call,
-    conclude::{Ended, Next, Progress, Step, claim_failed, not_asked, step},
+    ending::{Ended, Next, Step, claim_failed, not_asked, step},
     events,
     hooks::BlockingHook,
+    progress::Progress,
     session::{Question, Session, Standing, Work},
     verify::{Witness, verify_blocking},
 };

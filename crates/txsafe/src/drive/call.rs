@@ -2,10 +2,7 @@
 
 use super::shared::{Named, Shared};
 use crate::{
-    decide::{
-        invalid::InvalidSetting,
-        options::{Settings, TxOptions},
-    },
+    decide::{invalid::InvalidSetting, options::TxOptions, settings::Settings},
     hold::{error::Error, keyed},
 };
 use std::{fmt, panic::Location, sync::Arc};

@@ -4,10 +4,10 @@
 
 use crate::decide::{
     budget::Budget,
-    options::Settings,
     patience::Patience,
     remedy::{Cause, Remedy},
     retry::GiveUp,
+    settings::Settings,
 };
 use std::time::Duration;
 

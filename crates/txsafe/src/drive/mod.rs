@@ -5,14 +5,16 @@ pub mod blocking;
 pub mod builder;
 pub mod call;
 pub mod closure;
-mod conclude;
 mod course;
+mod ending;
 mod events;
 pub mod hooks;
 mod meters;
+mod progress;
 pub mod run;
 pub mod session;
 pub mod shared;
 #[cfg(feature = "tokio")]
 pub mod shield;
+mod story;
 pub mod verify;

@@ -3,9 +3,10 @@
 use super::{
     account::Account,
     call::Call,
-    conclude::{Ended, Next, Progress, Step, claim_failed, not_asked, step},
+    ending::{Ended, Next, Step, claim_failed, not_asked, step},
     events,
     hooks::AsyncHook,
+    progress::Progress,
     session::{AsyncSession, AsyncWork, Question, Standing},
     verify::{Witness, verify},
 };

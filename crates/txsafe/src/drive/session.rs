@@ -10,7 +10,7 @@ use super::{
     hooks::{AsyncHook, BlockingHook},
 };
 use crate::{
-    decide::{begin::Begin, failure::Failure, options::Settings},
+    decide::{begin::Begin, failure::Failure, settings::Settings},
     hold::error::Error,
 };
 use std::{

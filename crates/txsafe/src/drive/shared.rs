@@ -3,10 +3,8 @@
 use super::meters::Meters;
 use crate::{
     decide::{
-        budget::Budget,
-        invalid::InvalidSetting,
-        options::{Settings, TxOptions},
-        patience::Patience,
+        budget::Budget, invalid::InvalidSetting, options::TxOptions, patience::Patience,
+        settings::Settings,
     },
     hold::{name, report::Report},
 };

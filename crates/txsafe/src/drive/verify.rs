@@ -7,7 +7,7 @@
 //! Source: PostgreSQL manual, section 9.27, "Transaction ID and Snapshot Information Functions".
 
 use super::session::{AsyncSession, AsyncWork, Question, Session, Work};
-use crate::decide::options::Settings;
+use crate::decide::settings::Settings;
 use std::time::{Duration, Instant};
 
 /// The fence, as SQL over `pg_stat_bgwriter`. A plain role may read both.

@@ -8,7 +8,7 @@ use std::{
 };
 use txsafe::{
     Builder, Error, Failure, Keyed, TxOptions,
-    decide::{begin::Begin, options::Settings},
+    decide::{begin::Begin, settings::Settings},
     drive::{
         account::Account,
         call::Call,

@@ -1,9 +1,10 @@
-//! What both run loops decide alike: the limits of an attempt, and what follows from its end.
+//! One transaction on its way through its attempts: what both run loops decide alike.
 
 use super::{
     account::Account,
     call::Call,
     course::{Course, Moment},
+    ending::{Ended, Next},
     events,
     session::Standing,
     verify::{Verdict, Witness},
@@ -12,16 +13,16 @@ use crate::{
     decide::{
         begin::Begin,
         failure::Failure,
-        options::Settings,
         remedy::{Cause, Phase, Remedy},
         retry::GiveUp,
+        settings::Settings,
         sqlstate::SqlState,
     },
     hold::{
         error::{Error, ErrorKind},
         keyed::{self, Keyed},
         outcome::Outcome,
-        report::{Attempt, Report},
+        report::Attempt,
         scope::{self, Frame},
         trail::Trail,
     },
@@ -31,106 +32,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What to do with the connection once the closure has returned.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Commit,
-    RollBack,
-    Close,
-}
-
-/// The closure's word and the connection's state decide together; the connection has the last word.
-pub(crate) fn step(closure_is_ok: bool, standing: &Standing) -> Step {
-    match standing {
-        Standing::Open(_) if closure_is_ok => Step::Commit,
-        // The failure lies in this very connection: the next attempt must not get it again.
-        Standing::Open(Some(failure)) | Standing::Aborted(failure)
-            if Cause::of(failure, Phase::Body).remedy() == Remedy::Reconnect =>
-        {
-            Step::Close
-        }
-        Standing::Open(_) | Standing::Aborted(_) | Standing::NotBegun(_) => Step::RollBack,
-        Standing::Unprotected(_)
-        | Standing::SavepointOpen
-        | Standing::InFlight(_)
-        | Standing::Lost(_)
-        | Standing::Ended => Step::Close,
-    }
-}
-
-/// What a question that failed says of the transaction it was asked in.
-pub(crate) fn not_asked(failure: Failure) -> Standing {
-    if failure.is_lost() { Standing::Lost(failure) } else { Standing::Aborted(failure) }
-}
-
-/// The failure of the claim of an idempotency key: the first one of the attempt, with its cure where the table is
-/// missing.
-pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
-    let failure = match standing {
-        Standing::NotBegun(first) | Standing::Aborted(first) => first,
-        Standing::Open(_)
-        | Standing::InFlight(_)
-        | Standing::Unprotected(_)
-        | Standing::Lost(_)
-        | Standing::Ended
-        | Standing::SavepointOpen => failure,
-    };
-    if failure.sqlstate() == Some(SqlState::UNDEFINED_TABLE) {
-        return failure.with_cure(
-            "idempotency keys need their table: put `txsafe::IDEMPOTENCY_KEYS_SQL` into a migration",
-        );
-    }
-    failure
-}
-
-/// How an attempt ended; its connection has been given back or closed.
-pub(crate) enum Ended<T, E> {
-    /// In so much time, from BEGIN to the answer to COMMIT.
-    Committed(T, Duration),
-    /// The idempotency key was there already.
-    AlreadyCommitted,
-    /// The closure never ran, or nothing it did could take effect.
-    NotStarted(Phase, Failure),
-    /// The closure returned; the attempt was not committed, for reasons that the standing tells.
-    NotCommitted(Result<T, E>, Standing),
-    /// The deadline passed while the closure ran.
-    DeadlinePassed,
-    CommitFailed(Failure, T, Option<Witness>),
-}
-
-/// What a run loop does next, after it has run the hooks that are due.
-pub(crate) enum Next<T, E> {
-    Return(Result<Keyed<T>, E>),
-    Pause(Duration),
-    /// Find out what became of this COMMIT, then say so by [`Progress::resolve`].
-    Verify(Witness),
-}
-
 /// A COMMIT whose answer was lost: the value to return and the hooks to run if it turns out to have arrived.
-struct InDoubt<T, H> {
+pub(super) struct InDoubt<T, H> {
     value: T,
     account: Account<H>,
-    failure: Failure,
+    pub(super) failure: Failure,
     xid: Option<u64>,
 }
 
 /// One transaction on its way through its attempts.
 pub(crate) struct Progress<T, H> {
     pub(crate) call: Call,
-    course: Course,
-    started: Instant,
-    attempt_started: Instant,
+    pub(super) course: Course,
+    pub(super) started: Instant,
+    pub(super) attempt_started: Instant,
     deadline: Option<Instant>,
-    failures: Vec<Attempt>,
-    in_doubt: Option<InDoubt<T, H>>,
+    pub(super) failures: Vec<Attempt>,
+    pub(super) in_doubt: Option<InDoubt<T, H>>,
     /// An ended attempt whose hooks are to be run, and whether it committed.
     due: Option<(Account<H>, bool)>,
     /// Who counts the outcome.
-    teller: Teller,
+    pub(super) teller: Teller,
 }
 
 /// Who counts the outcome of a transaction.
-enum Teller {
+pub(super) enum Teller {
     /// Nobody yet: if the caller goes away or the closure panics, the attempt is rolled back.
     Nobody,
     /// COMMIT is on its way, and whoever gets its answer will.
@@ -466,26 +392,6 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    fn refuse<E: From<Error>>(
-        &mut self,
-        kind: ErrorKind,
-        reason: Option<GiveUp>,
-        trail: Trail,
-    ) -> Next<T, E> {
-        Next::Return(Err(self.error(kind, reason, trail).into()))
-    }
-
-    fn error(&mut self, kind: ErrorKind, reason: Option<GiveUp>, trail: Trail) -> Error {
-        let failure = match self.in_doubt.take() {
-            Some(doubt) => Some(doubt.failure),
-            None => self.failures.last().map(|attempt| attempt.failure.clone()),
-        };
-        let outcome = Error::new(kind.clone(), None, None).outcome();
-        let report = self.report(outcome, reason, trail);
-        self.tell(&report);
-        Error::new(kind, failure, Some(report))
-    }
-
     fn cause_of(&self, failure: &Failure, phase: Phase) -> Cause {
         let cause = Cause::of(failure, phase);
         let settings = &self.call.settings;
@@ -508,63 +414,7 @@ impl<T, H> Progress<T, H> {
         failure
     }
 
-    fn note(&mut self, phase: Phase, failure: Failure, cause: Cause) {
-        let (number, remedy) = (self.course.attempts(), cause.remedy());
-        events::attempt_failed(&self.call.named.name, number, &failure, cause, remedy);
-        self.failures.push(Attempt {
-            number,
-            phase,
-            failure,
-            cause,
-            remedy,
-            lock_timeout: self.course.lock_timeout(),
-            took: self.attempt_started.elapsed(),
-            pause: None,
-        });
-    }
-
-    fn count(&mut self, outcome: Outcome, elapsed: Duration) {
-        self.teller = Teller::Done;
-        events::ended(&self.call.named.meters, outcome, self.course.attempts(), elapsed);
-    }
-
-    fn report(&self, outcome: Outcome, gave_up: Option<GiveUp>, trail: Trail) -> Report {
-        Report {
-            transaction: Arc::clone(&self.call.named.name),
-            place: self.call.place,
-            outcome,
-            attempts: self.course.attempts(),
-            failures: self.failures.clone(),
-            gave_up,
-            elapsed: self.started.elapsed(),
-            trail,
-        }
-    }
-
-    fn tell(&mut self, report: &Report) {
-        self.count(report.outcome, report.elapsed);
-        events::failed(report);
-        self.hand_out(report);
-    }
-
-    fn hand_out(&self, report: &Report) {
-        if let Some(receive) = &self.call.shared.on_report {
-            receive(report);
-        }
-    }
-
     fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-    }
-}
-
-impl<T, H> Drop for Progress<T, H> {
-    /// The caller went away, or the closure panicked: sessions that are dropped are closed, and so rolled back.
-    fn drop(&mut self) {
-        if matches!(self.teller, Teller::Nobody) && self.course.attempts() > 0 {
-            let outcome =
-                if self.in_doubt.is_some() { Outcome::Unknown } else { Outcome::RolledBack };
-            self.count(outcome, self.started.elapsed());
-        }
     }
 }
