@@ -41,6 +41,15 @@ impl Frames {
         mut each: impl FnMut(u8, &[u8]),
     ) {
         while !bytes.is_empty() {
+            if self.header_len == 0
+                && let Some((kind, body, rest)) = whole(bytes)
+            {
+                // Nearly all messages come whole, and needn't be copied.
+                let body = if keep(kind) { &body[..body.len().min(LONGEST_BODY)] } else { &[] };
+                each(kind, body);
+                bytes = rest;
+                continue;
+            }
             if self.header_len < self.header.len() {
                 let n = (self.header.len() - self.header_len).min(bytes.len());
                 self.header[self.header_len..][..n].copy_from_slice(&bytes[..n]);
@@ -69,6 +78,15 @@ impl Frames {
             }
         }
     }
+}
+
+/// The type and the body of the first message, if it is there to its end, and what comes after it.
+fn whole(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (header, rest) = bytes.split_first_chunk::<5>()?;
+    let [kind, length @ ..] = *header;
+    let length = (u32::from_be_bytes(length) as usize).checked_sub(4)?;
+    let (body, rest) = rest.split_at_checked(length)?;
+    Some((kind, body, rest))
 }
 
 #[cfg(test)]
