@@ -37,7 +37,7 @@ pub(super) struct InDoubt<T, H> {
     value: T,
     account: Account<H>,
     pub(super) failure: Failure,
-    xid: Option<u64>,
+    pub(super) xid: Option<u64>,
 }
 
 /// One transaction on its way through its attempts.
@@ -350,10 +350,7 @@ impl<T, H> Progress<T, H> {
     fn retry_in_doubt<E: From<Error>>(&mut self, trail: Trail) -> Next<T, E> {
         match self.pause_after(Cause::CommitInDoubt, false) {
             Ok(pause) => Next::Pause(pause),
-            Err(reason) => {
-                let xid = self.in_doubt.as_ref().and_then(|doubt| doubt.xid);
-                self.refuse(ErrorKind::CommitUnknown { xid }, Some(reason), trail)
-            }
+            Err(reason) => self.refuse(ErrorKind::GaveUp(reason), Some(reason), trail),
         }
     }
 
@@ -378,12 +375,11 @@ impl<T, H> Progress<T, H> {
         otherwise: Otherwise<E>,
         trail: Trail,
     ) -> Next<T, E> {
-        // A COMMIT in doubt stays in doubt, whatever stopped the attempts after it.
-        if let Some(doubt) = self.in_doubt.take() {
-            return self.refuse(ErrorKind::CommitUnknown { xid: doubt.xid }, reason, trail);
-        }
         match otherwise {
             Otherwise::Ours(kind) => self.refuse(kind, reason, trail),
+            Otherwise::Callers(_) if self.in_doubt.is_some() => {
+                self.refuse(ErrorKind::CommitUnknown { xid: None }, reason, trail)
+            }
             Otherwise::Callers(error) => {
                 let report = self.report(Outcome::RolledBack, reason, trail);
                 self.tell(&report);

@@ -31,9 +31,10 @@ impl<T, H> Progress<T, H> {
     }
 
     pub(super) fn error(&mut self, kind: ErrorKind, reason: Option<GiveUp>, trail: Trail) -> Error {
-        let failure = match self.in_doubt.take() {
-            Some(doubt) => Some(doubt.failure),
-            None => self.failures.last().map(|attempt| attempt.failure.clone()),
+        let (kind, failure) = match self.in_doubt.take() {
+            // A COMMIT in doubt stays in doubt, whatever stopped the attempts after it.
+            Some(doubt) => (ErrorKind::CommitUnknown { xid: doubt.xid }, Some(doubt.failure)),
+            None => (kind, self.failures.last().map(|attempt| attempt.failure.clone())),
         };
         let outcome = Error::new(kind.clone(), None, None).outcome();
         let report = self.report(outcome, reason, trail);

@@ -44,7 +44,7 @@ pub enum ErrorKind {
     RanUnprotected,
     /// The closure ended the transaction itself, by COMMIT or ROLLBACK in SQL.
     EndedByClosure,
-    /// A savepoint or nested transaction was still open when the closure returned `Ok`.
+    /// A savepoint, a nested transaction or a statement was still open when the closure returned `Ok`.
     SavepointLeftOpen,
     /// The caller's deadline passed while an attempt was running.
     DeadlineExceeded,
@@ -210,8 +210,8 @@ impl fmt::Display for ErrorKind {
                  returning Ok commits and returning Err rolls back",
             ),
             Self::SavepointLeftOpen => f.write_str(
-                "rolled back: a savepoint was still open when the closure returned Ok, as when its future is \
-                 dropped by a timeout; await it, or return Err",
+                "rolled back: a savepoint or a statement was still open when the closure returned Ok, as when its \
+                 future is dropped by a timeout; await it, or return Err",
             ),
             Self::DeadlineExceeded => {
                 f.write_str("the deadline passed while an attempt was running; rolled back")

@@ -1,7 +1,7 @@
 //! What the run loops do, step by step.
 
 use crate::script::{Attempt, Opaque, Played, play_both};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use txsafe::{
     Cause, Error, ErrorKind, Failure, GiveUp, Isolation, Keyed, Outcome, Remedy, RetryPolicy,
     SqlState, TxOptions, drive::session::Standing,
@@ -279,6 +279,25 @@ fn a_commit_in_doubt_stays_unknown_when_the_attempts_end() {
     let down = Attempt { open: Some(lost()), ..Attempt::default() };
     let (result, _) = play_both(&options, Some("k"), &[lost_commit(), down], &[answer("k")]);
     assert!(ours(result).is_commit_unknown());
+}
+
+#[test]
+fn a_commit_in_doubt_stays_unknown_when_the_deadline_passes() {
+    const TIMEOUT: Duration = Duration::from_millis(60);
+    // The sequence of pauses takes its time: when the next attempt is to start, it is too late.
+    let policy = RetryPolicy::new().pauses(|| {
+        let late = Instant::now() + TIMEOUT;
+        std::iter::repeat_with(move || {
+            while Instant::now() < late {}
+            Duration::ZERO
+        })
+    });
+    let options = TxOptions::new().timeout(TIMEOUT).retry(policy);
+    let (result, _) = play_both(&options, Some("k"), &[lost_commit()], &[answer("k")]);
+    let error = ours(result);
+    assert!(error.is_commit_unknown(), "{error}");
+    assert_eq!(error.gave_up(), Some(GiveUp::Deadline));
+    assert_eq!(error.outcome(), Outcome::Unknown);
 }
 
 #[test]
