@@ -7,6 +7,7 @@ use crate::{
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use std::{
     io,
+    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -145,8 +146,24 @@ impl io::Write for Lines {
     }
 }
 
-#[tokio::test]
-async fn events_with_the_names_that_others_use() {
+#[test]
+fn events_with_the_names_that_others_use() {
+    // In a process of its own: `tracing` remembers for good that nobody listens to an event if another test's thread
+    // meets it first, in the moment that a subscriber is set.
+    const ALONE: &str = "TXSAFE_TEST_ALONE";
+    let name = "telemetry::events_with_the_names_that_others_use";
+    if std::env::var_os(ALONE).is_none() {
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        let output = alone.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{output:?}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(check_events());
+}
+
+async fn check_events() {
     let shop = Shop::open("events").await;
     let lines = Lines::default();
     let write = lines.clone();
