@@ -36,12 +36,13 @@ type Result<T> = std::result::Result<T, Error>;
 type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 
 /// The measurements, and the figures that each of them brings.
-const MEASUREMENTS: [(Measure, &[&str]); 9] = [
+const MEASUREMENTS: [(Measure, &[&str]); 10] = [
     (round_trips::measure, &["round_trips_extra"]),
     (wall::bare, &["wall_vs_bare"]),
-    (wall::unsynced, &["wall_vs_bare_unsynced"]),
+    (wall::durable, &["wall_vs_bare_durable"]),
     (wall::distant, &["wall_vs_bare_1ms"]),
     (wall::set_local, &["wall_vs_set_local"]),
+    (wall::durable_set_local, &["wall_vs_set_local_durable"]),
     (wall::distant_set_local, &["wall_vs_set_local_1ms"]),
     (overhead::measure, &["allocations_per_transaction", "cpu_us_per_transaction_extra"]),
     (hot_row::measure, &["hot_row_vs_bare"]),

@@ -44,7 +44,6 @@ pub(crate) struct Session<'a> {
     link: Arc<Link>,
     account: Account<AsyncHook>,
     answer_timeout: Duration,
-    await_begin: bool,
     bind_values: bool,
     /// COMMIT is on its way.
     committing: bool,
@@ -88,7 +87,6 @@ impl<'a> Session<'a> {
             link,
             account: Account::new(),
             answer_timeout: settings.answer_timeout(),
-            await_begin: settings.await_begin(),
             bind_values: settings.bind_values(),
             committing: false,
         }
@@ -112,7 +110,7 @@ impl<'a> Session<'a> {
 
 impl AsyncSession for Session<'_> {
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
-        let can_post = !self.await_begin && self.link.is_on_wire() && self.link.is_idle();
+        let can_post = !begin.is_awaited() && self.link.is_on_wire() && self.link.is_idle();
         self.link.begin(self.bind_values);
         let conn = self.lease.connection();
         if can_post {

@@ -16,6 +16,7 @@ const APPLICATION_NAME_BYTES: usize = 63;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begin {
     sql: String,
+    is_awaited: bool,
 }
 
 impl Begin {
@@ -53,7 +54,18 @@ impl Begin {
         }
         sql.push_str("; SET LOCAL application_name = ");
         push_literal(&mut sql, cut(application_name, APPLICATION_NAME_BYTES));
-        Self { sql }
+        Self { sql, is_awaited: true }
+    }
+
+    /// The same, with its answer waited for before anything else is sent, or not.
+    pub(crate) fn awaited(self, is_awaited: bool) -> Self {
+        Self { is_awaited, ..self }
+    }
+
+    /// Whether the first statement waits for the answer to BEGIN; else it may be sent right behind it.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited
     }
 
     /// One simple-query message.

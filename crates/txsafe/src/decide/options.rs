@@ -180,8 +180,9 @@ macro_rules! transaction_settings {
             self
         }
 
-        /// Whether the first statement waits for the answer to BEGIN. Default: `false`: BEGIN travels ahead of it, which
-        /// saves one round trip, and if one of its settings is refused the server refuses what follows.
+        /// Whether the first statement always waits for the answer to BEGIN. Default: `false`: BEGIN travels ahead of it,
+        /// which saves one round trip, and if one of its settings is refused the server refuses what follows. While most
+        /// transactions of one name queue for a lock there is nothing to save, and the answer is waited for.
         ///
         /// What that default can't exclude: somebody cancels BEGIN itself (`pg_cancel_backend` in the microseconds
         /// before it runs). Then the statement behind it runs on its own, and the transaction fails with

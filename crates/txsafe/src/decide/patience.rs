@@ -1,4 +1,5 @@
-//! How long an attempt waits for a lock, learned from what the transaction has lately needed.
+//! How patient a transaction is, learned from what its like has lately needed: how long an attempt waits for a lock, and
+//! whether it hurries to the queue.
 //!
 //! PostgreSQL looks for a deadlock only after `deadlock_timeout` (1 s by default), so a transaction that waits as long
 //! as it may loses a second to every deadlock. One that gives up after a few times what it needs itself loses a few
@@ -9,6 +10,10 @@
 //! shortest of the last attempts that committed, the one that met nobody (BBR estimates the delay of a network path
 //! in this way, for the same reason). In a legitimate queue on one row all attempts wait, the shortest does too, and
 //! patience follows.
+//!
+//! Where nobody collides, giving up early serves nobody, and short timeouts have their price: each one interrupts a
+//! waiting backend. So patience doubles with every so many commits without a collision, and is back at its start with
+//! the first one.
 
 use std::time::Duration;
 
@@ -27,6 +32,15 @@ const GROWTH: u32 = 4;
 /// The shortest is taken over one to two windows of so many commits.
 const WINDOW: u8 = 32;
 
+/// After so many commits without a collision, early attempts wait twice as long.
+const CALM: u8 = 128;
+
+/// Doubled so often, a deadlock out of the blue costs 16 times what it costs in a storm: 80 ms where that is 5 ms.
+const MOST_DOUBLINGS: u8 = 4;
+
+/// Of the last commits, about so many decide whether there is a queue.
+const QUEUE_MEMORY: u8 = 16;
+
 /// What one transaction, by name, has lately needed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Patience {
@@ -34,30 +48,64 @@ pub struct Patience {
     before: Option<Duration>,
     now: Option<Duration>,
     commits: u8,
+    /// Commits since the last collision or doubling.
+    calm: u8,
+    doublings: u8,
+    /// One more with each commit that took as long as a queue, one less with each other, from 0 to `QUEUE_MEMORY`.
+    queued: u8,
 }
 
 impl Patience {
     /// Learns from an attempt that committed, and took so long from BEGIN to the answer to COMMIT.
     #[must_use]
-    pub fn learn(self, took: Duration) -> Self {
+    pub fn learn(mut self, took: Duration) -> Self {
         if self.commits == WINDOW {
-            return Self { before: self.now, now: Some(took), commits: 1 };
+            self.before = self.now.take();
+            self.commits = 0;
         }
-        let now = Some(self.now.map_or(took, |shortest| shortest.min(took)));
-        Self { now, commits: self.commits + 1, ..self }
+        self.now = Some(self.now.map_or(took, |shortest| shortest.min(took)));
+        self.commits += 1;
+        self.calm += 1;
+        if self.calm == CALM {
+            self.calm = 0;
+            self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
+        }
+        self.queued = if took >= self.needed().saturating_mul(PEERS) {
+            (self.queued + 1).min(QUEUE_MEMORY)
+        } else {
+            self.queued.saturating_sub(1)
+        };
+        self
+    }
+
+    /// Learns that an attempt ended in a deadlock or a lock timeout.
+    #[must_use]
+    pub fn collided(self) -> Self {
+        Self { calm: 0, doublings: 0, ..self }
     }
 
     /// The `lock_timeout` of an attempt that `left` others may follow: a few times what is needed at first, then
     /// growing towards `configured`, which the last attempt gets, so that nobody starves.
     #[must_use]
     pub fn lock_timeout(self, left: u32, configured: Duration) -> Duration {
-        let needed = match (self.before, self.now) {
-            (Some(before), Some(now)) => before.min(now),
-            (Some(shortest), None) | (None, Some(shortest)) => shortest,
-            (None, None) => UNKNOWN,
-        };
+        let early = self.needed().saturating_mul(PEERS).max(SHORTEST);
+        let calm = early.saturating_mul(1 << self.doublings);
         let late = configured / GROWTH.saturating_pow(left);
-        needed.saturating_mul(PEERS).max(SHORTEST).max(late).min(configured)
+        calm.max(late).min(configured)
+    }
+
+    /// Whether most attempts wait for others, several times as long as they work.
+    ///
+    /// Then nothing is gained by a statement that travels with BEGIN: it would only stand in the queue for longer, and
+    /// everybody who stands there costs the server a wake-up at each commit.
+    #[must_use]
+    pub fn is_queueing(self) -> bool {
+        self.queued > QUEUE_MEMORY / 2
+    }
+
+    /// The shortest of the last attempts.
+    fn needed(self) -> Duration {
+        self.before.into_iter().chain(self.now).min().unwrap_or(UNKNOWN)
     }
 }
 
@@ -89,6 +137,27 @@ mod tests {
         assert_eq!(slower.lock_timeout(9, CONFIGURED), ms(40));
         let faster = slower.learn(ms(2));
         assert_eq!(faster.lock_timeout(9, CONFIGURED), ms(8));
+    }
+
+    #[test]
+    fn calm_makes_patient_and_a_collision_ends_it() {
+        let timeouts = |commits| taught(vec![1; commits]).lock_timeout(19, CONFIGURED);
+        assert_eq!([1, 127, 128, 512, 9_999].map(timeouts), [5, 5, 10, 80, 80].map(ms));
+        let collided = taught([1; 512]).collided();
+        assert_eq!(collided.lock_timeout(19, CONFIGURED), ms(5));
+        let again = [1; 127].into_iter().fold(collided, |patience, n| patience.learn(ms(n)));
+        assert_eq!(again.lock_timeout(19, CONFIGURED), ms(5));
+    }
+
+    #[test]
+    fn a_queue_is_where_most_wait_for_longer_than_they_work() {
+        assert!(!Patience::default().is_queueing());
+        assert!(!taught([2; 100]).is_queueing(), "all alike: nobody waits");
+        assert!(!taught((0..100).map(|n| if n % 3 == 0 { 40 } else { 2 })).is_queueing());
+        let queue = taught((0..100).map(|n| if n % 3 == 0 { 2 } else { 40 }));
+        assert!(queue.is_queueing());
+        let dissolved = [2; 10].into_iter().fold(queue, |patience, n| patience.learn(ms(n)));
+        assert!(!dissolved.is_queueing());
     }
 
     #[test]

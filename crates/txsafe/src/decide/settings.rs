@@ -129,12 +129,6 @@ impl Settings {
         self.answer_timeout
     }
 
-    /// Whether the first statement waits for the answer to BEGIN.
-    #[must_use]
-    pub fn await_begin(&self) -> bool {
-        self.await_begin
-    }
-
     /// Whether the trail shows bind values.
     #[must_use]
     pub fn bind_values(&self) -> bool {

@@ -11,11 +11,13 @@ use crate::decide::{
 };
 use std::time::Duration;
 
-/// The limits of one attempt.
+/// What one attempt may take, and how it begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) lock_timeout: Duration,
     pub(crate) statement_timeout: Duration,
+    /// Whether the answer to BEGIN is waited for.
+    pub(crate) await_begin: bool,
 }
 
 /// What a decision is told of the moment it is made at.
@@ -85,6 +87,7 @@ impl Course {
         Ok(Plan {
             lock_timeout: self.lock_timeout,
             statement_timeout: within(settings.statement_timeout),
+            await_begin: settings.await_begin || patience.is_queueing(),
         })
     }
 
@@ -162,6 +165,19 @@ mod tests {
         }
         assert!(timeouts.is_sorted() && timeouts[0] < timeouts[2]);
         assert_eq!(timeouts[3], desk.settings.lock_timeout);
+    }
+
+    #[test]
+    fn begin_is_awaited_in_a_queue_or_on_demand() {
+        let awaits = |options, patience| {
+            let mut desk = Desk::new(options);
+            desk.course.next(&desk.settings, patience, None).unwrap().await_begin
+        };
+        let queue = [1, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90].into_iter();
+        let queue = queue.fold(Patience::default(), |patience, n| patience.learn(n * MS));
+        assert!(!awaits(TxOptions::new(), Patience::default()));
+        assert!(awaits(TxOptions::new(), queue));
+        assert!(awaits(TxOptions::new().await_begin(true), Patience::default()));
     }
 
     #[test]

@@ -125,12 +125,13 @@ impl<T, H> Progress<T, H> {
             |reason| self.error(ErrorKind::GaveUp(reason), Some(reason), Trail::default()),
         )?;
         self.call.named.meters.attempt();
-        Ok(Begin::new(
+        let begin = Begin::new(
             &self.call.settings,
             plan.lock_timeout,
             plan.statement_timeout,
             &self.call.named.application_name,
-        ))
+        );
+        Ok(begin.awaited(plan.await_begin))
     }
 
     /// COMMIT is about to be sent.
@@ -148,7 +149,7 @@ impl<T, H> Progress<T, H> {
         let trail = std::mem::take(&mut account.trail);
         match ended {
             Ended::Committed(value, took) => {
-                self.call.named.learn(took);
+                self.call.named.teach(|patience| patience.learn(took));
                 self.committed(Keyed::Ran(value), account, trail)
             }
             Ended::AlreadyCommitted => {

@@ -107,9 +107,9 @@ impl Named {
         *self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn learn(&self, took: std::time::Duration) {
+    pub(crate) fn teach(&self, lesson: impl FnOnce(Patience) -> Patience) {
         let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
-        *patience = patience.learn(took);
+        *patience = lesson(*patience);
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_is_known_by_name_is_shared_and_bounded() {
         let shared = shared();
-        shared.named("a").unwrap().learn(Duration::from_millis(3));
+        shared.named("a").unwrap().teach(|patience| patience.learn(Duration::from_millis(3)));
         assert_ne!(shared.named("a").unwrap().patience(), Patience::default());
         assert_eq!(shared.named("a").unwrap().application_name, "shop/a");
         for n in 0..2_000 {

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     decide::{
         failure::Failure,
+        patience::Patience,
         remedy::{Cause, Phase},
         retry::GiveUp,
     },
@@ -44,6 +45,9 @@ impl<T, H> Progress<T, H> {
 
     pub(super) fn note(&mut self, phase: Phase, failure: Failure, cause: Cause) {
         let (number, remedy) = (self.course.attempts(), cause.remedy());
+        if matches!(cause, Cause::Deadlock | Cause::LockTimeout) {
+            self.call.named.teach(Patience::collided);
+        }
         events::attempt_failed(&self.call.named.name, number, &failure, cause, remedy);
         self.failures.push(Attempt {
             number,
