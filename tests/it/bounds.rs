@@ -166,3 +166,27 @@ async fn the_first_lock_timeout_learns_and_the_last_is_the_configured_one() {
     assert_eq!(timeouts[3], Duration::from_millis(200));
     shop.watcher.batch_execute("ROLLBACK").await.unwrap();
 }
+
+#[tokio::test]
+async fn a_cancellation_that_the_lock_timeout_caused_is_tried_again() {
+    let shop = Shop::open("unnoted").await;
+    let options =
+        TxOptions::new().lock_timeout(Duration::from_millis(200)).adaptive_lock_timeout(false);
+    for (seconds, attempts_made) in [(0.0, 1), (0.3, 2), (1.0, 1)] {
+        let attempts = Attempts::default();
+        let cancelled =
+            format!("DO $$ BEGIN PERFORM pg_sleep({seconds}); RAISE query_canceled; END $$");
+        let _result = shop
+            .db
+            .with(options.clone())
+            .transaction("unnoted", async |mut tx| {
+                credit(&mut tx, 1, 1).await?;
+                if attempts.is_first() {
+                    tx.batch_execute(&cancelled).await?;
+                }
+                Ok::<_, AppError>(())
+            })
+            .await;
+        assert_eq!(attempts.count(), attempts_made, "cancelled after {seconds} s");
+    }
+}

@@ -106,8 +106,14 @@ impl Link {
     }
 
     pub(crate) fn error_received(&self, body: &[u8]) {
-        let Some(error) = ServerError::parse(body) else { return };
+        let Some(mut error) = ServerError::parse(body) else { return };
+        let now = Instant::now();
         let mut state = self.state();
+        if let Some(attempt) = &mut state.attempt {
+            // The caller hears of it before the answer has been read to its end.
+            attempt.last_answer = now;
+            error.took = attempt.statement.map(|sent| now.saturating_duration_since(sent));
+        }
         if error.is_fatal {
             // The last word before the end of the stream.
             state.lost = Some(error.into_failure());

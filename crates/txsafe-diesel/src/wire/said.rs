@@ -1,5 +1,6 @@
 //! The server's words: ErrorResponse and CommandComplete.
 
+use std::time::Duration;
 use txsafe::{Failure, SqlState};
 
 /// An ErrorResponse. Source: PostgreSQL manual, section 54.8, "Error and Notice Message Fields".
@@ -12,6 +13,8 @@ pub(crate) struct ServerError {
     /// The C function that raised it: the one thing that tells a stale plan from other uses of `0A000`, and isn't
     /// translated.
     routine: Option<String>,
+    /// From the request to this answer, where the link knows it.
+    pub(crate) took: Option<Duration>,
 }
 
 impl ServerError {
@@ -37,6 +40,7 @@ impl ServerError {
             message: message.unwrap_or_default(),
             detail,
             routine,
+            took: None,
         })
     }
 
@@ -48,7 +52,7 @@ impl ServerError {
             (false, true) => Failure::stale_plan(self.message),
             (false, false) => Failure::refused(self.sqlstate, self.message),
         };
-        failure.with_detail(self.detail)
+        failure.with_detail(self.detail).with_took(self.took)
     }
 }
 

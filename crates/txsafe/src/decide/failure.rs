@@ -1,7 +1,7 @@
 //! What an adapter saw go wrong, in words that don't depend on the driver.
 
 use super::sqlstate::SqlState;
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// A failure as its adapter saw it: on the wire, by instrumentation or as the driver's error.
 ///
@@ -20,6 +20,7 @@ pub struct Failure {
     message: String,
     detail: Option<String>,
     statement: Option<String>,
+    took: Option<Duration>,
     cure: Option<&'static str>,
 }
 
@@ -84,6 +85,13 @@ impl Failure {
         self
     }
 
+    /// Adds how long the statement ran before it failed.
+    #[must_use]
+    pub fn with_took(mut self, took: Option<Duration>) -> Self {
+        self.took = took;
+        self
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn with_cure(mut self, cure: &'static str) -> Self {
@@ -115,6 +123,12 @@ impl Failure {
         self.statement.as_deref()
     }
 
+    /// From the request to the server's refusal, where that was observed.
+    #[must_use]
+    pub fn took(&self) -> Option<Duration> {
+        self.took
+    }
+
     /// Whether the connection is gone.
     #[must_use]
     pub fn is_lost(&self) -> bool {
@@ -132,6 +146,7 @@ impl Failure {
             message: message.into(),
             detail: None,
             statement: None,
+            took: None,
             cure: None,
         }
     }

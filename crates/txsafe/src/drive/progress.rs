@@ -395,6 +395,11 @@ impl<T, H> Progress<T, H> {
         match cause {
             // The transaction itself is read only: another server wouldn't help.
             Cause::ReadOnlyServer if settings.read_only => Cause::Other,
+            Cause::StatementCanceled
+                if failure.took().is_some_and(|ran| self.course.is_lock_timeout(ran)) =>
+            {
+                Cause::LockTimeout
+            }
             _ if cause.remedy() == Remedy::Abort && settings.opted_in(failure.sqlstate()) => {
                 Cause::OptedIn
             }
