@@ -6,6 +6,7 @@ pub mod builder;
 pub mod call;
 pub mod closure;
 mod course;
+mod doubt;
 mod ending;
 mod events;
 pub mod hooks;

@@ -4,10 +4,10 @@ use super::{
     account::Account,
     call::Call,
     course::{Course, Moment},
+    doubt::InDoubt,
     ending::{Ended, Next},
     events,
     session::Standing,
-    verify::{Verdict, Witness},
 };
 use crate::{
     decide::{
@@ -32,14 +32,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A COMMIT whose answer was lost: the value to return and the hooks to run if it turns out to have arrived.
-pub(super) struct InDoubt<T, H> {
-    value: T,
-    account: Account<H>,
-    pub(super) failure: Failure,
-    pub(super) xid: Option<u64>,
-}
-
 /// One transaction on its way through its attempts.
 pub(crate) struct Progress<T, H> {
     pub(crate) call: Call,
@@ -50,7 +42,7 @@ pub(crate) struct Progress<T, H> {
     pub(super) failures: Vec<Attempt>,
     pub(super) in_doubt: Option<InDoubt<T, H>>,
     /// An ended attempt whose hooks are to be run, and whether it committed.
-    due: Option<(Account<H>, bool)>,
+    pub(super) due: Option<(Account<H>, bool)>,
     /// Who counts the outcome.
     pub(super) teller: Teller,
 }
@@ -66,7 +58,7 @@ pub(super) enum Teller {
 }
 
 /// What the caller gets if there is no further attempt.
-enum Otherwise<E> {
+pub(super) enum Otherwise<E> {
     /// The closure's own error; a failure that was worth retrying replaces it by ours, which tells the story.
     Callers(E),
     Ours(ErrorKind),
@@ -179,29 +171,6 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    /// What follows from the answer about a COMMIT in doubt.
-    pub(crate) fn resolve<E: From<Error>>(&mut self, verdict: Verdict) -> Next<T, E> {
-        let Some(doubt) = self.in_doubt.take() else {
-            unreachable!("only a commit in doubt is verified");
-        };
-        let trail = Trail::default();
-        match verdict {
-            Verdict::Committed => self.committed(Keyed::Ran(doubt.value), doubt.account, trail),
-            Verdict::RolledBack => {
-                self.due = Some((doubt.account, false));
-                let otherwise = Otherwise::Ours(ErrorKind::Failed);
-                self.retry(Cause::CommitInDoubt, true, otherwise, trail)
-            }
-            Verdict::Unknown | Verdict::InProgress if self.call.key.is_some() => {
-                self.in_doubt = Some(doubt);
-                self.retry_in_doubt(trail)
-            }
-            Verdict::Unknown | Verdict::InProgress => {
-                self.refuse(ErrorKind::CommitUnknown { xid: doubt.xid }, None, trail)
-            }
-        }
-    }
-
     /// The attempt whose hooks are to be run now, and whether it committed.
     pub(crate) fn take_due(&mut self) -> Option<(Account<H>, bool)> {
         self.due.take()
@@ -213,7 +182,12 @@ impl<T, H> Progress<T, H> {
         Some((keyed::CLAIM_SQL, [self.call.named.name.to_string(), key.clone()]))
     }
 
-    fn committed<E>(&mut self, value: Keyed<T>, account: Account<H>, trail: Trail) -> Next<T, E> {
+    pub(super) fn committed<E>(
+        &mut self,
+        value: Keyed<T>,
+        account: Account<H>,
+        trail: Trail,
+    ) -> Next<T, E> {
         self.call.shared.budget.deposit();
         self.due = Some((account, true));
         let elapsed = self.started.elapsed();
@@ -271,34 +245,8 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    fn commit_failed<E: From<Error>>(
-        &mut self,
-        failure: Failure,
-        value: T,
-        witness: Option<Witness>,
-        account: Account<H>,
-        trail: Trail,
-    ) -> Next<T, E> {
-        let cause = self.cause_of(&failure, Phase::Commit);
-        if cause.remedy() != Remedy::Verify {
-            self.due = Some((account, false));
-            let otherwise = Otherwise::Ours(ErrorKind::Failed);
-            return self.failed(Phase::Commit, failure, true, otherwise, trail);
-        }
-        self.note(Phase::Commit, failure.clone(), cause);
-        let xid = witness.as_ref().and_then(|witness| witness.xid);
-        self.in_doubt = Some(InDoubt { value, account, failure, xid });
-        match witness {
-            Some(witness) if witness.xid.is_some() => Next::Verify(witness),
-            // Nothing was written, and nothing that was read can be refused any more.
-            Some(_) if self.call.settings.reads_are_final() => self.resolve(Verdict::Committed),
-            Some(_) => self.resolve(Verdict::RolledBack),
-            None => self.resolve(Verdict::Unknown),
-        }
-    }
-
     /// A failure that has not ended in doubt: another attempt, or the end.
-    fn failed<E: From<Error>>(
+    pub(super) fn failed<E: From<Error>>(
         &mut self,
         phase: Phase,
         failure: Failure,
@@ -324,7 +272,7 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    fn retry<E: From<Error>>(
+    pub(super) fn retry<E: From<Error>>(
         &mut self,
         cause: Cause,
         closure_ran: bool,
@@ -347,15 +295,11 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    /// The key makes another attempt safe; without one left, the outcome stays unknown.
-    fn retry_in_doubt<E: From<Error>>(&mut self, trail: Trail) -> Next<T, E> {
-        match self.pause_after(Cause::CommitInDoubt, false) {
-            Ok(pause) => Next::Pause(pause),
-            Err(reason) => self.refuse(ErrorKind::GaveUp(reason), Some(reason), trail),
-        }
-    }
-
-    fn pause_after(&mut self, cause: Cause, closure_ran: bool) -> Result<Duration, GiveUp> {
+    pub(super) fn pause_after(
+        &mut self,
+        cause: Cause,
+        closure_ran: bool,
+    ) -> Result<Duration, GiveUp> {
         let now = Moment {
             elapsed: self.started.elapsed(),
             remaining: self.remaining(),
@@ -389,7 +333,7 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    fn cause_of(&self, failure: &Failure, phase: Phase) -> Cause {
+    pub(super) fn cause_of(&self, failure: &Failure, phase: Phase) -> Cause {
         let cause = Cause::of(failure, phase);
         let settings = &self.call.settings;
         match cause {

@@ -1,0 +1,87 @@
+//! A COMMIT in doubt: its answer was lost, and it may have arrived or not.
+
+use super::{
+    account::Account,
+    ending::Next,
+    progress::{Otherwise, Progress},
+    verify::{Verdict, Witness},
+};
+use crate::{
+    decide::{
+        failure::Failure,
+        remedy::{Cause, Phase, Remedy},
+    },
+    hold::{
+        error::{Error, ErrorKind},
+        keyed::Keyed,
+        trail::Trail,
+    },
+};
+
+/// A COMMIT whose answer was lost: the value to return and the hooks to run if it turns out to have arrived.
+pub(super) struct InDoubt<T, H> {
+    pub(super) value: T,
+    pub(super) account: Account<H>,
+    pub(super) failure: Failure,
+    pub(super) xid: Option<u64>,
+}
+
+impl<T, H> Progress<T, H> {
+    /// What follows from a COMMIT that was refused, or whose answer was lost.
+    pub(super) fn commit_failed<E: From<Error>>(
+        &mut self,
+        failure: Failure,
+        value: T,
+        witness: Option<Witness>,
+        account: Account<H>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        let cause = self.cause_of(&failure, Phase::Commit);
+        if cause.remedy() != Remedy::Verify {
+            self.due = Some((account, false));
+            let otherwise = Otherwise::Ours(ErrorKind::Failed);
+            return self.failed(Phase::Commit, failure, true, otherwise, trail);
+        }
+        self.note(Phase::Commit, failure.clone(), cause);
+        let xid = witness.as_ref().and_then(|witness| witness.xid);
+        self.in_doubt = Some(InDoubt { value, account, failure, xid });
+        match witness {
+            Some(witness) if witness.xid.is_some() => Next::Verify(witness),
+            // Nothing was written, and nothing that was read can be refused any more.
+            Some(_) if self.call.settings.reads_are_final() => self.resolve(Verdict::Committed),
+            Some(_) => self.resolve(Verdict::RolledBack),
+            None => self.resolve(Verdict::Unknown),
+        }
+    }
+
+    /// What follows from the answer about a COMMIT in doubt.
+    pub(crate) fn resolve<E: From<Error>>(&mut self, verdict: Verdict) -> Next<T, E> {
+        let Some(doubt) = self.in_doubt.take() else {
+            unreachable!("only a commit in doubt is verified");
+        };
+        let trail = Trail::default();
+        match verdict {
+            Verdict::Committed => self.committed(Keyed::Ran(doubt.value), doubt.account, trail),
+            Verdict::RolledBack => {
+                self.due = Some((doubt.account, false));
+                let otherwise = Otherwise::Ours(ErrorKind::Failed);
+                self.retry(Cause::CommitInDoubt, true, otherwise, trail)
+            }
+            Verdict::Unknown | Verdict::InProgress if self.call.key.is_some() => {
+                self.in_doubt = Some(doubt);
+                self.retry_in_doubt(trail)
+            }
+            Verdict::Unknown | Verdict::InProgress => {
+                self.refuse(ErrorKind::CommitUnknown { xid: doubt.xid }, None, trail)
+            }
+        }
+    }
+
+    /// The key makes another attempt safe; without one left, the outcome stays unknown.
+    fn retry_in_doubt<E: From<Error>>(&mut self, trail: Trail) -> Next<T, E> {
+        match self.pause_after(Cause::CommitInDoubt, false) {
+            Ok(pause) => Next::Pause(pause),
+            Err(reason) => self.refuse(ErrorKind::GaveUp(reason), Some(reason), trail),
+        }
+    }
+}
