@@ -377,7 +377,7 @@ impl fmt::Debug for Link {
         let state = self.state();
         f.debug_struct("Link")
             .field("on_wire", &state.on_wire)
-            .field("in_flight", &(state.sent - state.answered))
+            .field("in_flight", &state.sent.saturating_sub(state.answered))
             .field("status", &state.status)
             .field("lost", &state.lost)
             .finish_non_exhaustive()

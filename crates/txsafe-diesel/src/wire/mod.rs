@@ -8,6 +8,8 @@
 pub(crate) mod alarm;
 mod attempt;
 pub(crate) mod frames;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod link;
 pub(crate) mod said;
 pub(crate) mod stream;

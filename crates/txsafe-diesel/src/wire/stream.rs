@@ -36,7 +36,7 @@ impl<S> Observed<S> {
         }
     }
 
-    fn received(&mut self, bytes: &[u8]) {
+    pub(super) fn received(&mut self, bytes: &[u8]) {
         let link = &self.link;
         let keep = |kind| matches!(kind, b'E' | b'C' | b'Z');
         self.incoming.feed(bytes, keep, |kind, body| match kind {
@@ -47,7 +47,7 @@ impl<S> Observed<S> {
         });
     }
 
-    fn sent(&mut self, bytes: &[u8]) {
+    pub(super) fn sent(&mut self, bytes: &[u8]) {
         let Self { link, only_closes, .. } = self;
         // Query, Sync and FunctionCall are each answered by one ReadyForQuery, and so is the startup.
         self.outgoing.feed(
@@ -61,6 +61,14 @@ impl<S> Observed<S> {
                 _ => *only_closes &= kind == b'C',
             },
         );
+    }
+}
+
+#[cfg(test)]
+impl<S> Observed<S> {
+    /// The bytes that are set aside for bodies of messages.
+    pub(super) fn memory(&self) -> usize {
+        self.incoming.memory() + self.outgoing.memory()
     }
 }
 
