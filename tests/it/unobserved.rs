@@ -14,6 +14,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 use txsafe_diesel::{Database, TxOptions, chain_instrumentation};
+use txsafe_testkit::Postgres;
 
 fn unobserved(shop: &Shop) -> Database {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(&shop.url);
@@ -73,6 +74,30 @@ async fn a_swallowed_error_never_becomes_ok() {
     savepoint.await.unwrap();
     assert_eq!(shop.balance_of(1).await, 101);
     assert_eq!(shop.busy().await, 0);
+}
+
+#[tokio::test]
+async fn servers_that_speak_other_languages_are_understood() {
+    for locale in ["de_DE.UTF-8", "ja_JP.UTF-8", "ru_RU.UTF-8"] {
+        let server = Postgres::builder().locale(locale).start().await.unwrap();
+        let shop = Shop::on(server, "languages").await;
+        let db = unobserved(&shop);
+        let said = shop.watcher.batch_execute("SELECT FROM nowhere").await.unwrap_err();
+        assert!(!said.as_db_error().unwrap().message().contains("does not exist"), "{said:?}");
+        shop.watcher
+            .batch_execute("BEGIN; UPDATE accounts SET balance = 0 WHERE id = 2")
+            .await
+            .unwrap();
+        let attempts = Attempts::default();
+        let retried = db.transaction("lock timeout", async |mut tx| {
+            if attempts.is_first() {
+                credit(&mut tx, 2, 1).await?;
+            }
+            Ok::<_, AppError>(())
+        });
+        retried.await.unwrap();
+        assert_eq!(attempts.count(), 2, "{locale}");
+    }
 }
 
 struct Count(Arc<AtomicU32>);

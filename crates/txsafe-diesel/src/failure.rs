@@ -3,6 +3,7 @@
 //! The wire tells more and is asked first. What is here serves connections that were built elsewhere, and failures
 //! that never reached the wire.
 
+use crate::messages::code_of;
 use diesel::{
     ConnectionError,
     result::{DatabaseErrorKind, Error as DieselError},
@@ -70,30 +71,20 @@ fn of_database(kind: &DatabaseErrorKind, message: &str) -> Failure {
         DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
             return Failure::lost(None, message);
         }
-        DatabaseErrorKind::Unknown => code_of_english(message),
+        DatabaseErrorKind::Unknown => code_of(message),
         _ => None,
     };
     match code {
+        // Such a message closes the session.
+        Some(code) if code.class() == "57" && code != SqlState::QUERY_CANCELED => {
+            Failure::lost(Some(code), message)
+        }
+        Some(
+            code @ (SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT | SqlState::TRANSACTION_TIMEOUT),
+        ) => Failure::lost(Some(code), message),
+        Some(SqlState::FEATURE_NOT_SUPPORTED) => Failure::stale_plan(message),
         Some(code) => Failure::refused(code, message),
         None => Failure::local(message),
-    }
-}
-
-/// Without the wire, English messages are all that is left of a code.
-fn code_of_english(message: &str) -> Option<SqlState> {
-    match message {
-        "deadlock detected" => Some(SqlState::DEADLOCK_DETECTED),
-        "canceling statement due to lock timeout" => Some(SqlState::LOCK_NOT_AVAILABLE),
-        "canceling statement due to statement timeout"
-        | "canceling statement due to user request" => Some(SqlState::QUERY_CANCELED),
-        m if m.starts_with("could not obtain lock on") => Some(SqlState::LOCK_NOT_AVAILABLE),
-        m if m.starts_with("sorry, too many clients already") => {
-            Some(SqlState::TOO_MANY_CONNECTIONS)
-        }
-        m if m.starts_with("current transaction is aborted") => {
-            Some(SqlState::IN_FAILED_SQL_TRANSACTION)
-        }
-        _ => None,
     }
 }
 

@@ -6,6 +6,7 @@ mod connect;
 mod database;
 mod failure;
 mod held;
+mod messages;
 mod observer;
 mod savepoint;
 mod session;

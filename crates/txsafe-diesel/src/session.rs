@@ -351,7 +351,7 @@ fn link_of(conn: &mut AsyncPgConnection) -> Arc<Link> {
             tracing::warn!(
                 "the wire of some connections isn't observed, because they weren't made by `txsafe_diesel::manager` \
                  or `connect`, or because TLS was preferred and the server doesn't do it: SQLSTATEs are guessed from \
-                 Diesel's error kinds and English messages, and BEGIN is awaited",
+                 Diesel's error kinds and the server's messages, and BEGIN is awaited",
             );
         });
     }

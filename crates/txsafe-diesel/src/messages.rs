@@ -1,0 +1,92 @@
+//! From what PostgreSQL says to its SQLSTATE, in every language that it ships with.
+//!
+//! Diesel keeps the code to itself, and where the wire isn't observed the message is all that is left of it.
+
+use std::sync::LazyLock;
+use txsafe::SqlState;
+
+/// The code of a message; `None` if it is none of those that a remedy depends on, or in a language that PostgreSQL
+/// doesn't ship with.
+pub(crate) fn code_of(message: &str) -> Option<SqlState> {
+    let words = folded(message);
+    CATALOGUE.iter().find(|entry| entry.matches(&words)).map(|entry| entry.code)
+}
+
+static CATALOGUE: LazyLock<Vec<Entry>> =
+    LazyLock::new(|| include_str!("messages.tsv").lines().filter_map(Entry::read).collect());
+
+/// A message, of which a name in the middle may be anything.
+struct Entry {
+    code: SqlState,
+    start: &'static str,
+    end: Option<&'static str>,
+}
+
+impl Entry {
+    /// `None` for a comment.
+    fn read(line: &'static str) -> Option<Self> {
+        let (code, message) = line.split_once('\t')?;
+        let code = SqlState::new(code)?;
+        Some(match message.split_once("%s") {
+            Some((start, end)) => Self { code, start, end: Some(end) },
+            None => Self { code, start: message, end: None },
+        })
+    }
+
+    fn matches(&self, words: &str) -> bool {
+        let Some(rest) = words.strip_prefix(self.start) else { return false };
+        match self.end {
+            Some(end) => rest.ends_with(end),
+            None => rest.is_empty(),
+        }
+    }
+}
+
+/// Some translations run over several lines.
+fn folded(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn lines() -> impl Iterator<Item = (SqlState, &'static str)> {
+        let lines = include_str!("messages.tsv").lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| {
+            let (code, message) = line.split_once('\t').unwrap();
+            (SqlState::new(code).unwrap(), message)
+        })
+    }
+
+    #[test]
+    fn every_message_has_one_code_whatever_the_name_in_it() {
+        for (code, message) in lines() {
+            for name in ["accounts", "a \"b\" c", "関係"] {
+                let said = message.replace("%s", name);
+                assert_eq!(code_of(&said), Some(code), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_language_knows_what_is_retried() {
+        let comments = include_str!("messages.tsv").lines().filter(|line| line.starts_with("# "));
+        let languages = comments.filter(|comment| comment.split(' ').count() == 2).count();
+        assert_eq!(languages, 12);
+        for code in [SqlState::DEADLOCK_DETECTED, SqlState::TOO_MANY_CONNECTIONS] {
+            let distinct: HashSet<_> = lines().filter(|line| line.0 == code).collect();
+            assert!(distinct.len() >= languages, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_only_looks_alike_has_none() {
+        for message in
+            ["deadlock detected?", "no deadlock detected", "", "could not obtain lock on"]
+        {
+            assert_eq!(code_of(message), None, "{message}");
+        }
+    }
+}
