@@ -4,6 +4,7 @@
 compile_error!("txsafe-testkit starts PostgreSQL servers on Unix only; on Windows use WSL");
 
 mod error;
+mod lab;
 mod offload;
 mod postgres;
 mod schema;
@@ -11,5 +12,6 @@ mod sql;
 mod url;
 
 pub use error::Error;
+pub use lab::{At, Fault, Lab, LabSession};
 pub use postgres::{Postgres, PostgresBuilder};
 pub use schema::Schema;
