@@ -31,7 +31,7 @@ pub fn run<W: Work>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error
         let (ended, account) = attempt(&mut progress, &begin, &mut work);
         let mut next = progress.conclude(ended, account);
         loop {
-            if let Some((account, committed)) = progress.take_due() {
+            while let Some((account, committed)) = progress.take_due() {
                 account.run_hooks_blocking(committed);
             }
             match next {
@@ -71,7 +71,7 @@ fn attempt<W: Work>(
     if let Some((sql, binds)) = progress.claim() {
         let binds = &[binds[0].as_str(), binds[1].as_str()];
         match session.ask(Question { sql, binds }) {
-            Ok(Some(_)) => {}
+            Ok(Some(_)) => progress.key_was_new(),
             Ok(None) => {
                 end(session, Step::RollBack);
                 return (Ended::AlreadyCommitted, Account::new());

@@ -38,7 +38,7 @@ impl<T, H> Progress<T, H> {
     ) -> Next<T, E> {
         let cause = self.cause_of(&failure, Phase::Commit);
         if cause.remedy() != Remedy::Verify {
-            self.due = Some((account, false));
+            self.due.push_back((account, false));
             let otherwise = Otherwise::Ours(ErrorKind::Failed);
             return self.failed(Phase::Commit, failure, true, otherwise, trail);
         }
@@ -63,7 +63,7 @@ impl<T, H> Progress<T, H> {
         match verdict {
             Verdict::Committed => self.committed(Keyed::Ran(doubt.value), doubt.account, trail),
             Verdict::RolledBack => {
-                self.due = Some((doubt.account, false));
+                self.due.push_back((doubt.account, false));
                 let otherwise = Otherwise::Ours(ErrorKind::Failed);
                 self.retry(Cause::CommitInDoubt, true, otherwise, trail)
             }
@@ -77,8 +77,16 @@ impl<T, H> Progress<T, H> {
         }
     }
 
+    /// The key was new: the COMMIT that was in doubt has rolled back, for its own row would have been there, or waited
+    /// for. What comes after is about this attempt alone.
+    pub(crate) fn key_was_new(&mut self) {
+        if let Some(doubt) = self.in_doubt.take() {
+            self.due.push_back((doubt.account, false));
+        }
+    }
+
     /// The key makes another attempt safe; without one left, the outcome stays unknown.
-    fn retry_in_doubt<E: From<Error>>(&mut self, trail: Trail) -> Next<T, E> {
+    pub(super) fn retry_in_doubt<E: From<Error>>(&mut self, trail: Trail) -> Next<T, E> {
         match self.pause_after(Cause::CommitInDoubt, false) {
             Ok(pause) => Next::Pause(pause),
             Err(reason) => self.refuse(ErrorKind::GaveUp(reason), Some(reason), trail),

@@ -28,6 +28,7 @@ use crate::{
     },
 };
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,8 +42,8 @@ pub(crate) struct Progress<T, H> {
     deadline: Option<Instant>,
     pub(super) failures: Vec<Attempt>,
     pub(super) in_doubt: Option<InDoubt<T, H>>,
-    /// An ended attempt whose hooks are to be run, and whether it committed.
-    pub(super) due: Option<(Account<H>, bool)>,
+    /// Ended attempts whose hooks are to be run, and whether they committed.
+    pub(super) due: VecDeque<(Account<H>, bool)>,
     /// Who counts the outcome.
     pub(super) teller: Teller,
 }
@@ -87,7 +88,7 @@ impl<T, H> Progress<T, H> {
             deadline,
             failures: Vec::new(),
             in_doubt: None,
-            due: None,
+            due: VecDeque::new(),
             teller: Teller::Nobody,
         })
     }
@@ -158,11 +159,11 @@ impl<T, H> Progress<T, H> {
                 self.failed(phase, failure, false, otherwise, trail)
             }
             Ended::NotCommitted(result, standing) => {
-                self.due = Some((account, false));
+                self.due.push_back((account, false));
                 self.not_committed(result, standing, trail)
             }
             Ended::DeadlinePassed => {
-                self.due = Some((account, false));
+                self.due.push_back((account, false));
                 self.refuse(ErrorKind::DeadlineExceeded, Some(GiveUp::Deadline), trail)
             }
             Ended::CommitFailed(failure, value, witness) => {
@@ -171,9 +172,9 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    /// The attempt whose hooks are to be run now, and whether it committed.
+    /// The next attempt whose hooks are to be run now, and whether it committed.
     pub(crate) fn take_due(&mut self) -> Option<(Account<H>, bool)> {
-        self.due.take()
+        self.due.pop_front()
     }
 
     /// The binds of the claim, if the call has a key.
@@ -189,7 +190,7 @@ impl<T, H> Progress<T, H> {
         trail: Trail,
     ) -> Next<T, E> {
         self.call.shared.budget.deposit();
-        self.due = Some((account, true));
+        self.due.push_back((account, true));
         let elapsed = self.started.elapsed();
         self.count(Outcome::Committed, elapsed);
         let is_slow = elapsed >= self.call.settings.slow_after;
@@ -262,6 +263,8 @@ impl<T, H> Progress<T, H> {
             return self.refuse(ErrorKind::DeadlineExceeded, Some(GiveUp::Deadline), trail);
         }
         match cause.remedy() {
+            // The key couldn't be looked at; what became of the COMMIT before is worth asking again.
+            Remedy::Abort if self.in_doubt.is_some() => self.retry_in_doubt(trail),
             Remedy::Abort => self.give_up(None, otherwise, trail),
             Remedy::Reconnect if self.call.borrowed => {
                 self.give_up(Some(GiveUp::BorrowedConnection), otherwise, trail)
@@ -322,9 +325,6 @@ impl<T, H> Progress<T, H> {
     ) -> Next<T, E> {
         match otherwise {
             Otherwise::Ours(kind) => self.refuse(kind, reason, trail),
-            Otherwise::Callers(_) if self.in_doubt.is_some() => {
-                self.refuse(ErrorKind::CommitUnknown { xid: None }, reason, trail)
-            }
             Otherwise::Callers(error) => {
                 let report = self.report(Outcome::RolledBack, reason, trail);
                 self.tell(&report);

@@ -40,7 +40,7 @@ pub async fn run<W: AsyncWork>(call: Call, mut work: W) -> Result<Keyed<W::Value
             let (ended, account) = attempt(&mut progress, &begin, &mut work).await;
             let mut next = progress.conclude(ended, account);
             loop {
-                if let Some((account, committed)) = progress.take_due() {
+                while let Some((account, committed)) = progress.take_due() {
                     account.run_hooks(committed).await;
                 }
                 match next {
@@ -82,7 +82,7 @@ async fn attempt<W: AsyncWork>(
     if let Some((sql, binds)) = progress.claim() {
         let binds = &[binds[0].as_str(), binds[1].as_str()];
         match session.ask(Question { sql, binds }).await {
-            Ok(Some(_)) => {}
+            Ok(Some(_)) => progress.key_was_new(),
             Ok(None) => {
                 end(session, Step::RollBack).await;
                 return (Ended::AlreadyCommitted, Account::new());

@@ -282,6 +282,35 @@ fn a_commit_in_doubt_stays_unknown_when_the_attempts_end() {
 }
 
 #[test]
+fn a_key_that_is_new_again_settles_the_commit_before() {
+    let aborted = Failure::refused(SqlState::new("53100").unwrap(), "disk full");
+    let second = Attempt {
+        body: Some("refused"),
+        standing: Some(Standing::Aborted(aborted)),
+        ..Attempt::default()
+    };
+    let answers = [answer("k"), answer("k")];
+    let (result, notes) =
+        play_both(&TxOptions::new(), Some("k"), &[lost_commit(), second], &answers);
+    assert!(matches!(result, Err(Opaque::Own("refused"))), "{result:?}");
+    assert!(notes.ends_with(&["after rollback 1".into(), "after rollback 2".into()]), "{notes:?}");
+}
+
+#[test]
+fn a_key_that_could_not_be_looked_at_is_asked_for_again() {
+    let full = Failure::refused(SqlState::new("53100").unwrap(), "disk full");
+    let refused = Attempt { standing: Some(Standing::Aborted(full.clone())), ..Attempt::default() };
+    let answers = [answer("k"), Err(full), Ok(None)];
+    let (result, _) = play_both(
+        &TxOptions::new(),
+        Some("k"),
+        &[lost_commit(), refused, Attempt::default()],
+        &answers,
+    );
+    assert!(matches!(result, Ok(Keyed::Ran(1))), "{result:?}");
+}
+
+#[test]
 fn a_commit_in_doubt_stays_unknown_when_the_deadline_passes() {
     const TIMEOUT: Duration = Duration::from_millis(60);
     // The sequence of pauses takes its time: when the next attempt is to start, it is too late.
