@@ -117,7 +117,12 @@ impl Shop {
 
     /// The same database through another address.
     pub(crate) fn through(&self, port: u16) -> Database {
-        Database::builder(pool(&self.at_port(port), 4)).service(&self.name).build().unwrap()
+        self.builder_at(&self.at_port(port)).build().unwrap()
+    }
+
+    /// The same database at another URL, with settings to come.
+    pub(crate) fn builder_at(&self, url: &str) -> Builder<Database> {
+        Database::builder(pool(url, 4)).service(&self.name)
     }
 
     fn at_port(&self, port: u16) -> String {

@@ -70,12 +70,18 @@ struct Answers<W> {
     ready: watch::Sender<u64>,
     /// Answers are read and thrown away.
     withheld: AtomicBool,
+    /// The server seems gone, and not even its end is told.
+    vanished: AtomicBool,
 }
 
 impl<W: AsyncWrite + Unpin> Answers<W> {
     fn new(to_client: W) -> Self {
-        let (ready, withheld) = (watch::Sender::new(0), AtomicBool::new(false));
-        Self { to_client: Mutex::new(to_client), ready, withheld }
+        Self {
+            to_client: Mutex::new(to_client),
+            ready: watch::Sender::new(0),
+            withheld: AtomicBool::new(false),
+            vanished: AtomicBool::new(false),
+        }
     }
 
     async fn run(&self, mut from_server: impl AsyncRead + Unpin) -> io::Result<()> {
@@ -91,8 +97,7 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
                 self.ready.send_modify(|ready| *ready += 1);
             }
         };
-        if self.withheld.load(Ordering::Acquire) {
-            // A peer that has vanished doesn't say so.
+        if self.vanished.load(Ordering::Acquire) {
             return pending().await;
         }
         self.to_client.lock().await.shutdown().await?;
@@ -168,6 +173,7 @@ impl<S: AsyncWrite + Unpin, W: AsyncWrite + Unpin> Requests<'_, S, W> {
             }
             Some(Fault::Blackhole) => {
                 self.answers.withhold(true);
+                self.answers.vanished.store(true, Ordering::Release);
                 self.forward(&unit).await
             }
             Some(Fault::Delay(delay)) => {

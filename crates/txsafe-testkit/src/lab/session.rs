@@ -207,9 +207,12 @@ fn url_through(server: &Config, port: u16) -> String {
     let login = password.map_or(user.clone(), |password| format!("{user}:{password}"));
     let database = server.get_dbname().map(encoded).unwrap_or_default();
     let mut url = format!("postgresql://{login}@127.0.0.1:{port}/{database}?sslmode=disable");
-    if let Some(options) = server.get_options() {
-        url.push_str("&options=");
-        url.push_str(&percent_encode(options));
+    for (name, value) in
+        [("options", server.get_options()), ("application_name", server.get_application_name())]
+    {
+        if let Some(value) = value {
+            url.push_str(&format!("&{name}={}", percent_encode(value)));
+        }
     }
     url
 }

@@ -65,8 +65,8 @@ impl Units {
     fn end(&mut self) -> Option<At> {
         let commands = commands(&std::mem::take(&mut self.runs).join(";"));
         let any = |words: &[&str]| {
-            let first_words = commands.iter().filter_map(|command| command.split(' ').next());
-            first_words.into_iter().any(|word| words.contains(&word))
+            let mut first_words = commands.iter().filter_map(|command| command.split(' ').next());
+            first_words.any(|word| words.contains(&word))
         };
         if any(&["COMMIT", "END"]) {
             self.since_begin = None;

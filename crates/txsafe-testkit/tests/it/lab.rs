@@ -129,6 +129,15 @@ async fn from_a_black_hole_no_answer_comes() {
 }
 
 #[tokio::test]
+async fn a_server_that_dies_under_a_fault_ends_the_connection() {
+    let bench = Bench::new().await;
+    bench.inject(At::Nth(1), Fault::CutAfterApplied);
+    bench.client.batch_execute("BEGIN").await.unwrap();
+    let suicide = "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(600)";
+    assert!(bench.client.batch_execute(suicide).await.unwrap_err().is_closed());
+}
+
+#[tokio::test]
 async fn a_delay_is_as_long_as_it_says() {
     let (bench, delay) = (Bench::new().await, Duration::from_millis(50));
     bench.inject(At::Commit, Fault::Delay(delay));
