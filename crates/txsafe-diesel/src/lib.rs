@@ -1,9 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod checkout;
-mod configured;
 mod connect;
-mod database;
+mod driver;
 mod failure;
 mod held;
 mod messages;
@@ -12,11 +11,9 @@ mod savepoint;
 mod session;
 mod tx;
 mod wire;
-mod work;
 
-pub use configured::{Configured, WithKey};
 pub use connect::{connect, manager, manager_with};
-pub use database::Database;
+pub use driver::{Configured, Database, Driver, WithKey};
 pub use held::Held;
 pub use observer::chain_instrumentation;
 pub use tx::Tx;

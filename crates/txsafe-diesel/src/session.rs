@@ -2,7 +2,7 @@
 
 use crate::{
     failure::of_diesel,
-    held::{Held, Slot},
+    held::Held,
     observer::Observer,
     tx::Tx,
     wire::{link::Link, said::Tag},
@@ -30,6 +30,7 @@ use txsafe::{
     decide::{begin::Begin, settings::Settings},
     drive::{
         account::Account,
+        driver::{AsyncHeld, Slot},
         hooks::AsyncHook,
         session::{AsyncSession, Question, Standing},
         shield::to_the_end,
@@ -39,7 +40,7 @@ use txsafe::{
 type Manager = AnsiTransactionManager;
 
 /// A connection while it runs one attempt. Dropped before [`give_back`](AsyncSession::give_back), it is closed.
-pub(crate) struct Session<'a> {
+pub struct Session<'a> {
     lease: Lease<'a>,
     link: Arc<Link>,
     account: Account<AsyncHook>,
@@ -53,7 +54,7 @@ pub(crate) struct Session<'a> {
 enum Lease<'a> {
     /// Boxed: it is moved several times, and large.
     Pooled(Box<Object<AsyncPgConnection>>),
-    Held(&'a mut (dyn Held + 'a), Arc<Slot<'a>>),
+    Held(Held<'a>, Arc<Slot<Held<'a>>>),
     /// Given back, or moved to where COMMIT runs.
     Gone,
 }
@@ -67,8 +68,8 @@ impl<'a> Session<'a> {
 
     /// On the caller's connection; one that was lost is replaced first, where that can be.
     pub(crate) async fn on_held(
-        held: &'a mut (dyn Held + 'a),
-        slot: Arc<Slot<'a>>,
+        mut held: Held<'a>,
+        slot: Arc<Slot<Held<'a>>>,
         settings: &Settings,
     ) -> Result<Self, Failure> {
         let link = link_of(held.connection());
@@ -214,7 +215,7 @@ impl Drop for Session<'_> {
                 close(&self.link);
                 drop(Object::take(*object));
             }
-            Lease::Held(held, slot) => {
+            Lease::Held(mut held, slot) => {
                 // Nobody may use this connection again; but a COMMIT on its way is left to arrive.
                 if self.committing {
                     close_when_answered(Arc::clone(&self.link), self.answer_timeout);

@@ -15,6 +15,8 @@ pub use decide::{
 pub use drive::{
     builder::Builder,
     closure::{AsyncFuncMut, AsyncFuncOnce},
+    configured::{Configured, WithKey},
+    database::Database,
 };
 pub use hold::{
     error::{Error, ErrorKind},

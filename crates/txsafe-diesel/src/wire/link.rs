@@ -3,7 +3,6 @@
 //! Fed by the stream (bytes) and by the instrumentation (SQL text); asked by the session.
 
 use super::{
-    alarm::Alarm,
     attempt::{Attempt, MOST_STARTED, Started, Status},
     said::{ServerError, Tag},
 };
@@ -19,7 +18,10 @@ use std::{
     task::{Context, Poll},
     time::Instant,
 };
-use txsafe::{Failure, Trail, drive::session::Standing};
+use txsafe::{
+    Failure, Trail,
+    drive::{alarm::Alarm, session::Standing},
+};
 
 type Cancel = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 

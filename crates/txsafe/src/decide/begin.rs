@@ -91,7 +91,7 @@ fn cut(text: &str, bytes: usize) -> &str {
 
 /// A string literal that is safe whatever `standard_conforming_strings` is.
 /// Source: PostgreSQL manual, section 4.1.2.2, "String Constants with C-Style Escapes".
-fn push_literal(sql: &mut String, text: &str) {
+pub(crate) fn push_literal(sql: &mut String, text: &str) {
     if text.contains('\\') {
         sql.push('E');
     }

@@ -30,6 +30,8 @@ impl SqlState {
     pub const EXCLUSION_VIOLATION: Self = Self(*b"23P01");
     /// `25006`: a write in a read-only transaction; on a standby every transaction is read only.
     pub const READ_ONLY_SQL_TRANSACTION: Self = Self(*b"25006");
+    /// `25P01`: what was asked for needs a transaction, and none is open.
+    pub const NO_ACTIVE_SQL_TRANSACTION: Self = Self(*b"25P01");
     /// `25P02`: the transaction is aborted; commands are ignored until its end.
     pub const IN_FAILED_SQL_TRANSACTION: Self = Self(*b"25P02");
     /// `25P03`: `idle_in_transaction_session_timeout` expired.

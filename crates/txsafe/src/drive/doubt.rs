@@ -10,6 +10,7 @@ use crate::{
     decide::{
         failure::Failure,
         remedy::{Cause, Phase, Remedy},
+        sqlstate::SqlState,
     },
     hold::{
         error::{Error, ErrorKind},
@@ -39,8 +40,16 @@ impl<T, H> Progress<T, H> {
         let cause = self.cause_of(&failure, Phase::Commit);
         if cause.remedy() != Remedy::Verify {
             self.due.push_back((account, false));
-            let otherwise = Otherwise::Ours(ErrorKind::Failed);
-            return self.failed(Phase::Commit, failure, true, otherwise, trail);
+            let kind = match failure.sqlstate() {
+                // Where nobody watches the connection, the server tells at the end what the closure has done to it.
+                Some(SqlState::NO_ACTIVE_SQL_TRANSACTION) => {
+                    self.note(Phase::Commit, failure, cause);
+                    return self.refuse(ErrorKind::EndedByClosure, None, trail);
+                }
+                Some(SqlState::IN_FAILED_SQL_TRANSACTION) => ErrorKind::RolledBackAtCommit,
+                _ => ErrorKind::Failed,
+            };
+            return self.failed(Phase::Commit, failure, true, Otherwise::Ours(kind), trail);
         }
         self.note(Phase::Commit, failure.clone(), cause);
         let xid = witness.as_ref().and_then(|witness| witness.xid);

@@ -1,12 +1,17 @@
 //! The third layer: effects. The two run loops, what they need of a driver, hooks and events.
 
 pub mod account;
+#[cfg(feature = "tokio")]
+pub mod alarm;
 pub mod blocking;
 pub mod builder;
 pub mod call;
 pub mod closure;
+pub mod configured;
 mod course;
+pub mod database;
 mod doubt;
+pub mod driver;
 mod ending;
 mod events;
 pub mod hooks;
@@ -19,3 +24,4 @@ pub mod shared;
 pub mod shield;
 mod story;
 pub mod verify;
+mod work;

@@ -10,7 +10,11 @@ use super::{
     hooks::{AsyncHook, BlockingHook},
 };
 use crate::{
-    decide::{begin::Begin, failure::Failure, settings::Settings},
+    decide::{
+        begin::{Begin, push_literal},
+        failure::Failure,
+        settings::Settings,
+    },
     hold::error::Error,
 };
 use std::{
@@ -47,6 +51,26 @@ pub struct Question<'a> {
     pub sql: &'a str,
     /// Its bind values, all `text`.
     pub binds: &'a [&'a str],
+}
+
+impl Question<'_> {
+    /// As one simple query, with its bind values as literals: for drivers that would prepare a statement with binds at
+    /// the cost of a round trip.
+    #[must_use]
+    pub fn inlined(&self) -> String {
+        let mut sql = String::with_capacity(self.sql.len() + 64);
+        let mut parts = self.sql.split('$');
+        sql.extend(parts.next());
+        for part in parts {
+            // Behind the sign stands the number of a bind value, from 1 to 9.
+            let bind = part.chars().next().and_then(|n| n.to_digit(10)).map(|n| n as usize - 1);
+            if let Some(bind) = bind.and_then(|n| self.binds.get(n)) {
+                push_literal(&mut sql, bind);
+            }
+            sql.push_str(part.get(1..).unwrap_or_default());
+        }
+        sql
+    }
 }
 
 /// A connection while it runs one attempt. See the [module](self) for what dropping it must do.
@@ -143,4 +167,20 @@ pub trait Work {
     fn body(&mut self, session: &mut Self::Session) -> Result<Self::Value, Self::Error>;
     /// See [`AsyncWork::sleep`].
     fn sleep(&self, pause: Duration);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binds_become_literals_that_cannot_be_left() {
+        let inlined = |sql, binds| Question { sql, binds }.inlined();
+        assert_eq!(inlined("SELECT 1", &[]), "SELECT 1");
+        assert_eq!(
+            inlined("f($2::text, $1)", &["o'clock", r"\'; DROP TABLE t; --"]),
+            r"f(E'\\''; DROP TABLE t; --'::text, 'o''clock')",
+        );
+        assert_eq!(inlined("$1 $2", &["$2", "x"]), "'$2' 'x'");
+    }
 }

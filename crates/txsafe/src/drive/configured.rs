@@ -1,32 +1,34 @@
 //! A database with the options of one call.
 
-use crate::{
+use super::{
+    call::Call,
+    closure::{AsyncFuncMut, AsyncFuncOnce},
     database::Database,
-    held::{Held, Slot},
-    tx::Tx,
+    driver::{AsyncDriver, AsyncHeld, Slot},
+    run::run,
     work::{Again, Body, Once, Source, Work},
 };
-use std::{future::Future, panic::Location, sync::Arc};
-use txsafe::{
-    AsyncFuncMut, AsyncFuncOnce, Error, Keyed, TxOptions,
-    drive::{call::Call, run::run},
+use crate::{
+    decide::options::TxOptions,
+    hold::{error::Error, keyed::Keyed},
 };
+use std::{fmt, future::Future, panic::Location, sync::Arc};
 
 /// A [`Database`] with the options of one call; made by [`Database::with`].
-#[derive(Debug, Clone)]
-pub struct Configured<'d> {
-    db: &'d Database,
+#[derive(Clone)]
+pub struct Configured<'d, D: AsyncDriver> {
+    db: &'d Database<D>,
     options: Option<TxOptions>,
 }
 
-impl<'d> Configured<'d> {
-    pub(crate) fn new(db: &'d Database, options: Option<TxOptions>) -> Self {
+impl<'d, D: AsyncDriver> Configured<'d, D> {
+    pub(crate) fn new(db: &'d Database<D>, options: Option<TxOptions>) -> Self {
         Self { db, options }
     }
 
     /// See [`Database::idempotency_key`].
     #[must_use]
-    pub fn idempotency_key(self, key: &'d str) -> WithKey<'d> {
+    pub fn idempotency_key(self, key: &'d str) -> WithKey<'d, D> {
         WithKey { inner: self, key }
     }
 
@@ -41,8 +43,8 @@ impl<'d> Configured<'d> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnMut(Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -65,8 +67,8 @@ impl<'d> Configured<'d> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnOnce(Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncOnce<Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnOnce(D::Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<D::Tx<'c>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -90,9 +92,9 @@ impl<'d> Configured<'d> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        C: Held + 'a,
-        F: for<'c> AsyncFnMut(Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<Tx<'c>, Result<T, E>, Fut: Send>
+        &'a mut C: Into<D::Held<'a>>,
+        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -100,8 +102,9 @@ impl<'d> Configured<'d> {
         'd: 'a,
     {
         let call = self.call(name, Location::caller());
-        let call = if conn.is_replaceable() { call } else { call.map(Call::borrowed) };
-        let held = Source::Held(Arc::new(Slot::new(conn)));
+        let held: D::Held<'a> = conn.into();
+        let call = if held.is_replaceable() { call } else { call.map(Call::borrowed) };
+        let held = Source::Held(&self.db.pool, Arc::new(Slot::new(held)));
         async move { unkeyed(call?, Work::new(held, Again(body))).await }
     }
 
@@ -111,13 +114,13 @@ impl<'d> Configured<'d> {
 }
 
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
-#[derive(Debug, Clone)]
-pub struct WithKey<'d> {
-    inner: Configured<'d>,
+#[derive(Clone)]
+pub struct WithKey<'d, D: AsyncDriver> {
+    inner: Configured<'d, D>,
     key: &'d str,
 }
 
-impl<'d> WithKey<'d> {
+impl<'d, D: AsyncDriver> WithKey<'d, D> {
     /// See [`Database::idempotency_key`].
     ///
     /// # Errors
@@ -130,8 +133,8 @@ impl<'d> WithKey<'d> {
         body: F,
     ) -> impl Future<Output = Result<Keyed<T>, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnMut(Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -144,14 +147,27 @@ impl<'d> WithKey<'d> {
     }
 }
 
-async fn unkeyed<B, T, E>(call: Call, work: Work<'_, B, T, E>) -> Result<T, E>
+async fn unkeyed<D, B, T, E>(call: Call, work: Work<'_, D, B, T, E>) -> Result<T, E>
 where
-    B: Body<T, E>,
+    D: AsyncDriver,
+    B: Body<D, T, E>,
     T: Send,
     E: From<Error> + Send,
 {
     match run(call, work).await? {
         Keyed::Ran(value) => Ok(value),
         Keyed::AlreadyCommitted => unreachable!("a call without a key claims none"),
+    }
+}
+
+impl<D: AsyncDriver> fmt::Debug for Configured<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configured").field("db", self.db).field("options", &self.options).finish()
+    }
+}
+
+impl<D: AsyncDriver> fmt::Debug for WithKey<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithKey").field("inner", &self.inner).field("key", &self.key).finish()
     }
 }

@@ -1,30 +1,30 @@
-//! A database, reached through a pool.
+//! A database, reached through a pool of an async driver.
 
-use crate::{
+use super::{
+    builder::Builder,
+    closure::{AsyncFuncMut, AsyncFuncOnce},
     configured::{Configured, WithKey},
-    held::Held,
-    tx::Tx,
+    driver::AsyncDriver,
+    shared::Shared,
 };
-use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
+use crate::{
+    decide::{budget::Budget, options::TxOptions},
+    hold::error::Error,
+};
 use std::{fmt, future::Future, sync::Arc};
-use txsafe::{
-    AsyncFuncMut, AsyncFuncOnce, Budget, Builder, Error, TxOptions, drive::shared::Shared,
-};
 
 /// A database, reached through a pool; its transactions share a [`Budget`] and what was learned of them by name.
 ///
 /// Clones are the same database.
-#[derive(Clone)]
-pub struct Database {
-    pub(crate) pool: Pool<AsyncPgConnection>,
+pub struct Database<D: AsyncDriver> {
+    pub(crate) pool: D::Pool,
     pub(crate) shared: Arc<Shared>,
 }
 
-impl Database {
-    /// Sets up a database over a pool. Build the pool with [`manager`](crate::manager()), so that the wire of its
-    /// connections is observed; others work, with less insight, and say so.
+impl<D: AsyncDriver> Database<D> {
+    /// Sets up a database over a pool.
     #[must_use]
-    pub fn builder(pool: Pool<AsyncPgConnection>) -> Builder<Self> {
+    pub fn builder(pool: D::Pool) -> Builder<Self> {
         Builder::new(move |shared| Self { pool, shared })
     }
 
@@ -33,7 +33,7 @@ impl Database {
     /// `name` is how reports, metrics and `pg_stat_activity` call the transaction: 1 to 128 bytes.
     ///
     /// The closure may run several times, and no attempt sees what another one did: it borrows what it needs and
-    /// returns what it found. Its error needs `From<txsafe_diesel::Error>` and nothing else; a database error that it
+    /// returns what it found. Its error needs [`From<Error>`](Error) and nothing else; a database error that it
     /// turned into an error of its own is still known, because the connection saw it.
     ///
     /// # Errors
@@ -49,8 +49,8 @@ impl Database {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnMut(Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -71,8 +71,8 @@ impl Database {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnOnce(Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncOnce<Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnOnce(D::Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<D::Tx<'c>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -95,9 +95,9 @@ impl Database {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        C: Held + 'a,
-        F: for<'c> AsyncFnMut(Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<Tx<'c>, Result<T, E>, Fut: Send>
+        &'a mut C: Into<D::Held<'a>>,
+        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -108,7 +108,7 @@ impl Database {
 
     /// Changes options for one call: `db.with(options).transaction(…)`.
     #[must_use]
-    pub fn with(&self, options: TxOptions) -> Configured<'_> {
+    pub fn with(&self, options: TxOptions) -> Configured<'_, D> {
         Configured::new(self, Some(options))
     }
 
@@ -123,13 +123,13 @@ impl Database {
     /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs one
     /// round trip.
     #[must_use]
-    pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d> {
+    pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d, D> {
         self.plain().idempotency_key(key)
     }
 
     /// The pool.
     #[must_use]
-    pub fn pool(&self) -> &Pool<AsyncPgConnection> {
+    pub fn pool(&self) -> &D::Pool {
         &self.pool
     }
 
@@ -139,15 +139,21 @@ impl Database {
         self.shared.budget()
     }
 
-    fn plain(&self) -> Configured<'_> {
+    fn plain(&self) -> Configured<'_, D> {
         Configured::new(self, None)
     }
 }
 
-impl fmt::Debug for Database {
+impl<D: AsyncDriver> Clone for Database<D> {
+    fn clone(&self) -> Self {
+        Self { pool: self.pool.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<D: AsyncDriver> fmt::Debug for Database<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
-            .field("pool", &self.pool.status())
+            .field("pool", &D::status(&self.pool))
             .field("shared", &self.shared)
             .finish()
     }

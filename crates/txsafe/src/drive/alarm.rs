@@ -17,22 +17,27 @@ use tokio::{
 };
 
 /// The alarm of one connection, which one waits for at a time.
-#[derive(Default)]
-pub(crate) struct Alarm(Mutex<Option<Set>>);
+#[derive(Debug, Default)]
+pub struct Alarm(Mutex<Option<Set>>);
 
 /// A timer belongs to the runtime that it was set on, and a connection may be used from another one.
+#[derive(Debug)]
 struct Set {
     runtime: Id,
     sleep: Pin<Box<Sleep>>,
 }
 
 /// The time is up.
-#[derive(Debug)]
-pub(crate) struct Elapsed;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Elapsed;
 
 impl Alarm {
     /// Waits for `future`, for at most `patience`.
-    pub(crate) async fn within<F: Future>(
+    ///
+    /// # Errors
+    /// The time was up first; the future is dropped.
+    pub async fn within<F: Future>(
         &self,
         patience: Duration,
         future: F,

@@ -1,0 +1,55 @@
+//! What the core's `Database` is made of, for diesel-async.
+
+use crate::{checkout::checkout, held::Held, session::Session, tx::Tx};
+use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
+use std::{
+    fmt,
+    future::Future,
+    time::{Duration, Instant},
+};
+use txsafe::{Failure, decide::settings::Settings, drive::driver::AsyncDriver};
+
+/// A database, reached through a deadpool of diesel-async connections.
+///
+/// Build the pool with [`manager`](crate::manager()), so that the wire of its connections is observed; others work, with
+/// less insight, and say so.
+pub type Database = txsafe::Database<Driver>;
+
+/// A [`Database`] with the options of one call; made by [`Database::with`].
+pub type Configured<'d> = txsafe::Configured<'d, Driver>;
+
+/// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
+pub type WithKey<'d> = txsafe::WithKey<'d, Driver>;
+
+/// diesel-async on PostgreSQL.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_enums, reason = "it is never made")]
+pub enum Driver {}
+
+impl AsyncDriver for Driver {
+    type Pool = Pool<AsyncPgConnection>;
+    type Held<'a> = Held<'a>;
+    type Session<'a> = Session<'a>;
+    type Tx<'c> = Tx<'c>;
+
+    fn status(pool: &Self::Pool) -> impl fmt::Debug {
+        pool.status()
+    }
+
+    async fn checkout<'a>(
+        pool: &'a Self::Pool,
+        settings: &Settings,
+        deadline: Option<Instant>,
+    ) -> Result<Session<'a>, Failure> {
+        let object = checkout(pool, settings.checkout_timeout(), deadline).await?;
+        Ok(Session::pooled(object, settings))
+    }
+
+    fn tx<'c>(session: &'c mut Session<'_>) -> Tx<'c> {
+        session.tx()
+    }
+
+    fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+        tokio::time::sleep(pause)
+    }
+}

@@ -1,0 +1,117 @@
+//! One transaction: where its connections come from, and the caller's closure.
+
+use super::{
+    closure::{AsyncFuncMut, AsyncFuncOnce},
+    driver::{AsyncDriver, AsyncHeld, Slot},
+    session::AsyncWork,
+};
+use crate::{
+    decide::{failure::Failure, settings::Settings},
+    hold::error::Error,
+};
+use std::{
+    future::Future,
+    marker::PhantomData,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A closure over connections of a pool, or over one that the caller holds.
+pub(crate) struct Work<'a, D: AsyncDriver, B, T, E> {
+    source: Source<'a, D>,
+    body: B,
+    returns: PhantomData<fn() -> Result<T, E>>,
+}
+
+/// Where connections come from.
+pub(crate) enum Source<'a, D: AsyncDriver> {
+    Pool(&'a D::Pool),
+    Held(&'a D::Pool, Arc<Slot<D::Held<'a>>>),
+}
+
+impl<'a, D: AsyncDriver, B, T, E> Work<'a, D, B, T, E> {
+    pub(crate) fn new(source: Source<'a, D>, body: B) -> Self {
+        Self { source, body, returns: PhantomData }
+    }
+}
+
+/// A closure that can be run again.
+pub(crate) struct Again<F>(pub(crate) F);
+
+/// A closure that can be run once.
+pub(crate) struct Once<F>(pub(crate) Option<F>);
+
+/// The caller's closure, run on a transaction.
+pub(crate) trait Body<D: AsyncDriver, T, E>: Send {
+    fn run<'c>(&'c mut self, tx: D::Tx<'c>) -> impl Future<Output = Result<T, E>> + Send;
+}
+
+impl<D, F, T, E> Body<D, T, E> for Again<F>
+where
+    D: AsyncDriver,
+    F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
+        + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
+        + Send,
+    T: Send,
+    E: Send,
+{
+    fn run<'c>(&'c mut self, tx: D::Tx<'c>) -> impl Future<Output = Result<T, E>> + Send {
+        (self.0)(tx)
+    }
+}
+
+impl<D, F, T, E> Body<D, T, E> for Once<F>
+where
+    D: AsyncDriver,
+    F: for<'c> AsyncFnOnce(D::Tx<'c>) -> Result<T, E>
+        + for<'c> AsyncFuncOnce<D::Tx<'c>, Result<T, E>, Fut: Send>
+        + Send,
+    T: Send,
+    E: Send,
+{
+    fn run<'c>(&'c mut self, tx: D::Tx<'c>) -> impl Future<Output = Result<T, E>> + Send {
+        let Some(body) = self.0.take() else {
+            unreachable!("the run loop never runs a body of `transaction_once` again");
+        };
+        body(tx)
+    }
+}
+
+impl<'a, D, B, T, E> AsyncWork for Work<'a, D, B, T, E>
+where
+    D: AsyncDriver,
+    B: Body<D, T, E>,
+    T: Send,
+    E: From<Error> + Send,
+{
+    type Session = D::Session<'a>;
+    type Value = T;
+    type Error = E;
+
+    async fn open(
+        &mut self,
+        settings: &Settings,
+        deadline: Option<Instant>,
+    ) -> Result<D::Session<'a>, Failure> {
+        match &self.source {
+            Source::Pool(pool) => D::checkout(pool, settings, deadline).await,
+            Source::Held(pool, slot) => {
+                let Some(held) = slot.take() else {
+                    unreachable!("the session before has put it back");
+                };
+                held.open(pool, Arc::clone(slot), settings).await
+            }
+        }
+    }
+
+    fn body<'s>(
+        &'s mut self,
+        session: &'s mut D::Session<'a>,
+    ) -> impl Future<Output = Result<T, E>> + Send {
+        self.body.run(D::tx(session))
+    }
+
+    fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+        D::sleep(pause)
+    }
+}
