@@ -6,6 +6,7 @@ use super::{
     ending::{Ended, Next, Step, claim_failed, not_asked, step},
     events,
     hooks::BlockingHook,
+    identity,
     progress::Progress,
     session::{Question, Session, Standing, Work},
     verify::{Witness, verify_blocking},
@@ -64,6 +65,13 @@ fn attempt<W: Work>(
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };
     session.account().transaction = Arc::clone(&progress.call.named.name);
+    if progress.is_unidentified() {
+        let answer = session.ask(identity::QUESTION).unwrap_or_default();
+        if let Some(outer) = progress.identified(answer) {
+            session.give_back();
+            return (Ended::Nested(outer), Account::new());
+        }
+    }
     let began = Instant::now();
     if let Err(failure) = session.begin(begin) {
         return (Ended::NotStarted(Phase::Begin, failure), Account::new());

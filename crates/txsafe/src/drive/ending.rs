@@ -7,7 +7,7 @@ use crate::{
         remedy::{Cause, Phase, Remedy},
         sqlstate::SqlState,
     },
-    hold::keyed::Keyed,
+    hold::{keyed::Keyed, scope::Frame},
 };
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub(crate) enum Ended<T, E> {
     Committed(T, Duration),
     /// The idempotency key was there already.
     AlreadyCommitted,
+    /// It was made inside another transaction on the same database.
+    Nested(Frame),
     /// The closure never ran, or nothing it did could take effect.
     NotStarted(Phase, Failure),
     /// The closure returned; the attempt was not committed, for reasons that the standing tells.

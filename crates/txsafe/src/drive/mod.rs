@@ -15,6 +15,7 @@ pub mod driver;
 mod ending;
 mod events;
 pub mod hooks;
+mod identity;
 mod meters;
 mod progress;
 pub mod run;

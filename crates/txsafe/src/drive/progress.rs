@@ -68,12 +68,8 @@ pub(super) enum Otherwise<E> {
 impl<T, H> Progress<T, H> {
     /// Refuses a transaction inside another one on the same database.
     pub(crate) fn start(call: Call) -> Result<Self, Error> {
-        if let Some(outer) = scope::running_on(call.shared.id) {
-            let kind = ErrorKind::NestedTransaction {
-                outer: (outer.transaction.to_string(), outer.place),
-                inner: (call.named.name.to_string(), call.place),
-            };
-            return Err(Error::new(kind, None, None));
+        if let Some(outer) = outer_of(&call) {
+            return Err(nested(&outer, &call));
         }
         let started = Instant::now();
         let timeout = call.settings.timeout.map(|timeout| started + timeout);
@@ -105,6 +101,7 @@ impl<T, H> Progress<T, H> {
     pub(crate) fn frame(&self) -> Frame {
         Frame {
             database: self.call.shared.id,
+            identity: self.call.shared.identity(),
             transaction: Arc::clone(&self.call.named.name),
             place: self.call.place,
         }
@@ -125,6 +122,18 @@ impl<T, H> Progress<T, H> {
             &self.call.named.application_name,
         );
         Ok(begin.awaited(plan.await_begin))
+    }
+
+    /// Whether the server should be asked which database it is, to know a nested transaction across drivers.
+    pub(crate) fn is_unidentified(&self) -> bool {
+        self.call.shared.is_unidentified()
+    }
+
+    /// The server has said which database it is, or didn't want to; an outer transaction on it is told.
+    pub(crate) fn identified(&self, answer: Option<String>) -> Option<Frame> {
+        // An empty one is that of nobody, and not asked for again.
+        self.call.shared.identify(Some(answer.unwrap_or_default().into()));
+        outer_of(&self.call)
     }
 
     /// COMMIT is about to be sent.
@@ -153,6 +162,7 @@ impl<T, H> Progress<T, H> {
                 };
                 self.committed(value, account, trail)
             }
+            Ended::Nested(outer) => Next::Return(Err(nested(&outer, &self.call).into())),
             Ended::NotStarted(phase, failure) => {
                 let failure = self.begin_failure(failure);
                 let otherwise = Otherwise::Ours(ErrorKind::Failed);
@@ -257,6 +267,9 @@ impl<T, H> Progress<T, H> {
     ) -> Next<T, E> {
         let cause = self.cause_of(&failure, phase);
         self.note(phase, failure, cause);
+        if cause.remedy() == Remedy::Reconnect {
+            self.call.shared.identify(None);
+        }
         if cause == Cause::StatementCanceled && self.remaining().is_some_and(|left| left.is_zero())
         {
             // The server's timeout was cut to the caller's deadline, and came first by a hair.
@@ -363,4 +376,18 @@ impl<T, H> Progress<T, H> {
     fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
+}
+
+/// The transaction that `call` was made in, on the same database.
+fn outer_of(call: &Call) -> Option<Frame> {
+    let identity = call.shared.identity().filter(|identity| !identity.is_empty());
+    scope::running_on(call.shared.id, identity.as_deref())
+}
+
+fn nested(outer: &Frame, call: &Call) -> Error {
+    let kind = ErrorKind::NestedTransaction {
+        outer: (outer.transaction.to_string(), outer.place),
+        inner: (call.named.name.to_string(), call.place),
+    };
+    Error::new(kind, None, None)
 }

@@ -6,6 +6,7 @@ use super::{
     ending::{Ended, Next, Step, claim_failed, not_asked, step},
     events,
     hooks::AsyncHook,
+    identity,
     progress::Progress,
     session::{AsyncSession, AsyncWork, Question, Standing},
     verify::{Witness, verify},
@@ -75,6 +76,13 @@ async fn attempt<W: AsyncWork>(
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };
     session.account().transaction = Arc::clone(&progress.call.named.name);
+    if progress.is_unidentified() {
+        let answer = session.ask(identity::QUESTION).await.unwrap_or_default();
+        if let Some(outer) = progress.identified(answer) {
+            session.give_back();
+            return (Ended::Nested(outer), Account::new());
+        }
+    }
     let began = Instant::now();
     if let Err(failure) = session.begin(begin).await {
         return (Ended::NotStarted(Phase::Begin, failure), Account::new());

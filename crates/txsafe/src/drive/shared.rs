@@ -1,6 +1,6 @@
 //! What all transactions of a database share: its identity, presets, budget, and what is known by name.
 
-use super::meters::Meters;
+use super::{identity::Counted, meters::Meters};
 use crate::{
     decide::{
         budget::Budget, invalid::InvalidSetting, options::TxOptions, patience::Patience,
@@ -32,6 +32,8 @@ pub struct Shared {
     preset: TxOptions,
     service: Option<String>,
     by_name: RwLock<HashMap<Box<str>, Arc<Named>>>,
+    identity: Mutex<Option<Arc<str>>>,
+    counted: Counted,
 }
 
 /// What is known of the transactions of one name.
@@ -63,6 +65,8 @@ impl Shared {
             preset,
             service,
             by_name: RwLock::default(),
+            identity: Mutex::default(),
+            counted: Counted::new(),
         })
     }
 
@@ -70,6 +74,21 @@ impl Shared {
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Which database it is, if the server has been asked.
+    pub(crate) fn identity(&self) -> Option<Arc<str>> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the server should be asked which database it is.
+    pub(crate) fn is_unidentified(&self) -> bool {
+        self.counted.is_one_of_many() && self.identity().is_none()
+    }
+
+    /// Notes which database it is; a server that has started anew is another one.
+    pub(crate) fn identify(&self, identity: Option<Arc<str>>) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
     /// The settings of a call that changes some of the presets.

@@ -16,6 +16,8 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub(crate) database: u64,
+    /// The same for all that lead to one database, where it is known.
+    pub(crate) identity: Option<Arc<str>>,
     pub(crate) transaction: Arc<str>,
     pub(crate) place: &'static Location<'static>,
 }
@@ -40,9 +42,12 @@ pub(crate) fn enter(frame: Frame) -> impl Drop {
     Leave
 }
 
-/// The innermost transaction on `database` that runs this code.
-pub(crate) fn running_on(database: u64) -> Option<Frame> {
-    RUNNING.with_borrow(|running| running.iter().rev().find(|f| f.database == database).cloned())
+/// The innermost transaction on `database`, or on one of the same identity, that runs this code.
+pub(crate) fn running_on(database: u64, identity: Option<&str>) -> Option<Frame> {
+    let is_it = |frame: &&Frame| {
+        frame.database == database || (identity.is_some() && frame.identity.as_deref() == identity)
+    };
+    RUNNING.with_borrow(|running| running.iter().rev().find(is_it).cloned())
 }
 
 /// Whether any transaction runs this code.
@@ -64,14 +69,16 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     fn frame(database: u64) -> Frame {
-        Frame { database, transaction: "t".into(), place: Location::caller() }
+        let identity = (database == 1).then(|| "one".into());
+        Frame { database, identity, transaction: "t".into(), place: Location::caller() }
     }
 
     #[test]
     fn a_scope_holds_during_a_poll_and_not_between_polls() {
         let mut polls = 0;
         let body = poll_fn(|_| {
-            assert!(running_on(1).is_some() && running_on(2).is_none());
+            assert!(running_on(1, None).is_some() && running_on(2, None).is_none());
+            assert!(running_on(2, Some("one")).is_some() && running_on(2, Some("two")).is_none());
             polls += 1;
             if polls == 2 { Poll::Ready(()) } else { Poll::Pending }
         });

@@ -108,6 +108,10 @@ impl Stage {
     }
 
     fn answer(&self, sql: &str) -> Result<Option<String>, Failure> {
+        if sql.contains("current_database") {
+            // Asked or not, as other tests of this process know databases at the same time or don't.
+            return Ok(Some("the one of the script".into()));
+        }
         let verb = if sql.contains("pg_xact_status") {
             "ask status"
         } else if sql.starts_with("INSERT") {
