@@ -1,0 +1,96 @@
+//! The drivers, each behind the same few words.
+
+mod diesel_async;
+mod sqlx;
+
+use crate::{error::AppError, script::Script};
+use futures_util::future::BoxFuture;
+use std::{fmt, sync::Arc};
+use txsafe::{Keyed, TxOptions};
+
+/// A driver that has an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// diesel-async over deadpool.
+    DieselAsync,
+    /// SQLx.
+    Sqlx,
+}
+
+impl Driver {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::DieselAsync, Self::Sqlx];
+
+    /// A database over a pool of so many connections.
+    #[must_use]
+    pub fn open(self, url: &str, connections: u32, service: &str) -> Arc<dyn Database> {
+        match self {
+            Self::DieselAsync => diesel_async::open(url, connections, service),
+            Self::Sqlx => sqlx::open(url, connections, service),
+        }
+    }
+
+    /// How it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DieselAsync => "diesel-async",
+            Self::Sqlx => "sqlx",
+        }
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A database that runs scripts in transactions.
+pub trait Database: Send + Sync {
+    /// Runs a script in a transaction; without a key, the result is always [`Keyed::Ran`].
+    fn run(&self, call: Call, script: Script) -> BoxFuture<'_, Result<Keyed<()>, AppError>>;
+}
+
+/// How a script is to be run.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The transaction's name.
+    pub name: &'static str,
+    /// Changes to the database's presets.
+    pub options: TxOptions,
+    /// The idempotency key.
+    pub key: Option<String>,
+    /// Through `transaction_once`.
+    pub once: bool,
+}
+
+impl Call {
+    /// With defaults.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        Self { name, options: TxOptions::new(), key: None, once: false }
+    }
+
+    /// With options.
+    #[must_use]
+    pub fn with(mut self, options: TxOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// With an idempotency key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Through `transaction_once`.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+}

@@ -1,0 +1,2 @@
+//! What will print the fault matrix.
+fn main() {}

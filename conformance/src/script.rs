@@ -1,0 +1,136 @@
+//! What a transaction's closure does, told without a driver.
+
+use crate::error::AppError;
+use futures_util::future::BoxFuture;
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// One thing that a closure does.
+#[derive(Clone)]
+pub enum Step {
+    /// Adds to an account, with bind values, and returns the error if that fails.
+    Credit(i32, i64),
+    /// Runs simple SQL, and returns the error if that fails.
+    Sql(String),
+    /// Runs simple SQL, and keeps the error to itself.
+    Swallow(String),
+    /// Runs steps behind a savepoint, and keeps an error to itself.
+    Savepoint(Vec<Step>),
+    /// Queues a hook that makes this note.
+    AfterCommit(&'static str),
+    /// Queues a hook that makes this note.
+    AfterRollback(&'static str),
+    /// Awaits something that has nothing to do with the transaction, or should not have.
+    Await(Arc<dyn Fn() -> BoxFuture<'static, Result<(), AppError>> + Send + Sync>),
+    /// Returns an error of the application's own.
+    Fail(&'static str),
+    /// Panics.
+    Panic,
+}
+
+impl Step {
+    /// Runs simple SQL.
+    pub fn sql(sql: impl Into<String>) -> Self {
+        Self::Sql(sql.into())
+    }
+
+    /// Lets the server raise an error with this code.
+    #[must_use]
+    pub fn raise(code: &str) -> Self {
+        Self::Sql(raise(code))
+    }
+
+    /// Awaits what `call` returns.
+    pub fn awaiting<F>(call: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), AppError>> + Send + 'static,
+    {
+        Self::Await(Arc::new(move || Box::pin(call())))
+    }
+}
+
+/// SQL that raises an error with this code.
+#[must_use]
+pub fn raise(code: &str) -> String {
+    format!("DO $$ BEGIN RAISE 'on purpose' USING ERRCODE = '{code}'; END $$")
+}
+
+/// The steps of a closure by attempt, and what it noted.
+#[derive(Clone, Default)]
+pub struct Script(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    attempts: Vec<Vec<Step>>,
+    played: AtomicUsize,
+    notes: Mutex<Vec<&'static str>>,
+}
+
+impl Script {
+    /// The same steps in every attempt.
+    pub fn new(steps: impl Into<Vec<Step>>) -> Self {
+        Self::by_attempt([steps.into()])
+    }
+
+    /// Steps for each attempt; the last ones are for all that follow.
+    pub fn by_attempt(attempts: impl Into<Vec<Vec<Step>>>) -> Self {
+        Self(Arc::new(Inner { attempts: attempts.into(), ..Inner::default() }))
+    }
+
+    /// First `steps`, then from the second attempt on nothing but `rest`.
+    pub fn first(steps: impl Into<Vec<Step>>, rest: impl Into<Vec<Step>>) -> Self {
+        Self::by_attempt([steps.into(), rest.into()])
+    }
+
+    /// Starts the next attempt.
+    #[must_use]
+    pub fn next_attempt(&self) -> &[Step] {
+        let n = self.0.played.fetch_add(1, Ordering::Relaxed);
+        let last = self.0.attempts.len().saturating_sub(1);
+        self.0.attempts.get(n.min(last)).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many attempts were made.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.0.played.load(Ordering::Relaxed)
+    }
+
+    /// Makes a note.
+    pub fn note(&self, note: &'static str) {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+    }
+
+    /// The notes that hooks made, in order.
+    #[must_use]
+    pub fn notes(&self) -> Vec<&'static str> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("attempts", &self.attempts()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credit(id, amount) => write!(f, "Credit({id}, {amount})"),
+            Self::Sql(sql) => write!(f, "Sql({sql})"),
+            Self::Swallow(sql) => write!(f, "Swallow({sql})"),
+            Self::Savepoint(steps) => f.debug_tuple("Savepoint").field(steps).finish(),
+            Self::AfterCommit(note) => write!(f, "AfterCommit({note})"),
+            Self::AfterRollback(note) => write!(f, "AfterRollback({note})"),
+            Self::Await(_) => f.write_str("Await"),
+            Self::Fail(message) => write!(f, "Fail({message})"),
+            Self::Panic => f.write_str("Panic"),
+        }
+    }
+}

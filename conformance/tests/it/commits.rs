@@ -1,0 +1,202 @@
+//! What is committed, what isn't, and what the caller gets to hear.
+
+use txsafe::{Cause, ErrorKind, Keyed, Outcome, Phase, TxOptions};
+use txsafe_conformance::{
+    drivers::{Call, Driver},
+    error::AppError,
+    script::{Script, Step, raise},
+    shop::Shop,
+};
+
+for_each_driver!(
+    ok_commits,
+    an_error_of_ones_own_rolls_back_and_comes_back,
+    a_swallowed_error_never_becomes_ok,
+    a_swallowed_deadlock_is_tried_again,
+    a_closure_that_ends_its_transaction_is_told,
+    a_deferred_constraint_at_commit_is_certain,
+    a_failure_of_commit_itself_is_tried_again,
+    a_savepoint_undoes_its_part,
+    hooks_run_in_order_once_it_is_over,
+    a_panic_leaves_nothing_behind,
+    a_key_makes_it_once,
+    once_is_once,
+);
+
+async fn ok_commits(driver: Driver) {
+    let shop = Shop::open("commits").await.unwrap();
+    let script = Script::new([Step::Credit(1, 5), Step::sql("INSERT INTO ledger VALUES (1)")]);
+    shop.database(driver).run(Call::new("transfer"), script.clone()).await.unwrap();
+    assert_eq!((shop.balance_of(1).await, script.attempts()), (105, 1));
+    assert_eq!((shop.ask("SELECT count(*) FROM ledger").await, shop.busy().await), (1, 0));
+}
+
+async fn an_error_of_ones_own_rolls_back_and_comes_back(driver: Driver) {
+    let shop = Shop::open("own_error").await.unwrap();
+    let db = shop.database(driver);
+    let script = Script::new([Step::Credit(1, 5), Step::Fail("too poor")]);
+    let error = db.run(Call::new("own"), script.clone()).await.unwrap_err();
+    assert!(matches!(error, AppError::Own("too poor")), "{error:?}");
+
+    // One of the database's that asks for nothing comes back as whatever the closure made of it.
+    let script = Script::new([Step::Credit(1, 5), Step::Credit(1, -1_000)]);
+    let error = db.run(Call::new("check"), script.clone()).await.unwrap_err();
+    assert!(matches!(error, AppError::Opaque), "{error:?}");
+    assert_eq!((shop.balance_of(1).await, script.attempts(), shop.busy().await), (100, 1, 0));
+}
+
+async fn a_swallowed_error_never_becomes_ok(driver: Driver) {
+    let shop = Shop::open("swallowed").await.unwrap();
+    let db = shop.database(driver);
+    for sql in ["SELECT 1/0", "INSERT INTO nowhere VALUES (1)"] {
+        let script = Script::new([Step::Credit(1, 5), Step::Swallow(sql.into())]);
+        let error = db.run(Call::new("swallowed"), script.clone()).await.unwrap_err().ours();
+        assert!(error.is_rolled_back_at_commit(), "{error:?}");
+        assert_eq!(error.outcome(), Outcome::RolledBack);
+        assert!(error.to_string().contains(sql), "{error}");
+    }
+    assert_eq!((shop.balance_of(1).await, shop.busy().await), (100, 0));
+}
+
+async fn a_swallowed_deadlock_is_tried_again(driver: Driver) {
+    let shop = Shop::open("swallowed_deadlock").await.unwrap();
+    let script = Script::first([Step::Swallow(raise("40P01"))], [Step::Credit(1, 5)]);
+    shop.database(driver).run(Call::new("swallowed"), script.clone()).await.unwrap();
+    assert_eq!((shop.balance_of(1).await, script.attempts()), (105, 2));
+}
+
+async fn a_closure_that_ends_its_transaction_is_told(driver: Driver) {
+    let shop = Shop::open("ended").await.unwrap();
+    let db = shop.database(driver);
+    for end in ["COMMIT", "ROLLBACK", "ROLLBACK; SELECT 1"] {
+        let script = Script::new([Step::Credit(1, 5), Step::sql(end)]);
+        let error = db.run(Call::new("ends itself"), script).await.unwrap_err().ours();
+        assert!(matches!(error.kind(), ErrorKind::EndedByClosure), "{error:?}");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+    }
+    assert_eq!(shop.balance_of(1).await, 105, "the closure's own COMMIT");
+    assert_eq!(shop.busy().await, 0);
+}
+
+const DEFERRED: &str = "
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE 'at commit' USING ERRCODE = TG_ARGV[0]; END $$;
+    CREATE CONSTRAINT TRIGGER integrity AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.operation = 1) EXECUTE FUNCTION fail('23503');
+    CREATE CONSTRAINT TRIGGER serialization AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.operation = 2) EXECUTE FUNCTION fail('40001');
+";
+
+async fn a_deferred_constraint_at_commit_is_certain(driver: Driver) {
+    let shop = Shop::open("deferred").await.unwrap();
+    shop.watcher.batch_execute(DEFERRED).await.unwrap();
+    let db = shop.database(driver);
+    let script = Script::new([Step::Credit(1, 5), Step::sql("INSERT INTO ledger VALUES (1)")]);
+    let error = db.run(Call::new("deferred"), script.clone()).await.unwrap_err().ours();
+    assert_eq!(error.outcome(), Outcome::RolledBack);
+    assert_eq!(error.sqlstate().unwrap().as_str(), "23503", "{error:?}");
+    assert_eq!((script.attempts(), shop.balance_of(1).await, shop.busy().await), (1, 100, 0));
+
+    let backends = shop.backends().await;
+    db.run(Call::new("afterwards"), Script::new([Step::Credit(1, 5)])).await.unwrap();
+    assert_eq!(shop.balance_of(1).await, 105);
+    assert_eq!(shop.backends().await, backends, "the connection lives on");
+}
+
+async fn a_failure_of_commit_itself_is_tried_again(driver: Driver) {
+    let shop = Shop::open("commit_fails").await.unwrap();
+    shop.watcher.batch_execute(DEFERRED).await.unwrap();
+    let insert =
+        |n: u8| vec![Step::Credit(1, 5), Step::sql(format!("INSERT INTO ledger VALUES ({n})"))];
+    let db = shop.database(driver);
+    db.run(Call::new("before"), Script::new([])).await.unwrap();
+    let backends = shop.backends().await;
+    let script = Script::by_attempt([insert(2), insert(3)]);
+    db.run(Call::new("commit fails"), script.clone()).await.unwrap();
+    assert_eq!((script.attempts(), shop.balance_of(1).await), (2, 105));
+    assert_eq!(shop.ask("SELECT sum(operation)::bigint FROM ledger").await, 3);
+    assert_eq!(shop.backends().await, backends, "the connection lives on");
+}
+
+async fn a_savepoint_undoes_its_part(driver: Driver) {
+    let shop = Shop::open("savepoint").await.unwrap();
+    let db = shop.database(driver);
+    let steps = [
+        Step::Credit(1, 1),
+        Step::Savepoint(vec![
+            Step::Credit(1, 10),
+            Step::AfterCommit("undone"),
+            Step::sql("SELECT 1/0"),
+        ]),
+        Step::Savepoint(vec![Step::Credit(1, 20), Step::AfterCommit("kept")]),
+        Step::Savepoint(vec![Step::Credit(1, 40), Step::Fail("changed my mind")]),
+        Step::Savepoint(vec![Step::Credit(1, 80), Step::Swallow("SELECT 1/0".into())]),
+        Step::Savepoint(vec![Step::Savepoint(vec![Step::Credit(1, 160)]), Step::Fail("all of it")]),
+    ];
+    let script = Script::new(steps);
+    db.run(Call::new("savepoints"), script.clone()).await.unwrap();
+    assert_eq!((shop.balance_of(1).await, script.notes()), (121, vec!["kept"]));
+
+    // A deadlock behind a savepoint: with nothing done since, the closure's error is about it.
+    let fails = vec![Step::Savepoint(vec![Step::raise("40P01")]), Step::Fail("it didn't work out")];
+    let script = Script::by_attempt([fails, vec![Step::Credit(1, 1)]]);
+    db.run(Call::new("savepoints"), script.clone()).await.unwrap();
+    assert_eq!((script.attempts(), shop.balance_of(1).await, shop.busy().await), (2, 122, 0));
+}
+
+async fn hooks_run_in_order_once_it_is_over(driver: Driver) {
+    let shop = Shop::open("hooks").await.unwrap();
+    let db = shop.database(driver);
+    let script = Script::by_attempt([
+        vec![
+            Step::AfterCommit("never"),
+            Step::AfterRollback("first attempt"),
+            Step::raise("40001"),
+        ],
+        vec![Step::AfterCommit("one"), Step::AfterRollback("never"), Step::AfterCommit("two")],
+    ]);
+    db.run(Call::new("hooks"), script.clone()).await.unwrap();
+    assert_eq!(script.notes(), ["first attempt", "one", "two"]);
+}
+
+async fn a_panic_leaves_nothing_behind(driver: Driver) {
+    let shop = Shop::open("panic").await.unwrap();
+    let db = shop.database(driver);
+    let running = {
+        let db = db.clone();
+        let script = Script::new([Step::Credit(1, 5), Step::AfterCommit("never"), Step::Panic]);
+        tokio::spawn(async move { db.run(Call::new("panics"), script).await })
+    };
+    assert!(running.await.unwrap_err().is_panic());
+    while shop.busy().await > 0 {}
+    db.run(Call::new("afterwards"), Script::new([Step::Credit(1, 1)])).await.unwrap();
+    assert_eq!(shop.balance_of(1).await, 101);
+}
+
+async fn a_key_makes_it_once(driver: Driver) {
+    let shop = Shop::open("keyed").await.unwrap();
+    let db = shop.database(driver);
+    let script = Script::new([Step::Credit(1, 5)]);
+    let call = || Call::new("keyed").key("o'clock \\ 1");
+    assert!(matches!(db.run(call(), script.clone()).await.unwrap(), Keyed::Ran(())));
+    assert!(matches!(db.run(call(), script.clone()).await.unwrap(), Keyed::AlreadyCommitted));
+    assert_eq!((script.attempts(), shop.balance_of(1).await), (1, 105));
+
+    shop.watcher.batch_execute("DROP TABLE txsafe_idempotency_keys").await.unwrap();
+    let error = db.run(call(), script.clone()).await.unwrap_err().ours();
+    assert!(error.to_string().contains("IDEMPOTENCY_KEYS_SQL"), "{error}");
+    assert_eq!((shop.balance_of(1).await, shop.busy().await), (105, 0));
+}
+
+async fn once_is_once(driver: Driver) {
+    let shop = Shop::open("once").await.unwrap();
+    let db = shop.database(driver);
+    let script = Script::new([Step::Credit(1, 5), Step::raise("40001")]);
+    let error = db.run(Call::new("once").once(), script.clone()).await.unwrap_err().ours();
+    let failed = &error.report().unwrap().failures[0];
+    assert_eq!((failed.phase, failed.cause), (Phase::Body, Cause::Serialization));
+    assert_eq!((script.attempts(), shop.balance_of(1).await), (1, 100));
+    let options = TxOptions::new().read_only(true);
+    let error = db.run(Call::new("once").once().with(options), script).await;
+    assert!(matches!(error.unwrap_err(), AppError::Opaque), "25006 of its own making");
+}

@@ -1,0 +1,51 @@
+//! From the pool to a connection, or to the reason why there is none.
+
+use crate::failure::of_connecting;
+use futures_util::future::poll_immediate;
+use sqlx::{Error as SqlxError, PgPool, Postgres, pool::PoolConnection};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
+use txsafe::Failure;
+
+/// Takes a connection from the pool, within `timeout` and before `deadline`.
+///
+/// SQLx's pool makes several attempts at a server that refuses connections for the moment (`53300`, `57P03`, nobody
+/// listens) and doesn't tell of them: what is left of these is that none came free in time.
+pub(crate) async fn checkout(
+    pool: &PgPool,
+    timeout: Duration,
+    deadline: Option<Instant>,
+) -> Result<PoolConnection<Postgres>, Failure> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let patience = left.map_or(timeout, |left| left.min(timeout));
+    let mut acquire = pin!(pool.acquire());
+    // A timer is made only if one must wait.
+    let acquired = match poll_immediate(&mut acquire).await {
+        Some(acquired) => acquired,
+        None => match tokio::time::timeout(patience, acquire).await {
+            Ok(acquired) => acquired,
+            Err(_elapsed) => return Err(none_free(pool, patience)),
+        },
+    };
+    acquired.map_err(|error| match error {
+        SqlxError::PoolTimedOut => none_free(pool, pool.options().get_acquire_timeout()),
+        SqlxError::PoolClosed => Failure::local("the pool is closed"),
+        error => of_connecting(&error),
+    })
+}
+
+fn none_free(pool: &PgPool, waited: Duration) -> Failure {
+    let (size, most) = (pool.size(), pool.options().get_max_connections());
+    if size < most {
+        return Failure::no_connection(format!(
+            "the server let nobody in within {waited:.1?}: the pool has {size} of at most {most} connections; look \
+             whether it is up, and at its max_connections",
+        ));
+    }
+    Failure::no_connection(format!(
+        "no connection came free in {waited:.1?}: all {most} of the pool are in use; make transactions shorter, don't \
+         take a second connection inside one, or enlarge the pool",
+    ))
+}

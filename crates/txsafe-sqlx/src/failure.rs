@@ -1,0 +1,58 @@
+//! SQLx's errors as failures.
+
+use sqlx::{
+    Error as SqlxError,
+    postgres::{PgDatabaseError, PgSeverity},
+};
+use std::error::Error as StdError;
+use txsafe::{Failure, SqlState};
+
+/// The failure behind one of SQLx's errors.
+pub(crate) fn of_sqlx(error: &SqlxError) -> Failure {
+    match error {
+        SqlxError::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
+            Some(server) => of_server(server),
+            None => Failure::local(error.to_string()),
+        },
+        SqlxError::Io(error) => Failure::lost(None, error.to_string()),
+        // Everything else is about the query, its bind values or the rows: the transaction goes on.
+        error => Failure::local(error.to_string()),
+    }
+}
+
+/// The failure behind an error in making a connection: there is none, whatever it was.
+pub(crate) fn of_connecting(error: &SqlxError) -> Failure {
+    let failure = of_sqlx(error);
+    match (failure.sqlstate(), error) {
+        (Some(code), _) => Failure::lost(Some(code), failure.message()),
+        (None, SqlxError::Configuration(_) | SqlxError::Tls(_)) => failure,
+        (None, _) => Failure::lost(None, failure.message()),
+    }
+}
+
+/// SQLx's error somewhere behind an error of the caller's.
+pub(crate) fn sqlx_behind<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e SqlxError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn of_server(error: &PgDatabaseError) -> Failure {
+    let Some(code) = SqlState::new(error.code()) else {
+        return Failure::local(error.message());
+    };
+    let is_fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
+    let is_stale_plan =
+        code == SqlState::FEATURE_NOT_SUPPORTED && error.routine() == Some("RevalidateCachedQuery");
+    let failure = match (is_fatal, is_stale_plan) {
+        (true, _) => Failure::lost(Some(code), error.message()),
+        (false, true) => Failure::stale_plan(error.message()),
+        (false, false) => Failure::refused(code, error.message()),
+    };
+    failure.with_detail(error.detail().map(str::to_owned))
+}

@@ -1,0 +1,94 @@
+//! Connections that the caller holds already.
+
+use crate::{failure::of_connecting, session::Session};
+use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use std::{fmt, sync::Arc};
+use txsafe::{
+    Failure,
+    decide::settings::Settings,
+    drive::driver::{AsyncHeld, Slot},
+};
+
+/// A connection that `transaction_on` can run on: a plain one, or one of a pool, inside which a lost connection is
+/// replaced by a new one made as the database's pool makes them.
+///
+/// SQLx has no way to close a connection that is only borrowed. After a cancellation or a panic a pool's connection is
+/// closed as soon as its holder drops it, and a plain one rolls back before its next statement: drop either.
+pub struct Held<'a> {
+    conn: Kind<'a>,
+    /// An attempt on it ended in doubt.
+    in_doubt: bool,
+}
+
+enum Kind<'a> {
+    Plain(&'a mut PgConnection),
+    Pooled(&'a mut PoolConnection<Postgres>),
+}
+
+impl<'a> From<&'a mut PgConnection> for Held<'a> {
+    fn from(conn: &'a mut PgConnection) -> Self {
+        Self { conn: Kind::Plain(conn), in_doubt: false }
+    }
+}
+
+impl<'a> From<&'a mut PoolConnection<Postgres>> for Held<'a> {
+    fn from(conn: &'a mut PoolConnection<Postgres>) -> Self {
+        Self { conn: Kind::Pooled(conn), in_doubt: false }
+    }
+}
+
+impl Held<'_> {
+    /// The connection.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        match &mut self.conn {
+            Kind::Plain(conn) => conn,
+            Kind::Pooled(conn) => conn,
+        }
+    }
+
+    /// Nobody but the next attempt may use it again.
+    pub(crate) fn set_in_doubt(&mut self) {
+        self.in_doubt = true;
+        if let Kind::Pooled(conn) = &mut self.conn {
+            conn.close_on_drop();
+        }
+    }
+
+    /// Puts a new connection in the place of one in doubt, which is closed by that.
+    async fn replace(&mut self, pool: &PgPool) -> Result<(), Failure> {
+        if let (true, Kind::Pooled(conn)) = (self.in_doubt, &mut self.conn) {
+            let connected = pool.connect_options().connect().await;
+            ***conn = connected.map_err(|error| of_connecting(&error))?;
+            self.in_doubt = false;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> AsyncHeld for Held<'a> {
+    type Pool = PgPool;
+    type Session = Session<'a>;
+
+    async fn open(
+        mut self,
+        pool: &PgPool,
+        slot: Arc<Slot<Self>>,
+        settings: &Settings,
+    ) -> Result<Session<'a>, Failure> {
+        if let Err(failure) = self.replace(pool).await {
+            slot.put_back(self);
+            return Err(failure);
+        }
+        Ok(Session::on_held(self, slot, settings))
+    }
+
+    fn is_replaceable(&self) -> bool {
+        matches!(self.conn, Kind::Pooled(_))
+    }
+}
+
+impl fmt::Debug for Held<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_replaceable() { "Held(pooled)" } else { "Held(plain)" })
+    }
+}

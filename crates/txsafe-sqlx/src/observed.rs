@@ -1,0 +1,171 @@
+//! What is known of the attempt that runs on a connection, from the statements that passed through its `Tx`.
+
+use crate::failure::of_sqlx;
+use sqlx::{Error as SqlxError, SqlStr};
+use std::time::Instant;
+use txsafe::{Failure, Trail, drive::session::Standing};
+
+/// What is known of the attempt that runs.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    lost: Option<Failure>,
+    /// The failure that aborted the transaction.
+    aborted_by: Option<Failure>,
+    /// A failure that a savepoint was rolled back for, with nothing done since.
+    recovered_from: Option<Failure>,
+    /// Something ran that could have changed the transaction's state without our knowing.
+    is_unsure: bool,
+    /// The statement that runs, or whose end nobody waited for.
+    running: Option<Running>,
+    trail: Trail,
+}
+
+#[derive(Debug)]
+struct Running {
+    sql: SqlStr,
+    start: Instant,
+    /// It rolls back to a savepoint, so its success isn't something done since.
+    recovers: bool,
+}
+
+impl Observed {
+    /// Of an attempt that begins now.
+    pub(crate) fn new() -> Self {
+        Self {
+            lost: None,
+            aborted_by: None,
+            recovered_from: None,
+            is_unsure: false,
+            running: None,
+            trail: Trail::new(Instant::now()),
+        }
+    }
+
+    /// A statement starts; `is_simple` if its text may hold several.
+    pub(crate) fn started(&mut self, sql: SqlStr, is_simple: bool) {
+        self.is_unsure |= may_end_transaction(sql.as_str(), is_simple);
+        let recovers = first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
+        self.running = Some(Running { sql, start: Instant::now(), recovers });
+    }
+
+    /// The statement came to its end.
+    pub(crate) fn finished(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        // In an aborted transaction nothing succeeds but the way out of it.
+        self.recovered_from = match self.aborted_by.take() {
+            None if running.recovers => self.recovered_from.take(),
+            aborted_by => aborted_by,
+        };
+        self.trail.push(running.sql.as_str(), running.start, Instant::now(), None);
+    }
+
+    /// The statement failed.
+    pub(crate) fn failed(&mut self, error: &SqlxError) {
+        let failure = of_sqlx(error);
+        let code = failure.sqlstate();
+        let Some(Running { sql, start, .. }) = self.running.take() else {
+            return self.note(failure);
+        };
+        let now = Instant::now();
+        self.trail.push(sql.as_str(), start, now, Some(code));
+        let statement = Some(sql.as_str().to_owned());
+        self.note(failure.with_statement(statement).with_took(Some(now - start)));
+    }
+
+    /// Something failed outside a statement of ours.
+    pub(crate) fn saw(&mut self, error: &SqlxError) {
+        self.note(of_sqlx(error));
+    }
+
+    /// Something runs that isn't seen.
+    pub(crate) fn unseen(&mut self) {
+        self.is_unsure = true;
+    }
+
+    /// Whether the server must be asked at the end.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.is_unsure
+    }
+
+    /// Whether a statement was started whose end nobody has waited for.
+    pub(crate) fn has_abandoned(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// A savepoint was rolled back.
+    pub(crate) fn recovered(&mut self) {
+        self.recovered_from = self.aborted_by.take();
+    }
+
+    /// The failure that the closure kept to itself, if there is one.
+    pub(crate) fn aborted_by(&self) -> Option<&Failure> {
+        self.aborted_by.as_ref()
+    }
+
+    /// The trail so far.
+    pub(crate) fn take_trail(&mut self) -> Trail {
+        std::mem::take(&mut self.trail)
+    }
+
+    /// How the transaction stands, `depth` savepoints and all.
+    pub(crate) fn standing(&self, depth: usize) -> Standing {
+        match (&self.lost, &self.aborted_by) {
+            (Some(failure), _) => Standing::Lost(failure.clone()),
+            (None, aborted_by) if self.running.is_some() => Standing::InFlight(aborted_by.clone()),
+            (None, Some(failure)) => Standing::Aborted(failure.clone()),
+            (None, None) => match depth {
+                0 => Standing::Ended,
+                1 => Standing::Open(self.recovered_from.clone()),
+                _ => Standing::SavepointOpen,
+            },
+        }
+    }
+
+    /// The first failure tells; the server repeats itself after it (`25P02`).
+    pub(crate) fn note(&mut self, failure: Failure) {
+        if failure.is_lost() {
+            self.lost.get_or_insert(failure);
+        } else if failure.sqlstate().is_some() {
+            self.aborted_by.get_or_insert(failure);
+        } else {
+            // SQLx refused; whether the server saw anything of it, the server knows.
+            self.is_unsure = true;
+        }
+    }
+}
+
+/// Whether `sql` may leave the transaction that it runs in. It is asked for words, not parsed: being unsure costs
+/// nothing but a question that travels with COMMIT.
+fn may_end_transaction(sql: &str, is_simple: bool) -> bool {
+    const WORDS: [&str; 7] = ["COMMIT", "ROLLBACK", "END", "ABORT", "BEGIN", "START", "PREPARE"];
+    let is_one = |word: &str| WORDS.iter().any(|one| word.eq_ignore_ascii_case(one));
+    if is_simple { words(sql).any(is_one) } else { is_one(first_word(sql)) }
+}
+
+fn first_word(sql: &str) -> &str {
+    words(sql).next().unwrap_or_default()
+}
+
+fn words(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_end_the_transaction_is_told_by_its_words() {
+        for (sql, is_simple, expected) in [
+            ("COMMIT", true, true),
+            (" -- x\n rollback", false, false),
+            ("  commit;", false, true),
+            ("SELECT 1; ROLLBACK; BEGIN", true, true),
+            ("SELECT CASE WHEN true THEN 1 END", false, false),
+            ("SELECT 1; SELECT 2", true, false),
+            ("SELECT * FROM weekends", true, false),
+        ] {
+            assert_eq!(may_end_transaction(sql, is_simple), expected, "{sql}");
+        }
+    }
+}
