@@ -2,7 +2,13 @@
 
 #![expect(clippy::exhaustive_enums, reason = "not published: the suite names every variant")]
 
+pub mod cases;
+pub mod cli;
 pub mod drivers;
 pub mod error;
+pub mod matrix;
+pub mod policy;
+pub mod report;
 pub mod script;
 pub mod shop;
+pub mod storm;

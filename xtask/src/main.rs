@@ -22,6 +22,7 @@ Commands:
   setup    install what building and testing needs; `setup --check` only looks
   demo     run the demo; arguments go to it (try `demo --help`)
   test     run all tests of the workspace; arguments go to `cargo test`
+  faults   strike every driver with every fault; arguments go on (try `faults --help`)
   bench    run the benchmarks; arguments go to them
   help     print this
 
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
             .and_then(|()| run::cargo(["run", "--release", "-p", "txsafe-demo", "--"], &arguments)),
         Some("test") => setup::install_missing(Need::unless_given())
             .and_then(|()| run::cargo(["test", "--workspace", "--all-features"], &arguments)),
+        Some("faults") => setup::install_missing(Need::unless_given()).and_then(|()| {
+            run::cargo(["run", "--release", "-p", "txsafe-conformance", "--"], &arguments)
+        }),
         Some("bench") => setup::install_missing(Need::Everything).and_then(|()| {
             run::cargo(["run", "--release", "-p", "txsafe-benches", "--"], &arguments)
         }),

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 use txsafe::{Keyed, TxOptions};
 
 /// A driver that has an adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
     /// diesel-async over deadpool.
@@ -28,6 +28,23 @@ impl Driver {
         match self {
             Self::DieselAsync => diesel_async::open(url, connections, service),
             Self::Sqlx => sqlx::open(url, connections, service),
+        }
+    }
+
+    /// Whether its transactions are futures, to be dropped at any await.
+    #[must_use]
+    pub fn is_async(self) -> bool {
+        match self {
+            Self::DieselAsync | Self::Sqlx => true,
+        }
+    }
+
+    /// Whether the answer to BEGIN is waited for before the closure runs.
+    #[must_use]
+    pub fn awaits_begin(self) -> bool {
+        match self {
+            Self::DieselAsync => false,
+            Self::Sqlx => true,
         }
     }
 

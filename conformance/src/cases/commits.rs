@@ -1,14 +1,15 @@
 //! What is committed, what isn't, and what the caller gets to hear.
 
-use txsafe::{Cause, ErrorKind, Keyed, Outcome, Phase, TxOptions};
-use txsafe_conformance::{
+use super::Case;
+use crate::{
     drivers::{Call, Driver},
     error::AppError,
     script::{Script, Step, raise},
     shop::Shop,
 };
+use txsafe::{Cause, ErrorKind, Keyed, Outcome, Phase, TxOptions};
 
-for_each_driver!(
+pub(super) const CASES: &[Case] = cases![
     ok_commits,
     an_error_of_ones_own_rolls_back_and_comes_back,
     a_swallowed_error_never_becomes_ok,
@@ -21,7 +22,7 @@ for_each_driver!(
     a_panic_leaves_nothing_behind,
     a_key_makes_it_once,
     once_is_once,
-);
+];
 
 async fn ok_commits(driver: Driver) {
     let shop = Shop::open("commits").await.unwrap();

@@ -1,25 +1,26 @@
 //! The caller goes away, at whatever await: nothing half-committed, no lock left, no connection in doubt.
 
+use super::Case;
+use crate::{
+    drivers::{Call, Driver},
+    script::{Script, Step},
+    shop::Shop,
+};
 use std::{
     future::{Future, poll_fn},
     task::Poll,
 };
 use txsafe::TxOptions;
-use txsafe_conformance::{
-    drivers::{Call, Driver},
-    script::{Script, Step},
-    shop::Shop,
-};
 
 // A blocking transaction has no await to be dropped at.
-for_each_async_driver!(
+pub(super) const CASES: &[Case] = async_cases![
     dropped_at_every_await,
     a_running_statement_does_not_keep_its_locks,
     a_cancelled_begin_leaks_nothing,
-);
+];
 
 /// Polls a future so many times, and then drops it, unless it has come to its end.
-pub(crate) async fn drop_after<F: Future>(mut polls: u32, future: F) -> Option<F::Output> {
+pub async fn drop_after<F: Future>(mut polls: u32, future: F) -> Option<F::Output> {
     let mut future = Box::pin(future);
     poll_fn(|cx| {
         if polls == 0 {

@@ -1,6 +1,7 @@
 //! What is SQLx's own: its ways to run statements, the connection that is lent, and the server that looks for its client.
 
-use crate::cancellation::drop_after;
+#![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, QueryBuilder, Row,
@@ -8,6 +9,7 @@ use sqlx::{
 };
 use std::time::Duration;
 use txsafe_conformance::{
+    cases::drop_after,
     error::AppError,
     script::{Script, raise},
     shop::Shop,

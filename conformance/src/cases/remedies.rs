@@ -1,17 +1,18 @@
 //! What fails for real, and what is done about it.
 
-use std::{sync::Arc, time::Duration};
-use tokio::sync::Barrier;
-use txsafe::{Cause, ErrorKind, GiveUp, Isolation, Outcome, RetryPolicy, SqlState, TxOptions};
-use txsafe_conformance::{
+use super::Case;
+use crate::{
     drivers::{Call, Driver},
     error::AppError,
     script::{Script, Step},
     shop::Shop,
 };
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Barrier;
+use txsafe::{Cause, ErrorKind, GiveUp, Isolation, Outcome, RetryPolicy, SqlState, TxOptions};
 use txsafe_testkit::Postgres;
 
-for_each_driver!(
+pub(super) const CASES: &[Case] = cases![
     codes_that_ask_for_it_are_tried_again,
     a_deadlock_is_tried_again,
     a_lock_that_is_not_granted_is_tried_again,
@@ -26,7 +27,7 @@ for_each_driver!(
     attempts_end,
     a_nested_transaction_is_refused,
     options_reach_the_server,
-);
+];
 
 const MS: Duration = Duration::from_millis(1);
 

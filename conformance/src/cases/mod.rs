@@ -1,0 +1,64 @@
+//! The cases: what is promised of a transaction, shown with every driver on a real PostgreSQL. A case that fails panics.
+
+#![expect(clippy::unwrap_used, reason = "in a case, a failure is a panic")]
+
+use crate::drivers::Driver;
+use futures_util::future::BoxFuture;
+use std::fmt;
+
+/// One case, for any driver.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// What is promised.
+    pub name: &'static str,
+    run: fn(Driver) -> BoxFuture<'static, ()>,
+    is_async: bool,
+}
+
+impl Case {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [commits::CASES, remedies::CASES, cancellation::CASES].into_iter().flatten().copied()
+    }
+
+    /// Whether the driver can show it at all.
+    #[must_use]
+    pub fn is_for(&self, driver: Driver) -> bool {
+        driver.is_async() || !self.is_async
+    }
+
+    /// Shows it.
+    #[must_use]
+    pub fn run(&self, driver: Driver) -> BoxFuture<'static, ()> {
+        (self.run)(driver)
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Cases by the names of their functions.
+macro_rules! cases {
+    (@ $is_async:literal $($case:ident),+ $(,)?) => {
+        &[$(Case {
+            name: stringify!($case),
+            run: |driver| Box::pin($case(driver)),
+            is_async: $is_async,
+        }),+]
+    };
+    ($($case:ident),+ $(,)?) => { cases!(@ false $($case),+) };
+}
+
+/// Cases for drivers whose transactions are futures.
+macro_rules! async_cases {
+    ($($case:ident),+ $(,)?) => { cases!(@ true $($case),+) };
+}
+
+mod cancellation;
+mod commits;
+mod remedies;
+
+pub use cancellation::drop_after;

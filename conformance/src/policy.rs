@@ -1,0 +1,142 @@
+//! How a caller deals with a COMMIT whose answer was lost, and what it may conclude in the end.
+
+use crate::{
+    drivers::{Call, Database},
+    error::AppError,
+    script::Script,
+};
+use serde::Serialize;
+use std::fmt;
+use txsafe::{Outcome, TxOptions};
+
+/// How a caller deals with a COMMIT whose answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// It wants to be told that the outcome is unknown.
+    Report,
+    /// The server is asked what became of the transaction.
+    Verify,
+    /// A key in the transaction makes it repeatable.
+    Key,
+}
+
+impl Policy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Report, Self::Verify, Self::Key];
+
+    /// Runs an operation in this way; its number is its key.
+    pub async fn run(
+        self,
+        db: &dyn Database,
+        options: TxOptions,
+        operation: u64,
+        script: Script,
+    ) -> End {
+        let call = Call::new("operation").with(options.verify_commit(self == Self::Verify));
+        let call = if self == Self::Key { call.key(operation.to_string()) } else { call };
+        match db.run(call, script).await {
+            Ok(_) => End::Committed,
+            Err(error) => End::of(&error),
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Report => "report",
+            Self::Verify => "verify",
+            Self::Key => "key",
+        })
+    }
+}
+
+/// What the caller of a transaction may conclude.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It happened.
+    Committed,
+    /// It did not.
+    RolledBack,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl End {
+    fn of(error: &AppError) -> Self {
+        match error.outcome() {
+            Outcome::Unknown => Self::Unknown,
+            Outcome::RolledBack => Self::RolledBack,
+            outcome => unreachable!("an error says {outcome:?}"),
+        }
+    }
+
+    /// What is wrong about this conclusion, with so many entries in the ledger.
+    #[must_use]
+    pub fn judge(self, entries: i64) -> Verdict {
+        match (self, entries) {
+            (_, 2..) => Verdict::Duplicated,
+            (Self::Committed, 0) => Verdict::Lost,
+            (Self::RolledBack, 1) => Verdict::WronglyKnown,
+            _ => Verdict::True,
+        }
+    }
+}
+
+/// What the ledger says of a conclusion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is so.
+    True,
+    /// Said to be committed, and not there.
+    Lost,
+    /// There more than once.
+    Duplicated,
+    /// Said to be rolled back, and there.
+    WronglyKnown,
+}
+
+/// What was counted of operations and conclusions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Operations that were run.
+    pub operations: u64,
+    /// Said to be committed, and not there.
+    pub lost: u64,
+    /// There more than once.
+    pub duplicated: u64,
+    /// Said to be rolled back, and there.
+    pub wrongly_known: u64,
+    /// Said to be unknown.
+    pub unknown: u64,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn count(&mut self, end: End, entries: i64) {
+        self.operations += 1;
+        self.unknown += u64::from(end == End::Unknown);
+        match end.judge(entries) {
+            Verdict::True => {}
+            Verdict::Lost => self.lost += 1,
+            Verdict::Duplicated => self.duplicated += 1,
+            Verdict::WronglyKnown => self.wrongly_known += 1,
+        }
+    }
+
+    /// Adds another tally.
+    pub fn add(&mut self, other: &Self) {
+        self.operations += other.operations;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.wrongly_known += other.wrongly_known;
+        self.unknown += other.unknown;
+    }
+
+    /// Whether nothing was said that isn't so.
+    #[must_use]
+    pub fn is_true(&self) -> bool {
+        (self.lost, self.duplicated, self.wrongly_known) == (0, 0, 0)
+    }
+}
