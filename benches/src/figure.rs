@@ -19,21 +19,27 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 13] = [
+pub(crate) const FIGURES: [Figure; 15] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
         compares: "answers waited for in a guarded transaction, minus those in a bare one",
     },
     Figure {
+        name: "round_trips_extra_sqlx",
+        bound: Bound::Exactly(0.0),
+        compares: "the same on SQLx",
+    },
+    Figure {
         name: "wall_vs_bare",
         bound: Bound::AtMost(1.10),
         compares: "time of a guarded transaction / of a bare one without timeouts, local, no disk",
     },
+    Figure { name: "wall_vs_bare_sqlx", bound: Bound::AtMost(1.10), compares: "the same on SQLx" },
     Figure {
         name: "wall_vs_bare_durable",
         bound: Bound::None,
-        compares: "the same where COMMIT waits for the disk",
+        compares: "the same on diesel-async where COMMIT waits for the disk",
     },
     Figure {
         name: "wall_vs_bare_1ms",

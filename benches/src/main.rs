@@ -36,9 +36,11 @@ type Result<T> = std::result::Result<T, Error>;
 type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 
 /// The measurements, and the figures that each of them brings.
-const MEASUREMENTS: [(Measure, &[&str]); 10] = [
-    (round_trips::measure, &["round_trips_extra"]),
+const MEASUREMENTS: [(Measure, &[&str]); 12] = [
+    (round_trips::diesel_async, &["round_trips_extra"]),
+    (round_trips::sqlx, &["round_trips_extra_sqlx"]),
     (wall::bare, &["wall_vs_bare"]),
+    (wall::sqlx, &["wall_vs_bare_sqlx"]),
     (wall::durable, &["wall_vs_bare_durable"]),
     (wall::distant, &["wall_vs_bare_1ms"]),
     (wall::set_local, &["wall_vs_set_local"]),

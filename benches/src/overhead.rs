@@ -5,7 +5,10 @@ use crate::{
     figure::{Findings, Value},
     ground::Ground,
     plan::Plan,
-    work::{bare_pool, guarded, run_bare, run_guarded, runtime},
+    work::{
+        diesel_async::{bare_pool, guarded, run_bare, run_guarded},
+        runtime,
+    },
 };
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;

@@ -6,7 +6,7 @@ use crate::{
     ground::Ground,
     plan::Plan,
     relay::Relay,
-    work::{bare_pool, guarded, run_bare, run_guarded, runtime},
+    work,
 };
 use std::time::Duration;
 
@@ -16,18 +16,40 @@ const AWAY: Duration = Duration::from_millis(5);
 /// Transactions that are counted; the median is immune to one that the scheduler interrupted.
 const COUNTED: u32 = 21;
 
-/// Round trips of a guarded transaction, minus those of a bare one.
-pub(crate) fn measure(ground: &Ground, _plan: &Plan) -> Result<Findings> {
+/// Round trips of a guarded transaction, minus those of a bare one, on diesel-async.
+pub(crate) fn diesel_async(ground: &Ground, _plan: &Plan) -> Result<Findings> {
+    use work::diesel_async::{bare_pool, guarded, run_bare, run_guarded};
     let relay = Relay::start(ground.address()?, AWAY)?;
     let url = ground.through(relay.port());
     let (db, pool) = (guarded(&url, 1)?, bare_pool(&url, 1)?);
-    runtime()?.block_on(async {
-        let ours = flights(&relay, async || run_guarded(&db, &[1]).await).await?;
-        let theirs = flights(&relay, async || run_bare(&pool, &[1]).await).await?;
-        Ok(Findings {
-            values: vec![Value::counted("round_trips_extra", ours - theirs)],
-            notes: vec![format!("round_trips_extra: {ours} / {theirs}")],
-        })
+    let ours = async || run_guarded(&db, &[1]).await;
+    let theirs = async || run_bare(&pool, &[1]).await;
+    work::runtime()?.block_on(extra("round_trips_extra", &relay, ours, theirs))
+}
+
+/// The same on SQLx.
+pub(crate) fn sqlx(ground: &Ground, _plan: &Plan) -> Result<Findings> {
+    use work::sqlx::{guarded, pool, run_bare, run_guarded};
+    let relay = Relay::start(ground.address()?, AWAY)?;
+    let url = ground.through(relay.port());
+    work::runtime()?.block_on(async {
+        let (db, pool) = (guarded(&url)?, pool(&url)?);
+        let ours = async || run_guarded(&db).await;
+        let theirs = async || run_bare(&pool).await;
+        extra("round_trips_extra_sqlx", &relay, ours, theirs).await
+    })
+}
+
+async fn extra(
+    name: &'static str,
+    relay: &Relay,
+    ours: impl AsyncFn() -> Result<()>,
+    theirs: impl AsyncFn() -> Result<()>,
+) -> Result<Findings> {
+    let (ours, theirs) = (flights(relay, ours).await?, flights(relay, theirs).await?);
+    Ok(Findings {
+        values: vec![Value::counted(name, ours - theirs)],
+        notes: vec![format!("{name}: {ours} / {theirs}")],
     })
 }
 

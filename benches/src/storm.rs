@@ -6,7 +6,7 @@ use crate::{
     ground::{Ground, ROWS},
     load::{self, End, Job, Turns, WORKERS},
     plan::Plan,
-    work::{bare_pool, guarded, run_bare, run_guarded},
+    work::diesel_async::{bare_pool, guarded, run_bare, run_guarded},
 };
 use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
 use fastrand::Rng;

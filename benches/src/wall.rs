@@ -7,7 +7,10 @@ use crate::{
     ground::Ground,
     plan::Plan,
     relay::Relay,
-    work::{bare_pool, guarded, run_bare, run_guarded, run_set_local, runtime},
+    work::{
+        diesel_async::{bare_pool, guarded, run_bare, run_guarded, run_set_local},
+        runtime,
+    },
 };
 use std::time::Duration;
 
@@ -20,7 +23,19 @@ pub(crate) fn bare(ground: &Ground, plan: &Plan) -> Result<Findings> {
     against_bare("wall_vs_bare", plan, &ground.socket_unsynced())
 }
 
-/// The same where it does.
+/// Against SQLx's own transaction, in the same way.
+pub(crate) fn sqlx(ground: &Ground, plan: &Plan) -> Result<Findings> {
+    use crate::work::sqlx::{guarded, pool, run_bare, run_guarded};
+    let url = ground.socket_unsynced();
+    runtime()?.block_on(async {
+        let (db, pool) = (guarded(&url)?, pool(&url)?);
+        let ours = async || run_guarded(&db).await;
+        let theirs = async || run_bare(&pool).await;
+        duel("wall_vs_bare_sqlx", plan, ours, theirs).await
+    })
+}
+
+/// The same on diesel-async where it does.
 pub(crate) fn durable(ground: &Ground, plan: &Plan) -> Result<Findings> {
     against_bare("wall_vs_bare_durable", plan, &ground.socket())
 }

@@ -1,4 +1,4 @@
-//! The transactions that are measured, guarded and bare, and the pools they run on.
+//! Guarded and bare transactions on diesel-async, and the pools they run on.
 
 use crate::Result;
 use diesel::QueryResult;
@@ -8,7 +8,6 @@ use diesel_async::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool,
     },
 };
-use tokio::runtime::{Builder, Runtime};
 use txsafe_diesel::Database;
 
 /// What txsafe sends with BEGIN, as a careful service would send it by itself.
@@ -18,11 +17,6 @@ const SETTINGS: [&str; 4] = [
     "SET LOCAL idle_in_transaction_session_timeout = 30000",
     "SET LOCAL application_name = 'bench'",
 ];
-
-/// A runtime of one thread, on which variants disturb each other least.
-pub(crate) fn runtime() -> Result<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
-}
 
 /// A pool of plain connections, which trusts them when they come back, like the one that txsafe sets up.
 pub(crate) fn bare_pool(url: &str, size: usize) -> Result<Pool<AsyncPgConnection>> {

@@ -1,0 +1,12 @@
+//! The transactions that are measured, guarded and bare, on each driver.
+
+pub(crate) mod diesel_async;
+pub(crate) mod sqlx;
+
+use crate::Result;
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime of one thread, on which variants disturb each other least.
+pub(crate) fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
