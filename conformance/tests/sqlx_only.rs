@@ -243,3 +243,14 @@ async fn a_server_that_cannot_look_for_its_client_is_used_all_the_same() {
     committed.await.unwrap();
     assert_eq!((session.waiting(), shop.balance_of(1).await), (0, 101));
 }
+
+#[tokio::test]
+async fn bind_values_are_not_promised() {
+    let pool = pool("postgres://nobody@localhost/nowhere");
+    let refused = Database::builder(pool.clone()).bind_values(true).build().unwrap_err();
+    assert!(refused.to_string().starts_with("`bind_values` can't be true: "), "{refused}");
+    let db = Database::builder(pool).build().unwrap();
+    let options = TxOptions::new().bind_values(true);
+    let refused = db.with(options).transaction("refused", async |_tx| Ok::<_, AppError>(()));
+    assert!(refused.await.unwrap_err().ours().to_string().contains("`bind_values`"));
+}

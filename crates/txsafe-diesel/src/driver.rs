@@ -32,6 +32,8 @@ impl AsyncDriver for Driver {
     type Session<'a> = Session<'a>;
     type Tx<'c> = Tx<'c>;
 
+    const SHOWS_BIND_VALUES: bool = true;
+
     fn status(pool: &Self::Pool) -> impl fmt::Debug {
         pool.status()
     }

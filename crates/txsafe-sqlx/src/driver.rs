@@ -29,6 +29,8 @@ impl AsyncDriver for Driver {
     type Session<'a> = Session<'a>;
     type Tx<'c> = Tx<'c>;
 
+    const SHOWS_BIND_VALUES: bool = false;
+
     fn status(pool: &PgPool) -> impl fmt::Debug {
         (pool.size(), pool.num_idle())
     }

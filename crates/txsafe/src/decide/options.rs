@@ -225,7 +225,8 @@ macro_rules! transaction_settings {
             self
         }
 
-        /// Whether the trail shows bind values, which may be personal data. Default: `false`.
+        /// Whether the trail shows bind values, which may be personal data. Default: `false`. SQLx gives them out
+        /// encoded, so there `true` is refused.
         #[must_use]
         pub fn bind_values(mut self, show: bool) -> Self {
             self $(.$options)? .bind_values = Some(show);

@@ -18,6 +18,7 @@ pub struct Builder<D> {
     budget: Budget,
     service: Option<String>,
     on_report: Option<OnReport>,
+    hides_bind_values: bool,
     make: Box<dyn FnOnce(Arc<Shared>) -> D + Send>,
 }
 
@@ -29,8 +30,16 @@ impl<D> Builder<D> {
             budget: Budget::default(),
             service: None,
             on_report: None,
+            hides_bind_values: false,
             make: Box::new(make),
         }
+    }
+
+    /// For adapters: the driver doesn't give its bind values out, and nobody shall wait for them.
+    #[must_use]
+    pub fn hiding_bind_values(mut self) -> Self {
+        self.hides_bind_values = true;
+        self
     }
 
     transaction_settings!(options);
@@ -63,8 +72,12 @@ impl<D> Builder<D> {
     /// # Errors
     /// A setting that can't be meant, with its name, its value and the cure.
     pub fn build(self) -> Result<D, Error> {
-        let Self { options, budget, service, on_report, make } = self;
-        Ok(make(Arc::new(Shared::new(options, budget, service, on_report)?)))
+        let Self { options, budget, service, on_report, hides_bind_values, make } = self;
+        let mut shared = Shared::new(options, budget, service, on_report)?;
+        if hides_bind_values {
+            shared.hide_bind_values()?;
+        }
+        Ok(make(Arc::new(shared)))
     }
 }
 

@@ -25,7 +25,8 @@ impl<D: AsyncDriver> Database<D> {
     /// Sets up a database over a pool.
     #[must_use]
     pub fn builder(pool: D::Pool) -> Builder<Self> {
-        Builder::new(move |shared| Self { pool, shared })
+        let builder = Builder::new(move |shared| Self { pool, shared });
+        if D::SHOWS_BIND_VALUES { builder } else { builder.hiding_bind_values() }
     }
 
     /// Runs `body` in a transaction, again and again where a failure asks for it and a bound allows it.

@@ -21,6 +21,9 @@ pub trait AsyncDriver: Send + Sync + 'static {
     /// The transaction as its closure sees it.
     type Tx<'c>: Send;
 
+    /// Whether the driver gives out the bind values of statements.
+    const SHOWS_BIND_VALUES: bool;
+
     /// How full the pool is, for `Debug`.
     fn status(pool: &Self::Pool) -> impl fmt::Debug;
 

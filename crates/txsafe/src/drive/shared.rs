@@ -30,6 +30,7 @@ pub struct Shared {
     pub(crate) budget: Budget,
     pub(crate) on_report: Option<OnReport>,
     preset: TxOptions,
+    hides_bind_values: bool,
     service: Option<String>,
     by_name: RwLock<HashMap<Box<str>, Arc<Named>>>,
     identity: Mutex<Option<Arc<str>>>,
@@ -63,6 +64,7 @@ impl Shared {
             budget,
             on_report,
             preset,
+            hides_bind_values: false,
             service,
             by_name: RwLock::default(),
             identity: Mutex::default(),
@@ -93,7 +95,26 @@ impl Shared {
 
     /// The settings of a call that changes some of the presets.
     pub(crate) fn settings_with(&self, call: &TxOptions) -> Result<Arc<Settings>, InvalidSetting> {
-        Settings::resolve(&self.preset, call).map(Arc::new)
+        let settings = Settings::resolve(&self.preset, call)?;
+        self.check_bind_values(&settings)?;
+        Ok(Arc::new(settings))
+    }
+
+    /// Refuses to promise bind values that the driver doesn't give out.
+    pub(crate) fn hide_bind_values(&mut self) -> Result<(), InvalidSetting> {
+        self.hides_bind_values = true;
+        self.check_bind_values(&self.settings)
+    }
+
+    fn check_bind_values(&self, settings: &Settings) -> Result<(), InvalidSetting> {
+        if self.hides_bind_values && settings.bind_values {
+            return Err(InvalidSetting::new(
+                "bind_values",
+                "true",
+                "this driver gives its bind values out encoded: leave it, and log what you bind yourself",
+            ));
+        }
+        Ok(())
     }
 
     /// What is known by this name; new names are checked.
