@@ -1,9 +1,10 @@
-# Installs PostgreSQL's programs and libpq on Debian and Ubuntu. Runs as root, under `sh -eu`.
+# Installs PostgreSQL's programs, libpq and PgBouncer on Debian and Ubuntu. Runs as root, under `sh -eu`.
 # Argument: `--quiet` when the output goes to a log.
 #
 # Debian's package makes and starts a server of its own, on port 5432 and at every boot. Nobody asked
 # for that, so it is told not to, by a drop-in file that exists during the installation only: what the
 # machine's owner installs later is their own affair, and a server that already runs is not touched.
+# PgBouncer's package starts a service likewise; where it wasn't there before, that is stopped for good.
 
 export DEBIAN_FRONTEND=noninteractive
 
@@ -21,4 +22,13 @@ mkdir -p "$folder"
 echo 'create_main_cluster = false' >"$drop_in"
 
 apt-get update "$@"
-apt-get install --yes --no-install-recommends "$@" postgresql libpq-dev
+had_pgbouncer=$(command -v pgbouncer || :)
+apt-get install --yes --no-install-recommends --no-upgrade "$@" postgresql libpq-dev pgbouncer
+if [ -z "$had_pgbouncer" ]; then
+  if [ -d /run/systemd/system ]; then
+    systemctl disable --now pgbouncer
+  else
+    service pgbouncer stop || :
+    update-rc.d pgbouncer disable
+  fi
+fi

@@ -44,14 +44,14 @@ fn main() -> ExitCode {
             [flag] if flag == "--check" => setup::check(Need::Everything),
             _ => return wrong_usage("setup takes no argument but --check"),
         },
-        Some("demo") => setup::install_missing(Need::unless_given())
+        Some("demo") => setup::install_missing(Need::Server.unless_given())
             .and_then(|()| run::cargo(["run", "--release", "-p", "txsafe-demo", "--"], &arguments)),
-        Some("test") => setup::install_missing(Need::unless_given())
+        Some("test") => setup::install_missing(Need::Everything)
             .and_then(|()| run::cargo(["test", "--workspace", "--all-features"], &arguments)),
-        Some("faults") => setup::install_missing(Need::unless_given()).and_then(|()| {
+        Some("faults") => setup::install_missing(Need::Server.unless_given()).and_then(|()| {
             run::cargo(["run", "--release", "-p", "txsafe-conformance", "--"], &arguments)
         }),
-        Some("bench") => setup::install_missing(Need::Everything).and_then(|()| {
+        Some("bench") => setup::install_missing(Need::Server).and_then(|()| {
             run::cargo(["run", "--release", "-p", "txsafe-benches", "--"], &arguments)
         }),
         Some("help" | "--help" | "-h") => {

@@ -20,14 +20,14 @@ impl PackageManager {
         Self::among(is_on_path)
     }
 
-    /// What a person would type; installs the server and libpq with its headers.
+    /// What a person would type; installs the server, libpq with its headers, and PgBouncer.
     pub(crate) fn install_line(self) -> &'static str {
         match self {
-            Self::Apt => "apt-get install postgresql libpq-dev",
-            Self::Dnf => "dnf install postgresql-server libpq-devel",
-            Self::Pacman => "pacman -S postgresql",
-            Self::Apk => "apk add postgresql libpq-dev",
-            Self::Brew => "brew install postgresql@17",
+            Self::Apt => "apt-get install postgresql libpq-dev pgbouncer",
+            Self::Dnf => "dnf install postgresql-server libpq-devel pgbouncer",
+            Self::Pacman => "pacman -S postgresql pgbouncer",
+            Self::Apk => "apk add postgresql libpq-dev pgbouncer",
+            Self::Brew => "brew install postgresql@17 pgbouncer",
         }
     }
 
@@ -91,9 +91,11 @@ fn is_root() -> bool {
         .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-fn is_on_path(program: &str) -> bool {
-    env::split_paths(&env::var_os("PATH").unwrap_or_default())
-        .any(|folder| folder.join(program).is_file())
+pub(crate) fn is_on_path(program: &str) -> bool {
+    // Servers lie where only root looks.
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.into_iter().any(|folder| folder.join(program).is_file())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What building and testing needs: PostgreSQL's server programs and libpq's headers.
+//! What building and testing needs: PostgreSQL's server programs, libpq's headers, and PgBouncer.
 
 use std::env;
 use std::io::{self, IsTerminal as _};
@@ -9,17 +9,20 @@ use crate::postgres::{self, Programs};
 /// What must be there before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
+    /// What the tests need.
     Everything,
+    /// A server, and nothing in front of it.
+    Server,
     /// Somebody else runs the server.
     LibpqOnly,
 }
 
 impl Need {
     /// Where `DATABASE_URL` names a server, none of our own is needed.
-    pub(crate) fn unless_given() -> Self {
+    pub(crate) fn unless_given(self) -> Self {
         match env::var_os("DATABASE_URL") {
             Some(url) if !url.is_empty() => Self::LibpqOnly,
-            _ => Self::Everything,
+            _ => self,
         }
     }
 }
@@ -56,8 +59,8 @@ fn look(need: Need) -> Vec<String> {
     let mut missing = Vec::new();
 
     match (&programs, need) {
-        (Ok(programs), Need::Everything) => found(&format!("{programs}")),
-        (Err(reason), Need::Everything) => missing.push(reason.to_string()),
+        (Ok(programs), Need::Everything | Need::Server) => found(&format!("{programs}")),
+        (Err(reason), Need::Everything | Need::Server) => missing.push(reason.to_string()),
         (_, Need::LibpqOnly) => {
             found("the server that DATABASE_URL names; none of our own is needed")
         }
@@ -65,6 +68,12 @@ fn look(need: Need) -> Vec<String> {
     match postgres::libpq_header(programs.as_ref().ok()) {
         Some(header) => found(&format!("libpq's header {}", header.display())),
         None => missing.push("libpq's header libpq-fe.h was not found".to_owned()),
+    }
+    if need == Need::Everything {
+        match packages::is_on_path("pgbouncer") {
+            true => found("pgbouncer"),
+            false => missing.push("pgbouncer was not found".to_owned()),
+        }
     }
     missing
 }

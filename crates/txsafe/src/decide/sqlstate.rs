@@ -38,14 +38,20 @@ impl SqlState {
     pub const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: Self = Self(*b"25P03");
     /// `25P04`: `transaction_timeout` expired (PostgreSQL 17 and later).
     pub const TRANSACTION_TIMEOUT: Self = Self(*b"25P04");
+    /// `26000`: a prepared statement is not known in this session.
+    pub const INVALID_SQL_STATEMENT_NAME: Self = Self(*b"26000");
     /// `40001`: could not serialize access.
     pub const SERIALIZATION_FAILURE: Self = Self(*b"40001");
     /// `40003`: the server doesn't know whether the statement completed.
     pub const STATEMENT_COMPLETION_UNKNOWN: Self = Self(*b"40003");
     /// `40P01`: deadlock detected.
     pub const DEADLOCK_DETECTED: Self = Self(*b"40P01");
+    /// `42704`: a setting, type or other thing doesn't exist.
+    pub const UNDEFINED_OBJECT: Self = Self(*b"42704");
     /// `42P01`: a table doesn't exist.
     pub const UNDEFINED_TABLE: Self = Self(*b"42P01");
+    /// `42P05`: a prepared statement of this name exists in this session.
+    pub const DUPLICATE_PREPARED_STATEMENT: Self = Self(*b"42P05");
     /// `53300`: too many connections.
     pub const TOO_MANY_CONNECTIONS: Self = Self(*b"53300");
     /// `55P03`: `lock_timeout` expired, or `NOWAIT` found the lock taken.

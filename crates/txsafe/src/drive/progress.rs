@@ -164,7 +164,6 @@ impl<T, H> Progress<T, H> {
             }
             Ended::Nested(outer) => Next::Return(Err(nested(&outer, &self.call).into())),
             Ended::NotStarted(phase, failure) => {
-                let failure = self.begin_failure(failure);
                 let otherwise = Otherwise::Ours(ErrorKind::Failed);
                 self.failed(phase, failure, false, otherwise, trail)
             }
@@ -224,7 +223,7 @@ impl<T, H> Progress<T, H> {
         match (result, standing) {
             (_, Standing::NotBegun(failure)) => {
                 let otherwise = Otherwise::Ours(ErrorKind::Failed);
-                self.failed(Phase::Begin, self.begin_failure(failure), true, otherwise, trail)
+                self.failed(Phase::Begin, failure, true, otherwise, trail)
             }
             (_, Standing::Unprotected(failure)) => {
                 self.note(Phase::Begin, failure, Cause::Other);
@@ -266,7 +265,7 @@ impl<T, H> Progress<T, H> {
         trail: Trail,
     ) -> Next<T, E> {
         let cause = self.cause_of(&failure, phase);
-        self.note(phase, failure, cause);
+        self.note(phase, self.with_cure(phase, failure), cause);
         if cause.remedy() == Remedy::Reconnect {
             self.call.shared.identify(None);
         }
@@ -364,13 +363,22 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    fn begin_failure(&self, failure: Failure) -> Failure {
-        if self.call.settings.transaction_timeout.is_some()
-            && failure.sqlstate() == SqlState::new("42704")
-        {
-            return failure.with_cure("transaction_timeout needs PostgreSQL 17 or later");
+    /// Adds what to do about failures that are known to be none of the statement's own making.
+    fn with_cure(&self, phase: Phase, failure: Failure) -> Failure {
+        match failure.sqlstate() {
+            Some(SqlState::UNDEFINED_OBJECT)
+                if phase == Phase::Begin && self.call.settings.transaction_timeout.is_some() =>
+            {
+                failure.with_cure("transaction_timeout needs PostgreSQL 17 or later")
+            }
+            Some(SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PREPARED_STATEMENT) => {
+                failure.with_cure(
+                    "a pooler has put this connection before another session of the server: let it follow prepared \
+                     statements (PgBouncer 1.21 or later with max_prepared_statements), or the driver name none",
+                )
+            }
+            _ => failure,
         }
-        failure
     }
 
     fn remaining(&self) -> Option<Duration> {
