@@ -12,6 +12,6 @@ mod sql;
 mod url;
 
 pub use error::Error;
-pub use lab::{At, Fault, Lab, LabSession};
+pub use lab::{At, Fault, Lab, LabSession, words_of};
 pub use postgres::{Postgres, PostgresBuilder};
 pub use schema::Schema;

@@ -35,19 +35,41 @@ impl Message {
     /// A simple query that fails with this SQLSTATE, which is one.
     pub(super) fn raise(sqlstate: &str) -> Self {
         Self::query(&format!(
-            "DO $raise$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{sqlstate}'; END $raise$"
+            "DO $raise$ BEGIN RAISE EXCEPTION '{}' USING ERRCODE = '{sqlstate}'; END $raise$",
+            words_of(sqlstate),
         ))
     }
 
     /// A FATAL ErrorResponse.
     pub(super) fn fatal(sqlstate: &str) -> Self {
-        let fields = format!("SFATAL\0VFATAL\0C{sqlstate}\0Minjected\0\0");
+        let words = words_of(sqlstate);
+        let fields = format!("SFATAL\0VFATAL\0C{sqlstate}\0M{words}\0\0");
         Self::new(b'E', fields.as_bytes())
     }
 
     fn new(kind: u8, body: &[u8]) -> Self {
         let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
         Self { kind, bytes: [&[kind], &length.to_be_bytes()[..], body].concat() }
+    }
+}
+
+/// What the server says with this SQLSTATE, in English: some drivers show no code, and are read by these words.
+#[must_use]
+pub fn words_of(sqlstate: &str) -> &'static str {
+    match sqlstate {
+        "23505" => "duplicate key value violates unique constraint \"injected\"",
+        "25006" => "cannot execute INSERT in a read-only transaction",
+        "26000" => "prepared statement \"injected\" does not exist",
+        "28P01" => "password authentication failed for user \"injected\"",
+        "40001" => "could not serialize access due to concurrent update",
+        "40P01" => "deadlock detected",
+        "53100" => "could not extend file \"injected\": No space left on device",
+        "53300" => "sorry, too many clients already",
+        "55P03" => "canceling statement due to lock timeout",
+        "57014" => "canceling statement due to statement timeout",
+        "57P01" => "terminating connection due to administrator command",
+        "57P03" => "the database system is starting up",
+        _ => "injected",
     }
 }
 

@@ -11,4 +11,5 @@ mod session;
 mod unit;
 
 pub use fault::{At, Fault};
+pub use message::words_of;
 pub use session::{Lab, LabSession};

@@ -15,6 +15,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixStream},
+    sync::watch,
     task::JoinHandle,
 };
 use tokio_postgres::{Config, config::Host};
@@ -135,6 +136,12 @@ impl LabSession {
     pub fn waiting(&self) -> usize {
         self.faults.waiting().len()
     }
+
+    /// Breaks all connections that are open now, as a network does that gives them up: the end of a
+    /// [`Blackhole`](Fault::Blackhole) for clients that wait for ever. New ones can be made.
+    pub fn cut(&self) {
+        self.faults.cuts.send_modify(|cuts| *cuts += 1);
+    }
 }
 
 impl Drop for LabSession {
@@ -149,6 +156,8 @@ impl Drop for LabSession {
 pub(super) struct Faults {
     waiting: Mutex<VecDeque<(At, Fault)>>,
     struck: AtomicU32,
+    /// How often all connections were cut.
+    cuts: watch::Sender<u32>,
 }
 
 impl Faults {
@@ -174,9 +183,13 @@ async fn accept(listener: TcpListener, server: Arc<Config>, faults: Arc<Faults>)
     let mut relays = tokio::task::JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let (server, faults) = (Arc::clone(&server), Arc::clone(&faults));
+        let mut cuts = faults.cuts.subscribe();
         relays.spawn(async move {
             // Whatever breaks on one side breaks the other; there is nobody to tell but the two.
-            let _ = relay(client, || connect(&server), &faults).await;
+            tokio::select! {
+                _ = relay(client, || connect(&server), &faults) => {}
+                _ = cuts.changed() => {}
+            }
         });
         while relays.try_join_next().is_some() {}
     }

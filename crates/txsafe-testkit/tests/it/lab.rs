@@ -196,3 +196,19 @@ async fn mistakes_are_told_before_anything_runs() {
     assert!(error.to_string().contains("\"deadlock\" is no SQLSTATE"), "{error}");
     assert_eq!(bench.session.waiting(), 0);
 }
+
+#[tokio::test]
+async fn what_waits_for_ever_can_be_cut() {
+    let bench = Bench::new().await;
+    bench.inject(At::Nth(1), Fault::Blackhole);
+    let cut = async {
+        while bench.session.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        bench.session.cut();
+    };
+    let (written, ()) = tokio::join!(bench.write(), cut);
+    assert!(written.unwrap_err().is_closed());
+    bench.is_gone().await;
+    assert!(connect(bench.session.url()).await.is_ok(), "new connections get through");
+}
