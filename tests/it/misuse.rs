@@ -7,6 +7,7 @@ use crate::{
 use diesel_async::SimpleAsyncConnection;
 use std::time::Duration;
 use txsafe_diesel::{Budget, Database, ErrorKind, GiveUp, Outcome, RetryPolicy, TxOptions};
+use txsafe_testkit::Postgres;
 
 #[tokio::test]
 async fn a_swallowed_error_never_becomes_ok() {
@@ -76,7 +77,8 @@ async fn nested_on_the_same_database_is_refused_with_both_places() {
 #[tokio::test]
 async fn inside_another_database_only_the_outer_one_retries() {
     let shop = Shop::open("two_databases").await;
-    let other = Database::builder(shop.db.pool().clone()).build().unwrap();
+    let neighbour = Shop::on(Postgres::start().await.unwrap(), "two_databases").await;
+    let other = &neighbour.db;
     let (outer_runs, inner_runs) = (Attempts::default(), Attempts::default());
     let outer = shop.db.transaction("outer", async |mut tx| {
         outer_runs.is_first();

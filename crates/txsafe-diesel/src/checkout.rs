@@ -1,6 +1,6 @@
 //! From the pool to a connection, or to the reason why there is none.
 
-use crate::failure::{of_connecting, of_diesel};
+use crate::{failure::of_diesel, refused::of_connecting};
 use deadpool::managed::{HookError, PoolError as DeadpoolError, TimeoutType};
 use diesel_async::{
     AsyncPgConnection,

@@ -1,8 +1,8 @@
 //! Connections whose wire is observed.
 
 use crate::{
-    failure::ConnectFailure,
     observer::Observer,
+    refused::ConnectFailure,
     wire::{
         link::Link,
         stream::{Observed, ObservedTls, Plain},

@@ -1,14 +1,12 @@
 //! Diesel's errors as failures: the one place that knows what Diesel hides.
 //!
-//! The wire tells more and is asked first. What is here serves connections that were built elsewhere, and failures
-//! that never reached the wire.
+//! The wire tells more and is asked first. What is here serves connections whose wire nobody sees, and failures that
+//! never reached it.
 
 use crate::messages::code_of;
-use diesel::{
-    ConnectionError,
-    result::{DatabaseErrorKind, Error as DieselError},
-};
-use std::fmt;
+#[cfg(any(feature = "async", feature = "deadpool-diesel"))]
+use diesel::ConnectionError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use txsafe::{Failure, SqlState};
 
 /// The failure behind one of Diesel's errors, as far as Diesel tells.
@@ -22,54 +20,34 @@ pub(crate) fn of_diesel(error: &DieselError) -> Failure {
 }
 
 /// The failure behind an error in making a connection.
+#[cfg(any(feature = "async", feature = "deadpool-diesel"))]
 pub(crate) fn of_connecting(error: &ConnectionError) -> Failure {
-    if let ConnectionError::CouldntSetupConfiguration(inner) = error {
-        if let DieselError::QueryBuilderError(inner) = inner
-            && let Some(refused) = inner.downcast_ref::<ConnectFailure>()
-        {
-            return Failure::lost(refused.sqlstate, refused.message.clone());
-        }
-        return of_diesel(inner);
-    }
-    Failure::lost(None, error.to_string())
-}
-
-/// Why a connection of ours couldn't be made. Diesel has no place for the SQLSTATE; it travels as the source of an
-/// error that Diesel passes through.
-#[derive(Debug)]
-pub(crate) struct ConnectFailure {
-    sqlstate: Option<SqlState>,
-    message: String,
-}
-
-impl ConnectFailure {
-    pub(crate) fn into_diesel(error: &tokio_postgres::Error) -> ConnectionError {
-        let sqlstate = error.code().and_then(|code| SqlState::new(code.code()));
-        let message = match error.as_db_error() {
-            Some(server) => server.message().to_owned(),
-            None => with_sources(error),
-        };
-        let failure = Self { sqlstate, message };
-        ConnectionError::CouldntSetupConfiguration(DieselError::QueryBuilderError(failure.into()))
+    match error {
+        ConnectionError::CouldntSetupConfiguration(error) => of_diesel(error),
+        error => of_connecting_words(&error.to_string()),
     }
 }
 
-impl fmt::Display for ConnectFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
+/// The failure behind libpq's words for a connection that couldn't be made. What the server said is at their end, behind
+/// its severity, a colon and two spaces.
+pub(crate) fn of_connecting_words(words: &str) -> Failure {
+    let words = words.trim_end();
+    let said = words.rsplit(":  ").next().unwrap_or(words);
+    Failure::lost(code_of(said), words)
 }
-
-impl std::error::Error for ConnectFailure {}
 
 fn of_database(kind: &DatabaseErrorKind, message: &str) -> Failure {
     let code = match kind {
         DatabaseErrorKind::UniqueViolation => Some(SqlState::UNIQUE_VIOLATION),
         DatabaseErrorKind::ExclusionViolation => Some(SqlState::EXCLUSION_VIOLATION),
+        DatabaseErrorKind::ForeignKeyViolation => SqlState::new("23503"),
+        DatabaseErrorKind::NotNullViolation => SqlState::new("23502"),
+        DatabaseErrorKind::CheckViolation => SqlState::new("23514"),
         DatabaseErrorKind::SerializationFailure => Some(SqlState::SERIALIZATION_FAILURE),
         DatabaseErrorKind::ReadOnlyTransaction => Some(SqlState::READ_ONLY_SQL_TRANSACTION),
         DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
-            return Failure::lost(None, message);
+            // libpq hands on the server's last words, if it had any.
+            return Failure::lost(code_of(message), message);
         }
         DatabaseErrorKind::Unknown => code_of(message),
         _ => None,
@@ -88,17 +66,20 @@ fn of_database(kind: &DatabaseErrorKind, message: &str) -> Failure {
     }
 }
 
-/// `tokio-postgres` says "error connecting to server" and keeps the reason to itself.
-fn with_sources(error: &tokio_postgres::Error) -> String {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        let text = error.to_string();
-        if !message.contains(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        source = error.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_for_a_refused_connection_is_found_in_libpqs_words() {
+        let code = |words| of_connecting_words(words).sqlstate();
+        let at = "connection to server at \"127.0.0.1\", port 5432 failed";
+        let full = format!("{at}: FATAL:  sorry, too many clients already\n");
+        assert_eq!(code(&full), Some(SqlState::TOO_MANY_CONNECTIONS));
+        let pooled = format!("timed out waiting for connection: {full}");
+        assert_eq!(code(&pooled), Some(SqlState::TOO_MANY_CONNECTIONS));
+        let german = format!("{at}: FATAL:  tut mir leid, schon zu viele Verbindungen\n");
+        assert_eq!(code(&german), Some(SqlState::TOO_MANY_CONNECTIONS));
+        assert_eq!(code(&format!("{at}: Connection refused")), None);
     }
-    message
 }

@@ -1,22 +1,48 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(all(feature = "async", feature = "deadpool-diesel"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "async", feature = "deadpool-diesel")),
+    doc = "Guarded, retrying transactions for Diesel on PostgreSQL; the README is shown with all features."
+)]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
+#[cfg(feature = "async")]
 mod checkout;
+#[cfg(any(feature = "async", feature = "blocking"))]
+mod commit;
+#[cfg(feature = "async")]
 mod connect;
+#[cfg(feature = "async")]
 mod driver;
+#[cfg(any(feature = "async", feature = "blocking"))]
 mod failure;
+#[cfg(feature = "async")]
 mod held;
+#[cfg(any(feature = "async", feature = "blocking"))]
 mod messages;
+#[cfg(feature = "async")]
 mod observer;
+#[cfg(feature = "async")]
+mod refused;
+#[cfg(feature = "async")]
 mod savepoint;
+#[cfg(feature = "async")]
 mod session;
+#[cfg(any(feature = "async", feature = "blocking"))]
+mod told;
+#[cfg(feature = "async")]
 mod tx;
+#[cfg(feature = "async")]
 mod wire;
 
-pub use connect::{connect, manager, manager_with};
-pub use driver::{Configured, Database, Driver, WithKey};
-pub use held::Held;
-pub use observer::chain_instrumentation;
-pub use tx::Tx;
+#[cfg(feature = "async")]
+pub use {
+    connect::{connect, manager, manager_with},
+    driver::{Configured, Database, Driver, WithKey},
+    held::Held,
+    observer::chain_instrumentation,
+    tx::Tx,
+};
 
 pub use txsafe::{
     Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, GiveUp, IDEMPOTENCY_KEYS_SQL,

@@ -5,6 +5,8 @@
 use std::sync::LazyLock;
 use txsafe::SqlState;
 
+const MESSAGES: &str = include_str!("messages.tsv");
+
 /// The code of a message; `None` if it is none of those that a remedy depends on, or in a language that PostgreSQL
 /// doesn't ship with.
 pub(crate) fn code_of(message: &str) -> Option<SqlState> {
@@ -12,10 +14,33 @@ pub(crate) fn code_of(message: &str) -> Option<SqlState> {
     CATALOGUE.iter().find(|entry| entry.matches(&words)).map(|entry| entry.code)
 }
 
-static CATALOGUE: LazyLock<Vec<Entry>> =
-    LazyLock::new(|| include_str!("messages.tsv").lines().filter_map(Entry::read).collect());
+/// Whether a server whose `lc_messages` is this speaks a language that is known here.
+#[cfg(any(feature = "blocking", test))]
+pub(crate) fn is_known(lc_messages: &str) -> bool {
+    let locale = lc_messages.split(['.', '@']).next().unwrap_or_default();
+    let language = locale.split(['_', '-']).next().unwrap_or_default();
+    // Windows spells languages out.
+    matches!(language, "C" | "POSIX" | "English")
+        || languages().any(|known| known == locale || known == language)
+}
 
-/// A message, of which a name in the middle may be anything.
+/// The languages of the catalogue, for people.
+#[cfg(feature = "blocking")]
+pub(crate) fn known() -> String {
+    languages().collect::<Vec<_>>().join(", ")
+}
+
+/// Each language has its heading, which is its name alone.
+#[cfg(any(feature = "blocking", test))]
+fn languages() -> impl Iterator<Item = &'static str> {
+    let comments = MESSAGES.lines().filter_map(|line| line.strip_prefix("# "));
+    comments.filter(|comment| !comment.contains(' '))
+}
+
+static CATALOGUE: LazyLock<Vec<Entry>> =
+    LazyLock::new(|| MESSAGES.lines().filter_map(Entry::read).collect());
+
+/// A message, of which one name may be anything.
 struct Entry {
     code: SqlState,
     start: &'static str,
@@ -53,7 +78,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn lines() -> impl Iterator<Item = (SqlState, &'static str)> {
-        let lines = include_str!("messages.tsv").lines().filter(|line| !line.starts_with('#'));
+        let lines = MESSAGES.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| {
             let (code, message) = line.split_once('\t').unwrap();
             (SqlState::new(code).unwrap(), message)
@@ -72,12 +97,28 @@ mod tests {
 
     #[test]
     fn each_language_knows_what_is_retried() {
-        let comments = include_str!("messages.tsv").lines().filter(|line| line.starts_with("# "));
-        let languages = comments.filter(|comment| comment.split(' ').count() == 2).count();
+        let languages = languages().count();
         assert_eq!(languages, 12);
-        for code in [SqlState::DEADLOCK_DETECTED, SqlState::TOO_MANY_CONNECTIONS] {
+        for code in [
+            SqlState::DEADLOCK_DETECTED,
+            SqlState::TOO_MANY_CONNECTIONS,
+            SqlState::NO_ACTIVE_SQL_TRANSACTION,
+        ] {
             let distinct: HashSet<_> = lines().filter(|line| line.0 == code).collect();
             assert!(distinct.len() >= languages, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_language_is_known_in_every_spelling_of_its_locale() {
+        for known in ["C", "C.UTF-8", "POSIX", "en_US.UTF-8", "English_United States.1252", "de"] {
+            assert!(is_known(known), "{known}");
+        }
+        for known in ["de_AT.utf8@euro", "ja_JP.UTF-8", "zh_CN.UTF-8", "ka_GE"] {
+            assert!(is_known(known), "{known}");
+        }
+        for unknown in ["", "fi_FI.UTF-8", "zh_TW.UTF-8", "default", "deutsch"] {
+            assert!(!is_known(unknown), "{unknown}");
         }
     }
 

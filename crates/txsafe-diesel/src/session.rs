@@ -1,6 +1,7 @@
 //! A connection while it runs one attempt.
 
 use crate::{
+    commit::COMMIT_UNSEEN_SQL,
     failure::of_diesel,
     held::Held,
     observer::Observer,
@@ -124,7 +125,10 @@ impl AsyncSession for Session<'_> {
         }
         let begun = Manager::begin_transaction_sql(conn, begin.sql());
         match self.link.alarm.within(self.answer_timeout, begun).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.link.begin_answered();
+                Ok(())
+            }
             Ok(Err(error)) => Err(self.failure(&error)),
             Err(_elapsed) => Err(self.no_answer("BEGIN")),
         }
@@ -290,9 +294,8 @@ impl Commit {
     }
 }
 
-/// Without the wire nobody sees an aborted transaction; but it refuses the SELECT, and so the COMMIT isn't reached.
 async fn commit_unseen(conn: &mut AsyncPgConnection) -> Result<(), DieselError> {
-    conn.batch_execute("SELECT 1; COMMIT").await?;
+    conn.batch_execute(COMMIT_UNSEEN_SQL).await?;
     let _ = change_depth(conn, TransactionDepthChange::DecreaseDepth);
     Ok(())
 }

@@ -83,11 +83,13 @@ impl<'a> Session<'a> {
 
 impl AsyncSession for Session<'_> {
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
-        self.observed = Observed::new();
         let patience = self.answer_timeout;
         let begun = begin_noticing(self.lease.connection(), begin.sql());
         match self.alarm.within(patience, begun).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.observed = Observed::new();
+                Ok(())
+            }
             Ok(Err(error)) => Err(of_sqlx(&error)),
             Err(_elapsed) => Err(self.no_answer("BEGIN")),
         }

@@ -125,7 +125,8 @@ impl Shop {
         Database::builder(pool(url, 4)).service(&self.name)
     }
 
-    fn at_port(&self, port: u16) -> String {
+    /// The URL of the same database through another address.
+    pub(crate) fn at_port(&self, port: u16) -> String {
         let (front, rest) = self.url.split_once("@127.0.0.1:").expect("a server on loopback");
         let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         format!("{front}@127.0.0.1:{port}{rest}")

@@ -3,7 +3,7 @@
 //! Fed by the stream (bytes) and by the instrumentation (SQL text); asked by the session.
 
 use super::{
-    attempt::{Attempt, MOST_STARTED, Started, Status},
+    attempt::{Attempt, Status},
     said::{ServerError, Tag},
 };
 use futures_util::task::AtomicWaker;
@@ -139,7 +139,7 @@ impl Link {
         match tag {
             Tag::Begin | Tag::Commit => attempt.left = true,
             Tag::Rollback | Tag::Savepoint | Tag::Release => {}
-            Tag::Other => attempt.recovered_from = None,
+            Tag::Other => attempt.told.recovered_from = None,
         }
     }
 
@@ -185,13 +185,9 @@ impl Link {
 
     /// A caller started a statement, `sql` with its bind values.
     pub(crate) fn statement_started(&self, sql: impl FnOnce() -> String) {
-        let mut state = self.state();
-        let Some(attempt) = &mut state.attempt else { return };
-        if attempt.started.len() == MOST_STARTED {
-            attempt.started.pop_front();
+        if let Some(attempt) = &mut self.state().attempt {
+            attempt.told.started(sql);
         }
-        let sql = attempt.bind_values.then(sql);
-        attempt.started.push_back(Started { at: Instant::now(), sql });
     }
 
     /// A statement came to its end, for its caller.
@@ -201,10 +197,10 @@ impl Link {
         failure: Option<Failure>,
     ) {
         let mut state = self.state();
-        let State { on_wire, error, status, lost, attempt, .. } = &mut *state;
+        let State { on_wire, error, lost, attempt, .. } = &mut *state;
         let Some(attempt) = attempt.as_mut().filter(|attempt| !attempt.ending) else { return };
         let sql = sql();
-        let started = attempt.started.pop_front();
+        let started = attempt.told.started.pop_front();
         let end = if *on_wire { attempt.last_answer } else { Instant::now() };
         // Statements that were sent together share their start.
         let start = attempt.statement.take().or(started.as_ref().map(|s| s.at)).unwrap_or(end);
@@ -214,18 +210,18 @@ impl Link {
                 attempt.failed_statement = Some(sql.clone());
                 Some(error.sqlstate)
             }
-            None => attempt.name_statement(&sql).unwrap_or(failure.sqlstate()),
+            None => attempt.told.name_statement(&sql).unwrap_or(failure.sqlstate()),
         });
         if !*on_wire {
             match failure {
                 Some(failure) if failure.is_lost() => {
                     lost.get_or_insert(failure);
                 }
-                failure => attempt.finished_unseen(&sql, failure, status),
+                failure => attempt.told.finished_unseen(&sql, failure),
             }
         }
         let sql = started.and_then(|started| started.sql).unwrap_or(sql);
-        attempt.trail.push(sql, start.min(end), end, code);
+        attempt.told.trail.push(sql, start.min(end), end, code);
     }
 
     // --- what the session does ---
@@ -244,14 +240,21 @@ impl Link {
     /// BEGIN was posted: no caller will see its end.
     pub(crate) fn begin_posted(&self) {
         if let Some(attempt) = &mut self.state().attempt {
-            attempt.started.clear();
+            attempt.told.started.clear();
+        }
+    }
+
+    /// BEGIN was answered to its caller: what is told begins behind it.
+    pub(crate) fn begin_answered(&self) {
+        if let Some(attempt) = &mut self.state().attempt {
+            attempt.told.trail = Trail::new(Instant::now());
         }
     }
 
     /// Whether some statement was started whose caller hasn't seen its end: it was dropped, and its request may not
     /// even have been sent yet.
     pub(crate) fn has_abandoned(&self) -> bool {
-        self.state().attempt.as_ref().is_some_and(|attempt| !attempt.started.is_empty())
+        self.state().attempt.as_ref().is_some_and(|attempt| !attempt.told.started.is_empty())
     }
 
     /// What is answered from now on ends the transaction.
@@ -313,18 +316,18 @@ impl Link {
             };
         }
         if !state.is_idle() {
-            return Standing::InFlight(attempt.aborted_by.clone());
+            return Standing::InFlight(attempt.told.aborted_by.clone());
         }
         if attempt.left || state.status == Status::Idle {
             return Standing::Ended;
         }
-        if let Some(failure) = &attempt.aborted_by {
+        if let Some(failure) = &attempt.told.aborted_by {
             return Standing::Aborted(failure.clone());
         }
         if savepoint_is_open {
             return Standing::SavepointOpen;
         }
-        Standing::Open(attempt.recovered_from.clone())
+        Standing::Open(attempt.told.recovered_from.clone())
     }
 
     /// What is known to have gone wrong, in an answer that may not have been read to its end.
@@ -333,7 +336,7 @@ impl Link {
         let attempt = state.attempt.as_ref();
         let known = state.lost.clone().or_else(|| {
             let attempt = attempt?;
-            attempt.begin_failure.clone().or_else(|| attempt.aborted_by.clone())
+            attempt.begin_failure.clone().or_else(|| attempt.told.aborted_by.clone())
         });
         known.or_else(|| state.error.clone().map(ServerError::into_failure))
     }
@@ -341,7 +344,11 @@ impl Link {
     /// The trail of the attempt so far.
     pub(crate) fn take_trail(&self) -> Trail {
         let mut state = self.state();
-        state.attempt.as_mut().map(|attempt| std::mem::take(&mut attempt.trail)).unwrap_or_default()
+        state
+            .attempt
+            .as_mut()
+            .map(|attempt| std::mem::take(&mut attempt.told.trail))
+            .unwrap_or_default()
     }
 
     /// Breaks the connection off at once, whatever it waits for: the server rolls back and frees the locks.

@@ -1,0 +1,167 @@
+//! A database with the options of one call.
+
+use super::{
+    database::Database,
+    held::Held,
+    pool::{Pool, R2d2Pool},
+    tx::Tx,
+    work::Work,
+};
+use std::{fmt, panic::Location};
+use txsafe::{
+    Error, Keyed, TxOptions,
+    drive::{blocking::run, call::Call},
+};
+
+/// A [`Database`] with the options of one call; made by [`Database::with`].
+#[derive(Clone)]
+pub struct Configured<'d, P: Pool = R2d2Pool> {
+    pub(crate) db: &'d Database<P>,
+    options: Option<TxOptions>,
+}
+
+impl<'d, P: Pool> Configured<'d, P> {
+    pub(crate) fn new(db: &'d Database<P>, options: Option<TxOptions>) -> Self {
+        Self { db, options }
+    }
+
+    /// See [`Database::idempotency_key`].
+    #[must_use]
+    pub fn idempotency_key(self, key: &'d str) -> WithKey<'d, P> {
+        WithKey { inner: self, key }
+    }
+
+    /// See [`Database::transaction_on`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_on<'a, C, T, E, F>(
+        self,
+        conn: &'a mut C,
+        name: &str,
+        body: F,
+    ) -> Result<T, E>
+    where
+        &'a mut C: Into<Held<'a>>,
+        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        E: From<Error>,
+        'd: 'a,
+    {
+        let call = self.call(name, Location::caller())?;
+        let held: Held<'a> = conn.into();
+        let call = if held.is_replaceable(self.db.pool.r2d2()) { call } else { call.borrowed() };
+        unkeyed(call, Work::new(self.db, body).on(held))
+    }
+
+    pub(crate) fn call(
+        &self,
+        name: &str,
+        place: &'static Location<'static>,
+    ) -> Result<Call, Error> {
+        Call::new(&self.db.shared, name, place, self.options.as_ref())
+    }
+}
+
+impl Configured<'_> {
+    /// See [`Database::transaction`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction<T, E, F>(self, name: &str, body: F) -> Result<T, E>
+    where
+        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let call = self.call(name, Location::caller())?;
+        unkeyed(call, Work::new(self.db, body))
+    }
+
+    /// See [`Database::transaction_once`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_once<T, E, F>(self, name: &str, body: F) -> Result<T, E>
+    where
+        F: for<'c> FnOnce(Tx<'c>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let call = self.call(name, Location::caller())?.once();
+        unkeyed(call, Work::new(self.db, again(body)))
+    }
+}
+
+/// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
+#[derive(Clone)]
+pub struct WithKey<'d, P: Pool = R2d2Pool> {
+    pub(crate) inner: Configured<'d, P>,
+    key: &'d str,
+}
+
+impl<P: Pool> WithKey<'_, P> {
+    pub(crate) fn call(
+        &self,
+        name: &str,
+        place: &'static Location<'static>,
+    ) -> Result<Call, Error> {
+        self.inner.call(name, place)?.key(self.key)
+    }
+}
+
+impl WithKey<'_> {
+    /// See [`Database::idempotency_key`].
+    ///
+    /// # Errors
+    /// As for [`Database::transaction`]; and a key that is empty, longer than 512 bytes, or can't be written because
+    /// its table is missing.
+    #[track_caller]
+    pub fn transaction<T, E, F>(self, name: &str, body: F) -> Result<Keyed<T>, E>
+    where
+        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let call = self.call(name, Location::caller())?;
+        run(call, Work::new(self.inner.db, body))
+    }
+}
+
+/// Runs a call that has no key.
+pub(crate) fn unkeyed<P, F, T, E>(call: Call, work: Work<'_, P, F, T, E>) -> Result<T, E>
+where
+    P: Pool,
+    F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+    E: From<Error>,
+{
+    match run(call, work)? {
+        Keyed::Ran(value) => Ok(value),
+        Keyed::AlreadyCommitted => unreachable!("a call without a key claims none"),
+    }
+}
+
+/// A closure that is called once, in the form of those that are called again.
+pub(crate) fn again<T, E, F>(body: F) -> impl for<'c> FnMut(Tx<'c>) -> Result<T, E>
+where
+    F: for<'c> FnOnce(Tx<'c>) -> Result<T, E>,
+{
+    let mut body = Some(body);
+    move |tx: Tx<'_>| {
+        let Some(body) = body.take() else {
+            unreachable!("the run loop never runs a body of `transaction_once` again");
+        };
+        body(tx)
+    }
+}
+
+impl<P: Pool> fmt::Debug for Configured<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configured").field("db", self.db).field("options", &self.options).finish()
+    }
+}
+
+impl<P: Pool> fmt::Debug for WithKey<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithKey").field("inner", &self.inner).field("key", &self.key).finish()
+    }
+}

@@ -1,0 +1,137 @@
+//! A database, reached through a pool of Diesel's blocking connections.
+
+use super::{
+    configured::{Configured, WithKey},
+    held::Held,
+    language::Language,
+    pool::{Pool, R2d2Pool},
+    tx::Tx,
+};
+use std::{fmt, sync::Arc};
+use txsafe::{Budget, Builder, Error, TxOptions, drive::shared::Shared};
+
+/// A database, reached through a pool; its transactions share a [`Budget`] and what was learned of them by name.
+///
+/// Clones are the same database.
+#[derive(Clone)]
+pub struct Database<P: Pool = R2d2Pool> {
+    pub(crate) pool: P,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) language: Arc<Language>,
+}
+
+impl<P: Pool> Database<P> {
+    /// Sets up a database over a pool.
+    #[must_use]
+    pub fn builder(pool: P) -> Builder<Self> {
+        Builder::new(move |shared| Self { pool, shared, language: Arc::default() })
+    }
+
+    /// Runs `body` in a transaction on a connection that the caller holds: a plain one, such as deadpool-diesel's
+    /// `interact` lends, or an r2d2 pool's. Pauses keep it.
+    ///
+    /// If it is lost, one of the database's r2d2 pool takes its place where the pool has more than one; a plain one can't
+    /// be replaced, and the transaction fails. After a panic it is rolled back and must not be used.
+    ///
+    /// # Errors
+    /// As for [`transaction`](Database::transaction).
+    #[track_caller]
+    pub fn transaction_on<'a, C, T, E, F>(
+        &'a self,
+        conn: &'a mut C,
+        name: &str,
+        body: F,
+    ) -> Result<T, E>
+    where
+        &'a mut C: Into<Held<'a>>,
+        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        self.plain().transaction_on(conn, name, body)
+    }
+
+    /// Changes options for one call: `db.with(options).transaction(…)`.
+    #[must_use]
+    pub fn with(&self, options: TxOptions) -> Configured<'_, P> {
+        Configured::new(self, Some(options))
+    }
+
+    /// Runs a transaction at most once per key, whatever happens to the answer of its COMMIT:
+    /// `db.idempotency_key(key).transaction(…)`.
+    ///
+    /// The key is written in the transaction itself, into the table of
+    /// [`IDEMPOTENCY_KEYS_SQL`](crate::IDEMPOTENCY_KEYS_SQL), under the transaction's name. A call whose key is there
+    /// already returns [`Keyed::AlreadyCommitted`](crate::Keyed::AlreadyCommitted) without running its closure. So a
+    /// lost answer is no error any more: the transaction is tried again, and either finds its key or commits now.
+    ///
+    /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs two
+    /// round trips.
+    #[must_use]
+    pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d, P> {
+        self.plain().idempotency_key(key)
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &P {
+        &self.pool
+    }
+
+    /// The budget that retries are paid from.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        self.shared.budget()
+    }
+
+    pub(crate) fn plain(&self) -> Configured<'_, P> {
+        Configured::new(self, None)
+    }
+}
+
+impl Database {
+    /// Runs `body` in a transaction, again and again where a failure asks for it and a bound allows it.
+    ///
+    /// `name` is how reports, metrics and `pg_stat_activity` call the transaction: 1 to 128 bytes.
+    ///
+    /// The closure may run several times, and no attempt sees what another one did: it borrows what it needs and
+    /// returns what it found. Its error needs [`From<Error>`](Error) and nothing else; a database error that it
+    /// turned into an error of its own is still known, because the connection's instrumentation heard it.
+    ///
+    /// # Errors
+    /// The closure's own error, where no failure of the database asked for another attempt; else an [`Error`] that
+    /// tells the story.
+    ///
+    /// # Panics
+    /// If `body` does: the connection is closed, the transaction so rolled back, and the panic goes on.
+    #[track_caller]
+    pub fn transaction<T, E, F>(&self, name: &str, body: F) -> Result<T, E>
+    where
+        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        self.plain().transaction(name, body)
+    }
+
+    /// Runs `body` in a transaction like [`transaction`](Self::transaction), and never a second time: a first step for
+    /// closures that give away what they captured. Only a failure before the closure ran is tried again.
+    ///
+    /// # Errors
+    /// As for [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn transaction_once<T, E, F>(&self, name: &str, body: F) -> Result<T, E>
+    where
+        F: for<'c> FnOnce(Tx<'c>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        self.plain().transaction_once(name, body)
+    }
+}
+
+impl<P: Pool> fmt::Debug for Database<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("pool", &self.pool.status())
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,141 @@
+//! What is known of one blocking connection: what went wrong, as its instrumentation heard it, and how its transaction
+//! stands, as libpq tells Diesel.
+
+use crate::{failure::of_diesel, told::Told};
+use diesel::{connection::TransactionManagerStatus, result::Error as DieselError};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use txsafe::{Failure, SqlState, Trail, drive::session::Standing};
+
+/// What is known of one connection.
+#[derive(Default)]
+pub(crate) struct Link(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    lost: Option<Failure>,
+    /// The attempt that runs.
+    told: Option<Told>,
+    /// What finishes from now on ends the transaction.
+    ending: bool,
+}
+
+impl Link {
+    // --- what instrumentation tells ---
+
+    /// A statement started, `sql` with its bind values.
+    pub(crate) fn statement_started(&self, sql: impl FnOnce() -> String) {
+        if let Some(told) = &mut self.state().told {
+            // They come one after another; one whose end Diesel didn't tell, as of binds that can't be written, is over.
+            told.started.clear();
+            told.started(sql);
+        }
+    }
+
+    /// A statement came to its end.
+    pub(crate) fn statement_finished(
+        &self,
+        sql: impl FnOnce() -> String,
+        error: Option<&DieselError>,
+    ) {
+        let State { lost, told, ending } = &mut *self.state();
+        let Some(told) = told.as_mut().filter(|_| !*ending) else { return };
+        // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
+        let Some(started) = told.started.pop_front() else { return };
+        let sql = sql();
+        let failure = error.map(of_diesel);
+        let code = failure.as_ref().map(Failure::sqlstate);
+        match failure {
+            Some(failure) if failure.is_lost() => {
+                lost.get_or_insert(failure);
+            }
+            Some(failure) if is_the_servers(error) => told.finished_unseen(&sql, Some(failure)),
+            // Diesel's own refusal aborts nothing.
+            Some(_) => {}
+            None => {
+                told.finished_unseen(&sql, None);
+                // What succeeds shows that nothing is aborted, by whatever words a savepoint was rolled back.
+                told.aborted_by = None;
+            }
+        }
+        told.trail.push(started.sql.unwrap_or(sql), started.at, Instant::now(), code);
+    }
+
+    // --- what the session does ---
+
+    /// An attempt begins.
+    pub(crate) fn begin(&self, bind_values: bool) {
+        let mut state = self.state();
+        state.told = Some(Told::new(bind_values, Instant::now()));
+        state.ending = false;
+    }
+
+    /// What is answered from now on ends the transaction.
+    pub(crate) fn ending(&self) {
+        self.state().ending = true;
+    }
+
+    /// Forgets the attempt.
+    pub(crate) fn finish(&self) {
+        self.state().told = None;
+    }
+
+    /// How the transaction stands, given the status that Diesel has from libpq.
+    pub(crate) fn standing(&self, status: &TransactionManagerStatus) -> Standing {
+        let state = self.state();
+        if let Some(failure) = &state.lost {
+            return Standing::Lost(failure.clone());
+        }
+        let TransactionManagerStatus::Valid(status) = status else {
+            return Standing::Lost(Failure::lost(None, "the connection was left in doubt"));
+        };
+        let Some(open) = &status.in_transaction else { return Standing::Ended };
+        let Some(told) = &state.told else { return Standing::Ended };
+        // Diesel doesn't look at the status when a statement fails in being prepared; so both are asked.
+        if let Some(failure) = &told.aborted_by {
+            return Standing::Aborted(failure.clone());
+        }
+        if open.requires_rollback_maybe_up_to_top_level {
+            let message = "the transaction is aborted";
+            return Standing::Aborted(Failure::refused(
+                SqlState::IN_FAILED_SQL_TRANSACTION,
+                message,
+            ));
+        }
+        if open.transaction_depth.get() > 1 {
+            return Standing::SavepointOpen;
+        }
+        Standing::Open(told.recovered_from.clone())
+    }
+
+    /// What is known to have gone wrong.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let state = self.state();
+        state.lost.clone().or_else(|| state.told.as_ref()?.aborted_by.clone())
+    }
+
+    /// The trail of the attempt so far.
+    pub(crate) fn take_trail(&self) -> Trail {
+        let mut state = self.state();
+        state.told.as_mut().map(|told| std::mem::take(&mut told.trail)).unwrap_or_default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that could panic leaves the state half written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an error came from the server, or at least on the way to it.
+fn is_the_servers(error: Option<&DieselError>) -> bool {
+    matches!(error, Some(DieselError::DatabaseError(..)))
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("lost", &self.state().lost).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,79 @@
+//! Guarded, retrying transactions on Diesel's blocking connections: the same words as for diesel-async, with one `await`
+//! less.
+//!
+//! ```no_run
+//! use diesel::{PgConnection, QueryResult, connection::SimpleConnection, r2d2::{ConnectionManager, Pool}};
+//! use txsafe_diesel::{Error, blocking::Database};
+//!
+//! # enum AppError { Diesel(diesel::result::Error), Txsafe(Error) }
+//! # impl From<Error> for AppError { fn from(error: Error) -> Self { Self::Txsafe(error) } }
+//! # impl From<diesel::result::Error> for AppError { fn from(error: diesel::result::Error) -> Self { Self::Diesel(error) } }
+//! // A helper on Diesel's own connection type stays as it is.
+//! fn mark_delivered(conn: &mut PgConnection, order: i32) -> QueryResult<()> {
+//! #   let _ = order;
+//!     conn.batch_execute("UPDATE …")
+//! }
+//!
+//! fn deliver(db: &Database, order: i32) -> Result<(), AppError> {
+//!     db.transaction("deliver", |mut tx| {
+//!         mark_delivered(&mut tx, order)?;
+//!         tx.after_commit(move || println!("order {order} is on its way"));
+//!         Ok(())
+//!     })
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let manager = ConnectionManager::<PgConnection>::new("postgres://shop@localhost/shop");
+//! let db = Database::builder(Pool::builder().max_size(8).build(manager)?).service("shop").build()?;
+//! # let _ = deliver(&db, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is seen, and what isn't
+//!
+//! libpq keeps its wire to itself. Errors are heard by an [`Instrumentation`](diesel::connection::Instrumentation) on the
+//! connection, whatever the closure makes of them; whether the transaction is open or aborted libpq says. SQLSTATEs are
+//! known by Diesel's error kinds and by the server's messages, in the twelve languages that PostgreSQL ships with. The
+//! first connection of a [`Database`] asks for `lc_messages`, and in another language nothing begins. BEGIN is awaited,
+//! and COMMIT asks first whether there is something to commit.
+//!
+//! Diesel hands out a connection's instrumentation by reference only, and so it can't be taken over: add your own by
+//! [`chain_instrumentation`]. Diesel's default instrumentation goes on hearing everything.
+//!
+//! # A server that never answers
+//!
+//! A blocking call can't be given up from outside. The server's timeouts work as everywhere; but where the server or the
+//! network is gone without a word, a statement, BEGIN and COMMIT hold their thread until TCP gives up, and
+//! `answer_timeout` bounds only the questions after a lost COMMIT. Let TCP give up sooner, by the connection's URL:
+//!
+//! ```text
+//! postgres://shop@db/shop?connect_timeout=5&tcp_user_timeout=10000&keepalives_idle=10&keepalives_interval=5&keepalives_count=3
+//! ```
+//!
+//! `tcp_user_timeout` (milliseconds) bounds what was sent and not acknowledged, keepalives (seconds) the wait for an
+//! answer. Source: PostgreSQL manual, section 34.1.2, "Parameter Key Words".
+
+mod checkout;
+mod configured;
+mod database;
+#[cfg(feature = "deadpool-diesel")]
+mod deadpool;
+mod held;
+#[cfg(feature = "deadpool-diesel")]
+mod interact;
+mod language;
+mod link;
+mod observer;
+mod pool;
+mod savepoint;
+mod session;
+mod tx;
+mod work;
+
+pub use configured::{Configured, WithKey};
+pub use database::Database;
+pub use held::Held;
+pub use observer::chain_instrumentation;
+pub use pool::Pool;
+pub use tx::Tx;

@@ -1,0 +1,80 @@
+//! Pools of Diesel's blocking connections.
+
+use super::checkout::checkout;
+use diesel::{
+    PgConnection,
+    r2d2::{self, ConnectionManager, PooledConnection},
+};
+use std::{fmt, time::Instant};
+use txsafe::{Failure, decide::settings::Settings};
+
+/// An r2d2 pool of Diesel's connections.
+pub(crate) type R2d2Pool = r2d2::Pool<ConnectionManager<PgConnection>>;
+
+/// A connection of an r2d2 pool.
+pub(crate) type R2d2Object = PooledConnection<ConnectionManager<PgConnection>>;
+
+/// A pool that a [`Database`](super::Database) can be built over: r2d2's, or deadpool-diesel's. Nobody else implements
+/// it.
+pub trait Pool: Sealed + Clone + Send + Sync + 'static {}
+
+/// What the run loop needs of a pool.
+pub trait Sealed {
+    /// A connection of it.
+    type Object: Object;
+
+    /// Takes a connection, by `deadline` if there is one.
+    fn checkout(
+        &self,
+        settings: &Settings,
+        deadline: Option<Instant>,
+    ) -> Result<Self::Object, Failure>;
+
+    /// This pool, if a lost connection can be replaced from it where the caller holds it.
+    fn r2d2(&self) -> Option<&R2d2Pool>;
+
+    /// How full it is, for `Debug`.
+    fn status(&self) -> impl fmt::Debug;
+}
+
+/// A connection of a pool; dropped, it goes back.
+pub trait Object {
+    /// Lends the connection.
+    fn with<R>(&mut self, work: impl FnOnce(&mut PgConnection) -> R) -> R;
+
+    /// Closes it, now.
+    fn close(self);
+}
+
+impl Pool for R2d2Pool {}
+
+impl Sealed for R2d2Pool {
+    type Object = R2d2Object;
+
+    fn checkout(
+        &self,
+        settings: &Settings,
+        deadline: Option<Instant>,
+    ) -> Result<R2d2Object, Failure> {
+        checkout(self, settings, deadline)
+    }
+
+    fn r2d2(&self) -> Option<&R2d2Pool> {
+        Some(self)
+    }
+
+    fn status(&self) -> impl fmt::Debug {
+        self.state()
+    }
+}
+
+impl Object for R2d2Object {
+    fn with<R>(&mut self, work: impl FnOnce(&mut PgConnection) -> R) -> R {
+        work(self)
+    }
+
+    fn close(mut self) {
+        // The pool closes one that is in error before `drop` returns, and the server frees the locks.
+        super::session::set_in_error(&mut self);
+    }
+}

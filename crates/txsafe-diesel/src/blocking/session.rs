@@ -1,0 +1,226 @@
+//! A blocking connection while it runs one attempt.
+
+use super::{
+    held::{Held, Slot},
+    language::Language,
+    link::Link,
+    observer::Observer,
+    pool::Object,
+    tx::Tx,
+};
+use crate::{commit::COMMIT_UNSEEN_SQL, failure::of_diesel};
+use diesel::{
+    Connection, PgConnection, QueryableByName, RunQueryDsl,
+    connection::{
+        AnsiTransactionManager, InstrumentationEvent, SimpleConnection, TransactionManager,
+        TransactionManagerStatus,
+    },
+    result::Error as DieselError,
+    sql_types::{Nullable, Text},
+};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+use txsafe::{
+    Failure,
+    decide::{begin::Begin, settings::Settings},
+    drive::{
+        account::Account,
+        hooks::BlockingHook,
+        session::{Question, Session as BlockingSession, Standing},
+    },
+};
+
+pub(crate) type Manager = AnsiTransactionManager;
+
+/// A connection while it runs one attempt. Dropped before `give_back`, it is closed.
+pub(crate) struct Session<'a, O: Object> {
+    lease: Lease<'a, O>,
+    link: Arc<Link>,
+    account: Account<BlockingHook>,
+    bind_values: bool,
+}
+
+/// Whose connection it is.
+pub(crate) enum Lease<'a, O> {
+    Pooled(O),
+    Held(Held<'a>, Slot<'a>),
+    Gone,
+}
+
+impl<'a, O: Object> Session<'a, O> {
+    /// On a connection of a server that is understood.
+    pub(crate) fn new(
+        mut lease: Lease<'a, O>,
+        language: &Language,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        let link = match lease.with(ready) {
+            Ok(link) => link,
+            Err(refused) => {
+                lease.give_back();
+                return Err(refused);
+            }
+        };
+        let bind_values = settings.bind_values();
+        let mut session = Self { lease, link, account: Account::new(), bind_values };
+        match session.lease.with(|conn| language.check(conn)) {
+            Ok(()) => Ok(session),
+            Err(failure) => {
+                if !failure.is_lost() {
+                    session.give_back();
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Runs the closure on the transaction.
+    pub(crate) fn run<R>(&mut self, body: impl FnOnce(Tx<'_>) -> R) -> R {
+        let Self { lease, link, account, .. } = self;
+        lease.with(|conn| body(Tx::new(conn, account, link)))
+    }
+
+    /// What went wrong, as the instrumentation heard it, or as Diesel tells.
+    fn failure(&self, error: &DieselError) -> Failure {
+        self.link.failure().unwrap_or_else(|| of_diesel(error))
+    }
+}
+
+impl<O: Object> BlockingSession for Session<'_, O> {
+    fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
+        let begun = self.lease.with(|conn| Manager::begin_transaction_sql(conn, begin.sql()));
+        begun.map_err(|error| of_diesel(&error))?;
+        self.link.begin(self.bind_values);
+        Ok(())
+    }
+
+    fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
+        let mut query = diesel::sql_query(question.sql).into_boxed::<diesel::pg::Pg>();
+        for bind in question.binds {
+            query = query.bind::<Text, _>(*bind);
+        }
+        match self.lease.with(|conn| query.load::<Answer>(conn)) {
+            Ok(rows) => Ok(rows.into_iter().next().and_then(|row| row.answer)),
+            Err(error) => Err(self.failure(&error)),
+        }
+    }
+
+    /// Every call has waited for its answer; so nothing is in flight.
+    fn settle(&mut self, _patience: Duration) -> Standing {
+        self.account.trail = self.link.take_trail();
+        let link = &self.link;
+        self.lease.with(|conn| link.standing(Manager::transaction_manager_status_mut(conn)))
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        self.link.ending();
+        let answer = self.lease.with(|conn| {
+            // Diesel's own `commit_transaction` would tell it.
+            let event = InstrumentationEvent::commit_transaction(NonZeroU32::MIN);
+            conn.instrumentation().on_connection_event(event);
+            // libpq says that the transaction is over, and Diesel's depth follows.
+            conn.batch_execute(COMMIT_UNSEEN_SQL)
+        });
+        answer.map_err(|error| of_diesel(&error).with_statement(Some("COMMIT".into())))
+    }
+
+    fn rollback(&mut self) -> Result<(), Failure> {
+        self.link.ending();
+        self.lease.with(|conn| {
+            if depth(conn) != Some(1) {
+                return Err(Failure::local("a savepoint is open"));
+            }
+            Manager::rollback_transaction(conn).map_err(|error| of_diesel(&error))
+        })
+    }
+
+    fn account(&mut self) -> &mut Account<BlockingHook> {
+        &mut self.account
+    }
+
+    fn give_back(mut self) {
+        self.link.finish();
+        std::mem::replace(&mut self.lease, Lease::Gone).give_back();
+    }
+}
+
+impl<O: Object> Drop for Session<'_, O> {
+    /// In doubt: the connection is closed, now.
+    fn drop(&mut self) {
+        self.link.finish();
+        match std::mem::replace(&mut self.lease, Lease::Gone) {
+            Lease::Gone => {}
+            Lease::Pooled(object) => object.close(),
+            Lease::Held(mut held, slot) => {
+                abandon(held.connection());
+                slot.set(Some(held));
+            }
+        }
+    }
+}
+
+impl<O: Object> Lease<'_, O> {
+    fn with<R>(&mut self, work: impl FnOnce(&mut PgConnection) -> R) -> R {
+        match self {
+            Self::Pooled(object) => object.with(work),
+            Self::Held(held, _) => work(held.connection()),
+            Self::Gone => unreachable!("a session ends when its connection goes"),
+        }
+    }
+
+    fn give_back(self) {
+        match self {
+            // Dropping it returns it to the pool.
+            Self::Pooled(_) | Self::Gone => {}
+            Self::Held(held, slot) => slot.set(Some(held)),
+        }
+    }
+}
+
+impl<O: Object> fmt::Debug for Session<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+/// The link of a connection that a transaction can begin on.
+fn ready(conn: &mut PgConnection) -> Result<Arc<Link>, Failure> {
+    if depth(conn).is_some() {
+        return Err(Failure::local(
+            "this connection is in a transaction already: pass it down as it is, or use `Tx::savepoint`",
+        ));
+    }
+    Observer::link_of(conn)
+}
+
+/// One text, or none.
+#[derive(QueryableByName)]
+pub(crate) struct Answer {
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(crate) answer: Option<String>,
+}
+
+/// Frees the locks of a connection whose socket can't be closed from here, and lets nobody use it again.
+pub(crate) fn abandon(conn: &mut PgConnection) {
+    if !is_in_error(conn) {
+        // Also where Diesel believes that there is no transaction, as after a BEGIN that failed half-way.
+        let _ = conn.batch_execute("ROLLBACK");
+    }
+    set_in_error(conn);
+}
+
+/// Lets nobody use a connection again, and its pool close it.
+pub(crate) fn set_in_error(conn: &mut PgConnection) {
+    Manager::transaction_manager_status_mut(conn).set_in_error();
+}
+
+/// Whether a connection is lost, or was left in doubt.
+pub(crate) fn is_in_error(conn: &mut PgConnection) -> bool {
+    matches!(Manager::transaction_manager_status_mut(conn), TransactionManagerStatus::InError)
+}
+
+fn depth(conn: &mut PgConnection) -> Option<u32> {
+    match Manager::transaction_manager_status_mut(conn) {
+        TransactionManagerStatus::Valid(status) => status.transaction_depth().map(u32::from),
+        TransactionManagerStatus::InError => None,
+    }
+}

@@ -1,0 +1,71 @@
+//! What a connection's instrumentation tells of the attempt that runs on it.
+
+use std::{collections::VecDeque, time::Instant};
+#[cfg(feature = "async")]
+use txsafe::SqlState;
+use txsafe::{Failure, Trail};
+
+/// Statements that were started and not finished are remembered up to this number.
+const MOST_STARTED: usize = 64;
+
+/// What the instrumentation tells of one attempt.
+pub(crate) struct Told {
+    /// The failure that aborted the transaction.
+    pub(crate) aborted_by: Option<Failure>,
+    /// A failure that a savepoint was rolled back for, with nothing done since.
+    pub(crate) recovered_from: Option<Failure>,
+    pub(crate) trail: Trail,
+    /// Statements whose callers haven't seen their end, in order; some never will.
+    pub(crate) started: VecDeque<Started>,
+    bind_values: bool,
+}
+
+/// A statement as its caller started it.
+pub(crate) struct Started {
+    pub(crate) at: Instant,
+    /// With bind values, if the trail wants them.
+    pub(crate) sql: Option<String>,
+}
+
+impl Told {
+    /// Of an attempt that starts now.
+    pub(crate) fn new(bind_values: bool, now: Instant) -> Self {
+        Self {
+            aborted_by: None,
+            recovered_from: None,
+            trail: Trail::new(now),
+            started: VecDeque::new(),
+            bind_values,
+        }
+    }
+
+    /// A caller started a statement, `sql` with its bind values.
+    pub(crate) fn started(&mut self, sql: impl FnOnce() -> String) {
+        if self.started.len() == MOST_STARTED {
+            self.started.pop_front();
+        }
+        let sql = self.bind_values.then(sql);
+        self.started.push_back(Started { at: Instant::now(), sql });
+    }
+
+    /// Names the statement of the failure that has none yet, and says with which code it failed.
+    #[cfg(feature = "async")]
+    pub(crate) fn name_statement(&mut self, sql: &str) -> Option<Option<SqlState>> {
+        let known = [&mut self.aborted_by, &mut self.recovered_from].into_iter().flatten();
+        let unnamed = known.into_iter().find(|failure| failure.statement().is_none())?;
+        *unnamed = unnamed.clone().with_statement(Some(sql.to_owned()));
+        Some(unnamed.sqlstate())
+    }
+
+    /// Without the wire, the transaction's state is what the end of a statement lets one conclude.
+    pub(crate) fn finished_unseen(&mut self, sql: &str, failure: Option<Failure>) {
+        if let Some(failure) = failure {
+            let failure = failure.with_statement(Some(sql.to_owned()));
+            self.aborted_by.get_or_insert(failure);
+        } else if sql.starts_with("ROLLBACK TO") {
+            self.recovered_from = self.aborted_by.take();
+        } else if !sql.starts_with("SAVEPOINT") && !sql.starts_with("RELEASE") {
+            self.recovered_from = None;
+        }
+    }
+}
