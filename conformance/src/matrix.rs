@@ -78,11 +78,14 @@ impl Row {
     fn expected(&self) -> End {
         let lost_commit = if self.policy == Policy::Report { End::Unknown } else { End::Committed };
         match (self.at, &self.fault) {
+            (At::Connect, _) if self.driver.pool_insists() => End::Committed,
             (_, Fault::Raise("40001" | "40P01" | "55P03" | "25006") | Fault::Delay(_)) => {
                 End::Committed
             }
             (_, Fault::Raise(_)) | (At::Connect, Fault::Fatal("28P01")) => End::RolledBack,
             (At::Commit, _) => lost_commit,
+            // It ends when the network gives it up, like any other connection that broke.
+            (At::Begin | At::Nth(_), Fault::Blackhole) if !self.driver.gives_up() => End::Committed,
             // Questions of our own, BEGIN among them where it is one, aren't waited for as long as statements.
             (At::Nth(1), Fault::Blackhole) if self.policy == Policy::Key => End::Committed,
             (At::Begin, Fault::Blackhole)
@@ -116,7 +119,18 @@ impl Row {
         session.inject(self.at, self.fault.clone())?;
         let entry = Step::sql(format!("INSERT INTO ledger VALUES ({operation})"));
         let script = Script::new([Step::Credit(1, 1), entry]);
-        let end = self.policy.run(&*db, self.options(), operation, script).await;
+        let run = self.policy.run(&*db, self.options(), operation, script);
+        let end = if self.fault == Fault::Blackhole && !self.driver.gives_up() {
+            let network = async {
+                while session.waiting() > 0 {
+                    tokio::task::yield_now().await;
+                }
+                session.cut();
+            };
+            tokio::join!(run, network).0
+        } else {
+            run.await
+        };
         while shop.busy().await > 0 {}
         let entries = format!("SELECT count(*) FROM ledger WHERE operation = {operation}");
         let entries = shop.ask(&entries).await;

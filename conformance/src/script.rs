@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+use txsafe_testkit::words_of;
 
 /// One thing that a closure does.
 #[derive(Clone)]
@@ -54,10 +55,10 @@ impl Step {
     }
 }
 
-/// SQL that raises an error with this code.
+/// SQL that raises an error with this code, in the server's own words.
 #[must_use]
 pub fn raise(code: &str) -> String {
-    format!("DO $$ BEGIN RAISE 'on purpose' USING ERRCODE = '{code}'; END $$")
+    format!("DO $$ BEGIN RAISE '{}' USING ERRCODE = '{code}'; END $$", words_of(code))
 }
 
 /// The steps of a closure by attempt, and what it noted.

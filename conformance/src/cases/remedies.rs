@@ -254,7 +254,7 @@ async fn an_empty_pool_is_told(driver: Driver) {
 
 async fn attempts_end(driver: Driver) {
     let shop = Shop::open("attempts").await.unwrap();
-    let script = Script::new([Step::Credit(1, 1), Step::raise("40001")]);
+    let script = Script::new([Step::Credit(1, 987_654), Step::raise("40001")]);
     let retry = RetryPolicy::new().max_attempts(3).min_pause(MS).max_pause(2 * MS);
     let call = Call::new("attempts").with(TxOptions::new().retry(retry));
     let error = shop.database(driver).run(call, script.clone()).await.unwrap_err().ours();
@@ -264,6 +264,7 @@ async fn attempts_end(driver: Driver) {
     let statements: Vec<_> = report.trail.statements().map(|s| s.sql.as_str()).collect();
     assert!(statements.len() == 2 && statements[0].contains("UPDATE"), "{statements:?}");
     assert!(statements[1].contains("40001"), "{statements:?}");
+    assert!(!format!("{error} {report} {statements:?}").contains("987654"), "a bind value");
 }
 
 async fn a_nested_transaction_is_refused(driver: Driver) {
@@ -274,7 +275,11 @@ async fn a_nested_transaction_is_refused(driver: Driver) {
         let inner = if inner == driver { db.clone() } else { shop.database(inner) };
         let nested = Step::awaiting(move || {
             let db = inner.clone();
-            async move { db.run(Call::new("inner"), Script::new([Step::Credit(2, 1)])).await.map(drop) }
+            async move {
+                db.run(Call::new("inner").inline(), Script::new([Step::Credit(2, 1)]))
+                    .await
+                    .map(drop)
+            }
         });
         let script = Script::new([Step::Credit(1, 1), nested]);
         let error = db.run(Call::new("outer"), script).await.unwrap_err().ours();

@@ -1,5 +1,6 @@
 //! The drivers, each behind the same few words.
 
+mod diesel;
 mod diesel_async;
 mod sqlx;
 
@@ -14,19 +15,22 @@ use txsafe::{Keyed, TxOptions};
 pub enum Driver {
     /// diesel-async over deadpool.
     DieselAsync,
+    /// Diesel's blocking connections over r2d2.
+    Diesel,
     /// SQLx.
     Sqlx,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::DieselAsync, Self::Sqlx];
+    pub const ALL: [Self; 3] = [Self::DieselAsync, Self::Diesel, Self::Sqlx];
 
     /// A database over a pool of so many connections.
     #[must_use]
     pub fn open(self, url: &str, connections: u32, service: &str) -> Arc<dyn Database> {
         match self {
             Self::DieselAsync => diesel_async::open(url, connections, service),
+            Self::Diesel => diesel::open(url, connections, service),
             Self::Sqlx => sqlx::open(url, connections, service),
         }
     }
@@ -36,7 +40,23 @@ impl Driver {
     pub fn is_async(self) -> bool {
         match self {
             Self::DieselAsync | Self::Sqlx => true,
+            Self::Diesel => false,
         }
+    }
+
+    /// Whether its pool tries to connect again and again by itself, whatever the reason, until time is up.
+    #[must_use]
+    pub fn pool_insists(self) -> bool {
+        match self {
+            Self::DieselAsync | Self::Sqlx => false,
+            Self::Diesel => true,
+        }
+    }
+
+    /// Whether waiting for an answer ends at our own timeouts, and not when the connection breaks.
+    #[must_use]
+    pub fn gives_up(self) -> bool {
+        self.is_async()
     }
 
     /// Whether the answer to BEGIN is waited for before the closure runs.
@@ -44,7 +64,7 @@ impl Driver {
     pub fn awaits_begin(self) -> bool {
         match self {
             Self::DieselAsync => false,
-            Self::Sqlx => true,
+            Self::Diesel | Self::Sqlx => true,
         }
     }
 
@@ -53,6 +73,7 @@ impl Driver {
     pub fn name(self) -> &'static str {
         match self {
             Self::DieselAsync => "diesel-async",
+            Self::Diesel => "diesel",
             Self::Sqlx => "sqlx",
         }
     }
@@ -81,13 +102,15 @@ pub struct Call {
     pub key: Option<String>,
     /// Through `transaction_once`.
     pub once: bool,
+    /// On the caller's thread, also where it blocks.
+    pub inline: bool,
 }
 
 impl Call {
     /// With defaults.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        Self { name, options: TxOptions::new(), key: None, once: false }
+        Self { name, options: TxOptions::new(), key: None, once: false, inline: false }
     }
 
     /// With options.
@@ -101,6 +124,13 @@ impl Call {
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// On the caller's thread, also where it blocks.
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.inline = true;
         self
     }
 
