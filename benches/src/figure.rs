@@ -19,11 +19,16 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 15] = [
+pub(crate) const FIGURES: [Figure; 17] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
         compares: "answers waited for in a guarded transaction, minus those in a bare one",
+    },
+    Figure {
+        name: "round_trips_extra_diesel",
+        bound: Bound::Exactly(0.0),
+        compares: "the same on Diesel's blocking connections",
     },
     Figure {
         name: "round_trips_extra_sqlx",
@@ -34,6 +39,11 @@ pub(crate) const FIGURES: [Figure; 15] = [
         name: "wall_vs_bare",
         bound: Bound::AtMost(1.10),
         compares: "time of a guarded transaction / of a bare one without timeouts, local, no disk",
+    },
+    Figure {
+        name: "wall_vs_bare_diesel",
+        bound: Bound::AtMost(1.10),
+        compares: "the same on Diesel's blocking connections",
     },
     Figure { name: "wall_vs_bare_sqlx", bound: Bound::AtMost(1.10), compares: "the same on SQLx" },
     Figure {

@@ -40,6 +40,16 @@ pub(crate) fn sqlx(ground: &Ground, _plan: &Plan) -> Result<Findings> {
     })
 }
 
+/// The same on Diesel's blocking connections.
+pub(crate) fn diesel(ground: &Ground, _plan: &Plan) -> Result<Findings> {
+    use work::diesel::{guarded, pool, run_bare, run_guarded};
+    let relay = Relay::start(ground.address()?, AWAY)?;
+    let url = ground.through(relay.port());
+    let (db, pool) = (guarded(&url)?, pool(&url)?);
+    let (ours, theirs) = (async || run_guarded(&db), async || run_bare(&pool));
+    work::runtime()?.block_on(extra("round_trips_extra_diesel", &relay, ours, theirs))
+}
+
 async fn extra(
     name: &'static str,
     relay: &Relay,

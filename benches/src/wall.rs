@@ -35,6 +35,15 @@ pub(crate) fn sqlx(ground: &Ground, plan: &Plan) -> Result<Findings> {
     })
 }
 
+/// Against Diesel's own blocking transaction, in the same way.
+pub(crate) fn diesel(ground: &Ground, plan: &Plan) -> Result<Findings> {
+    use crate::work::diesel::{guarded, pool, run_bare, run_guarded};
+    let url = ground.socket_unsynced();
+    let (db, pool) = (guarded(&url)?, pool(&url)?);
+    let (ours, theirs) = (async || run_guarded(&db), async || run_bare(&pool));
+    runtime()?.block_on(duel("wall_vs_bare_diesel", plan, ours, theirs))
+}
+
 /// The same on diesel-async where it does.
 pub(crate) fn durable(ground: &Ground, plan: &Plan) -> Result<Findings> {
     against_bare("wall_vs_bare_durable", plan, &ground.socket())

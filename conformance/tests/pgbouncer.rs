@@ -8,6 +8,12 @@
 mod bouncer;
 
 use bouncer::Bouncer;
+use diesel::{
+    Connection, PgConnection, RunQueryDsl,
+    connection::CacheSize,
+    r2d2::{ConnectionManager, CustomizeConnection, Pool},
+    sql_types::{BigInt, Integer},
+};
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
 use txsafe::{Keyed, RetryPolicy, TxOptions};
@@ -91,6 +97,30 @@ async fn simple_statements_and_all_that_is_ours() {
 }
 
 #[tokio::test]
+async fn diesel_async_says_what_it_needs() {
+    let (shop, bouncer, _server) = behind().await;
+    let db = shop.database_at(Driver::DieselAsync, &bouncer.url(shop.name()), 8);
+    // A statement that was prepared on one server connection is sent to another one sooner or later.
+    let told = async {
+        loop {
+            let calls = (0..8).map(|_| db.run(Call::new("crowd"), Script::new([])));
+            let results = futures_util::future::join_all(calls).await;
+            if let Some(error) = results.into_iter().find_map(Result::err) {
+                return error.ours().to_string();
+            }
+            shop.ask(&format!(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE application_name LIKE '{}%' AND pid <> pg_backend_pid()",
+                shop.name()
+            ))
+            .await;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
+    assert!(told.contains("max_prepared_statements"), "{told}");
+}
+
+#[tokio::test]
 async fn sqlx_binds_without_naming_statements() {
     let (shop, bouncer, _server) = behind().await;
     let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&bouncer.url(shop.name()));
@@ -122,4 +152,44 @@ async fn sqlx_binds_without_naming_statements() {
     }
     while shop.busy().await > 0 {}
     assert_eq!(shop.balance_of(1).await, 120);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn diesel_binds_without_naming_statements() {
+    let (shop, bouncer, _server) = behind().await;
+    let manager = ConnectionManager::<PgConnection>::new(bouncer.url(shop.name()));
+    let pool = Pool::builder().max_size(4).connection_customizer(Box::new(Nameless));
+    let db = txsafe_diesel::blocking::Database::builder(pool.build(manager).unwrap());
+    let db = db.build().unwrap();
+    let transfer = |n: i32| {
+        let key = n.to_string();
+        db.idempotency_key(&key).transaction("transfer", |mut tx| {
+            let sql = "UPDATE accounts SET balance = balance + $2 WHERE id = $1";
+            for (id, amount) in [(1, 1_i64), (2, -1)] {
+                let query = diesel::sql_query(sql).bind::<Integer, _>(id);
+                query.bind::<BigInt, _>(amount).execute(&mut *tx)?;
+            }
+            Ok::<_, AppError>(())
+        })
+    };
+    std::thread::scope(|scope| {
+        let clients = (0..4).map(|client| {
+            let transfer = &transfer;
+            scope.spawn(move || (0..5).for_each(|n| drop(transfer(client * 5 + n).unwrap())))
+        });
+        clients.collect::<Vec<_>>().into_iter().for_each(|client| client.join().unwrap());
+    });
+    assert!(matches!(transfer(7), Ok(Keyed::AlreadyCommitted)));
+    assert_eq!((shop.balance_of(1).await, shop.balance_of(2).await), (120, 80));
+}
+
+/// Connections that give their prepared statements no names.
+#[derive(Debug)]
+struct Nameless;
+
+impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Nameless {
+    fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), diesel::r2d2::Error> {
+        conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! The transactions that are measured, guarded and bare, on each driver.
 
+pub(crate) mod diesel;
 pub(crate) mod diesel_async;
 pub(crate) mod sqlx;
 

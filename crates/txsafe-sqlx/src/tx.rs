@@ -14,6 +14,15 @@ use txsafe::drive::{
 /// doesn't deref to [`PgConnection`], because statements on that would pass unseen; [`connection`](Self::connection)
 /// lends it to helpers that want one.
 ///
+/// ```compile_fail,E0614
+/// # async fn unseen(db: txsafe_sqlx::Database) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// db.transaction("unseen", async |mut tx| {
+///     sqlx::query("DELETE FROM orders").execute(&mut *tx).await?; // write `&mut tx`
+///     Ok(())
+/// }).await
+/// # }
+/// ```
+///
 /// There is no `commit`: returning `Ok` from the closure commits, and returning `Err` rolls back.
 pub struct Tx<'c> {
     pub(crate) conn: &'c mut PgConnection,
