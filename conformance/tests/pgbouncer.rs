@@ -175,7 +175,11 @@ async fn diesel_binds_without_naming_statements() {
     std::thread::scope(|scope| {
         let clients = (0..4).map(|client| {
             let transfer = &transfer;
-            scope.spawn(move || (0..5).for_each(|n| drop(transfer(client * 5 + n).unwrap())))
+            scope.spawn(move || {
+                for n in 0..5 {
+                    transfer(client * 5 + n).unwrap();
+                }
+            })
         });
         clients.collect::<Vec<_>>().into_iter().for_each(|client| client.join().unwrap());
     });
