@@ -16,7 +16,9 @@ use txsafe_conformance::{
 use txsafe_testkit::{At, Lab, Postgres};
 
 fn main() {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of them wait most of the time: for servers, or for answers that never come.
+    arguments.test_threads.get_or_insert(4);
     let trials = Driver::ALL.into_iter().flat_map(|driver| {
         let cases = Case::all().filter(move |case| case.is_for(driver));
         let cases = cases.map(move |case| {
