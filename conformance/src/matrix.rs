@@ -105,6 +105,8 @@ impl Row {
             .timeout(if is_blackhole { 4 * LOST_AFTER } else { DEADLINE })
             .answer_timeout(if is_blackhole { LOST_AFTER } else { DEADLINE })
             .checkout_timeout(LOST_AFTER)
+            // On a busy machine a cancellation may come as late as a short lock timeout, and be taken for one.
+            .adaptive_lock_timeout(self.fault != Fault::Raise("57014"))
             // A BEGIN that fails while statements follow it is a story of its own, told elsewhere.
             .await_begin(matches!((self.at, &self.fault), (At::Begin, Fault::Raise(_))))
     }

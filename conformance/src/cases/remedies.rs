@@ -65,7 +65,8 @@ async fn a_deadlock_is_tried_again(driver: Driver) {
     };
     let script = |first: i32, second: i32| {
         let steps = [Step::Credit(first, 1), meet(), Step::Credit(second, 1)];
-        Script::first(steps, [Step::Credit(first, 1), Step::Credit(second, 1)])
+        // Then in one order, so that there is one deadlock.
+        Script::first(steps, [Step::Credit(1, 1), Step::Credit(2, 1)])
     };
     let (one, two) = (script(1, 2), script(2, 1));
     // Patient about locks, so that it is the server that finds the deadlock.
