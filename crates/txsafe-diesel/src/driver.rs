@@ -43,7 +43,7 @@ impl AsyncDriver for Driver {
         settings: &Settings,
         deadline: Option<Instant>,
     ) -> Result<Session<'a>, Failure> {
-        let object = checkout(pool, settings.checkout_timeout(), deadline).await?;
+        let object = checkout(pool, settings, deadline).await?;
         Ok(Session::pooled(object, settings))
     }
 

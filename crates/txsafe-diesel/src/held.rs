@@ -14,7 +14,7 @@ use txsafe::{
 };
 
 /// A connection that `transaction_on` can run on: a plain one, or a pool's object, inside which a lost connection is
-/// replaced by a new one of its pool's manager.
+/// replaced by a new one of its pool's manager. After a cancellation or a panic it is closed at once.
 pub struct Held<'a>(Kind<'a>);
 
 enum Kind<'a> {

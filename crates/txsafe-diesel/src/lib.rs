@@ -12,6 +12,8 @@ mod checkout;
 mod commit;
 #[cfg(feature = "async")]
 mod connect;
+#[cfg(any(feature = "async", feature = "deadpool-diesel"))]
+mod deadpools;
 #[cfg(feature = "async")]
 mod driver;
 #[cfg(any(feature = "async", feature = "blocking"))]

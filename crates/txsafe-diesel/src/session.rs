@@ -103,11 +103,6 @@ impl<'a> Session<'a> {
     fn failure(&self, error: &DieselError) -> Failure {
         self.link.failure().unwrap_or_else(|| of_diesel(error))
     }
-
-    fn no_answer(&self, to: &str) -> Failure {
-        let waited = self.answer_timeout;
-        Failure::lost(None, format!("the server didn't answer {to} within {waited:?}"))
-    }
 }
 
 impl AsyncSession for Session<'_> {
@@ -130,7 +125,7 @@ impl AsyncSession for Session<'_> {
                 Ok(())
             }
             Ok(Err(error)) => Err(self.failure(&error)),
-            Err(_elapsed) => Err(self.no_answer("BEGIN")),
+            Err(_elapsed) => Err(Failure::no_answer("BEGIN", self.answer_timeout)),
         }
     }
 
@@ -143,7 +138,7 @@ impl AsyncSession for Session<'_> {
         match self.link.alarm.within(self.answer_timeout, asked).await {
             Ok(Ok(rows)) => Ok(rows.into_iter().next().and_then(|row| row.answer)),
             Ok(Err(error)) => Err(self.failure(&error)),
-            Err(_elapsed) => Err(self.no_answer("a question")),
+            Err(_elapsed) => Err(Failure::no_answer("a question", self.answer_timeout)),
         }
     }
 
@@ -192,7 +187,7 @@ impl AsyncSession for Session<'_> {
         match self.link.alarm.within(self.answer_timeout, rolled_back).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.failure(&error)),
-            Err(_elapsed) => Err(self.no_answer("ROLLBACK")),
+            Err(_elapsed) => Err(Failure::no_answer("ROLLBACK", self.answer_timeout)),
         }
     }
 
@@ -283,13 +278,7 @@ impl Commit {
                 let failure = self.link.failure().unwrap_or_else(|| of_diesel(&error));
                 Err(failure.with_statement(Some("COMMIT".into())))
             }
-            (_, Err(_elapsed)) => {
-                let waited = self.patience;
-                Err(Failure::lost(
-                    None,
-                    format!("the server didn't answer COMMIT within {waited:?}"),
-                ))
-            }
+            (_, Err(_elapsed)) => Err(Failure::no_answer("COMMIT", self.patience)),
         }
     }
 }

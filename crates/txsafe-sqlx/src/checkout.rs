@@ -7,19 +7,18 @@ use std::{
     pin::pin,
     time::{Duration, Instant},
 };
-use txsafe::Failure;
+use txsafe::{Failure, decide::settings::Settings, drive::driver::checkout_patience};
 
-/// Takes a connection from the pool, within `timeout` and before `deadline`.
+/// Takes a connection from the pool, within the checkout timeout and before `deadline`.
 ///
 /// SQLx's pool makes several attempts at a server that refuses connections for the moment (`53300`, `57P03`, nobody
 /// listens) and doesn't tell of them: what is left of these is that none came free in time.
 pub(crate) async fn checkout(
     pool: &PgPool,
-    timeout: Duration,
+    settings: &Settings,
     deadline: Option<Instant>,
 ) -> Result<PoolConnection<Postgres>, Failure> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let patience = left.map_or(timeout, |left| left.min(timeout));
+    let patience = checkout_patience(settings, deadline);
     let mut acquire = pin!(pool.acquire());
     // A timer is made only if one must wait.
     let acquired = match poll_immediate(&mut acquire).await {
@@ -44,8 +43,5 @@ fn none_free(pool: &PgPool, waited: Duration) -> Failure {
              whether it is up, and at its max_connections",
         ));
     }
-    Failure::no_connection(format!(
-        "no connection came free in {waited:.1?}: all {most} of the pool are in use; make transactions shorter, don't \
-         take a second connection inside one, or enlarge the pool",
-    ))
+    Failure::none_free(waited, format_args!("all {most} of the pool are in use"))
 }

@@ -40,7 +40,7 @@ impl AsyncDriver for Driver {
         settings: &Settings,
         deadline: Option<Instant>,
     ) -> Result<Session<'a>, Failure> {
-        let conn = checkout(pool, settings.checkout_timeout(), deadline).await?;
+        let conn = checkout(pool, settings, deadline).await?;
         Ok(Session::pooled(conn, settings))
     }
 

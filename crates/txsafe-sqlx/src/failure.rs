@@ -47,12 +47,6 @@ fn of_server(error: &PgDatabaseError) -> Failure {
         return Failure::local(error.message());
     };
     let is_fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
-    let is_stale_plan =
-        code == SqlState::FEATURE_NOT_SUPPORTED && error.routine() == Some("RevalidateCachedQuery");
-    let failure = match (is_fatal, is_stale_plan) {
-        (true, _) => Failure::lost(Some(code), error.message()),
-        (false, true) => Failure::stale_plan(error.message()),
-        (false, false) => Failure::refused(code, error.message()),
-    };
-    failure.with_detail(error.detail().map(str::to_owned))
+    Failure::of_response(code, is_fatal, error.routine(), error.message())
+        .with_detail(error.detail().map(str::to_owned))
 }

@@ -13,7 +13,8 @@ use txsafe::{
 /// replaced by a new one made as the database's pool makes them.
 ///
 /// SQLx has no way to close a connection that is only borrowed. After a cancellation or a panic a pool's connection is
-/// closed as soon as its holder drops it, and a plain one rolls back before its next statement: drop either.
+/// closed as soon as its holder drops it. A plain one rolls back before its next statement, unless it was BEGIN itself
+/// that was cancelled: then it may be left in a transaction. Drop either.
 pub struct Held<'a> {
     conn: Kind<'a>,
     /// An attempt on it ended in doubt.

@@ -74,11 +74,6 @@ impl<'a> Session<'a> {
         let Self { lease, observed, account, .. } = self;
         Tx { conn: lease.connection(), account, observed }
     }
-
-    fn no_answer(&self, to: &str) -> Failure {
-        let waited = self.answer_timeout;
-        Failure::lost(None, format!("the server didn't answer {to} within {waited:?}"))
-    }
 }
 
 impl AsyncSession for Session<'_> {
@@ -91,7 +86,7 @@ impl AsyncSession for Session<'_> {
                 Ok(())
             }
             Ok(Err(error)) => Err(of_sqlx(&error)),
-            Err(_elapsed) => Err(self.no_answer("BEGIN")),
+            Err(_elapsed) => Err(Failure::no_answer("BEGIN", self.answer_timeout)),
         }
     }
 
@@ -105,7 +100,7 @@ impl AsyncSession for Session<'_> {
                 Err(error) => of_sqlx(&error),
             },
             Ok(Err(error)) => of_sqlx(&error),
-            Err(_elapsed) => self.no_answer("a question"),
+            Err(_elapsed) => Failure::no_answer("a question", self.answer_timeout),
         };
         self.observed.note(failure.clone());
         Err(failure)
@@ -143,7 +138,7 @@ impl AsyncSession for Session<'_> {
                 let conn = self.lease.connection();
                 commit.run(conn).await?;
                 // The caller will use the connection; if this fails, its next statement does.
-                let _ = commit.end_chained(conn).await;
+                let _ = commit.alarm.within(commit.patience, commit.end_chained(conn)).await;
                 Ok(())
             }
         }
@@ -157,7 +152,7 @@ impl AsyncSession for Session<'_> {
         match self.alarm.within(self.answer_timeout, Manager::rollback(conn)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(of_sqlx(&error)),
-            Err(_elapsed) => Err(self.no_answer("ROLLBACK")),
+            Err(_elapsed) => Err(Failure::no_answer("ROLLBACK", self.answer_timeout)),
         }
     }
 
@@ -268,11 +263,7 @@ impl Commit {
             self.alarm.within(self.patience, Manager::commit(conn)).await
         };
         let Ok(answer) = answer else {
-            let waited = self.patience;
-            return Err(Failure::lost(
-                None,
-                format!("the server didn't answer COMMIT within {waited:?}"),
-            ));
+            return Err(Failure::no_answer("COMMIT", self.patience));
         };
         let Err(error) = answer else { return Ok(()) };
         let failure = of_sqlx(&error).with_statement(Some("COMMIT".into()));

@@ -64,8 +64,8 @@ impl<P: Pool> Database<P> {
     /// already returns [`Keyed::AlreadyCommitted`](crate::Keyed::AlreadyCommitted) without running its closure. So a
     /// lost answer is no error any more: the transaction is tried again, and either finds its key or commits now.
     ///
-    /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs two
-    /// round trips.
+    /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs one
+    /// round trip.
     #[must_use]
     pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d, P> {
         self.plain().idempotency_key(key)

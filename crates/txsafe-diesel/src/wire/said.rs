@@ -45,14 +45,10 @@ impl ServerError {
     }
 
     pub(crate) fn into_failure(self) -> Failure {
-        let is_stale_plan = self.sqlstate == SqlState::FEATURE_NOT_SUPPORTED
-            && self.routine.as_deref() == Some("RevalidateCachedQuery");
-        let failure = match (self.is_fatal, is_stale_plan) {
-            (true, _) => Failure::lost(Some(self.sqlstate), self.message),
-            (false, true) => Failure::stale_plan(self.message),
-            (false, false) => Failure::refused(self.sqlstate, self.message),
-        };
-        failure.with_detail(self.detail).with_took(self.took)
+        let Self { is_fatal, sqlstate, message, detail, routine, took } = self;
+        Failure::of_response(sqlstate, is_fatal, routine.as_deref(), message)
+            .with_detail(detail)
+            .with_took(took)
     }
 }
 

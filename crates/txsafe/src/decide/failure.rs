@@ -59,6 +59,41 @@ impl Failure {
         Self::new(Nature::Lost, sqlstate, message)
     }
 
+    /// The server answered with an ErrorResponse: what it is follows from its code, from whether it ended the session,
+    /// and from the C function that raised it, the one thing that tells a stale plan from other uses of `0A000`.
+    #[must_use]
+    pub fn of_response(
+        sqlstate: SqlState,
+        is_fatal: bool,
+        routine: Option<&str>,
+        message: impl Into<String>,
+    ) -> Self {
+        if is_fatal {
+            return Self::lost(Some(sqlstate), message);
+        }
+        match routine {
+            Some("RevalidateCachedQuery") if sqlstate == SqlState::FEATURE_NOT_SUPPORTED => {
+                Self::stale_plan(message)
+            }
+            Some(_) | None => Self::refused(sqlstate, message),
+        }
+    }
+
+    /// The server gave no answer to `request` for as long as one was waited for; the connection is taken for gone.
+    #[must_use]
+    pub fn no_answer(request: &str, waited: Duration) -> Self {
+        Self::lost(None, format!("the server didn't answer {request} within {waited:?}"))
+    }
+
+    /// All connections of the pool were in use for as long as one was waited for; `usage` says of how many.
+    #[must_use]
+    pub fn none_free(waited: Duration, usage: impl fmt::Display) -> Self {
+        Self::no_connection(format!(
+            "no connection came free in {waited:.1?}: {usage}; make transactions shorter, don't take a second \
+             connection inside one, or enlarge the pool",
+        ))
+    }
+
     /// No connection came free in time; nothing was started.
     #[must_use]
     pub fn no_connection(message: impl Into<String>) -> Self {

@@ -5,6 +5,7 @@
 
 pub mod begin;
 pub mod budget;
+pub(crate) mod cure;
 pub mod failure;
 pub mod invalid;
 pub mod options;

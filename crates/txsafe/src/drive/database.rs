@@ -84,7 +84,7 @@ impl<D: AsyncDriver> Database<D> {
 
     /// Runs `body` in a transaction on a connection that the caller holds: a plain one, or a pool's object. Pauses keep
     /// it. If it is lost, a pool's object gets a new connection; a plain one can't be replaced, and the transaction
-    /// fails. After a cancellation or a panic it is closed and must not be used.
+    /// fails. After a cancellation or a panic it must not be used; the adapter's `Held` says when it is closed.
     ///
     /// # Errors
     /// As for [`transaction`](Self::transaction).
@@ -122,7 +122,7 @@ impl<D: AsyncDriver> Database<D> {
     /// lost answer is no error any more: the transaction is tried again, and either finds its key or commits now.
     ///
     /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs one
-    /// round trip.
+    /// round trip, or two where the driver prepares the question each time (diesel-async).
     #[must_use]
     pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d, D> {
         self.plain().idempotency_key(key)

@@ -61,6 +61,14 @@ pub trait AsyncHeld: Send + Sized {
     fn is_replaceable(&self) -> bool;
 }
 
+/// How long a connection may be waited for: the checkout timeout, cut to the caller's deadline.
+#[must_use]
+pub fn checkout_patience(settings: &Settings, deadline: Option<Instant>) -> Duration {
+    let timeout = settings.checkout_timeout();
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    left.map_or(timeout, |left| left.min(timeout))
+}
+
 /// Where the caller's connection waits between attempts: a session takes it and puts it back when it is dropped.
 pub struct Slot<H>(Mutex<Option<H>>);
 

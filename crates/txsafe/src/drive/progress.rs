@@ -12,11 +12,11 @@ use super::{
 use crate::{
     decide::{
         begin::Begin,
+        cure::with_cure,
         failure::Failure,
         remedy::{Cause, Phase, Remedy},
         retry::GiveUp,
         settings::Settings,
-        sqlstate::SqlState,
     },
     hold::{
         error::{Error, ErrorKind},
@@ -162,7 +162,11 @@ impl<T, H> Progress<T, H> {
                 };
                 self.committed(value, account, trail)
             }
-            Ended::Nested(outer) => Next::Return(Err(nested(&outer, &self.call).into())),
+            Ended::Nested(outer) => {
+                // Refused like one that is known for it before it starts: there is nothing to count.
+                self.teller = Teller::Done;
+                Next::Return(Err(nested(&outer, &self.call).into()))
+            }
             Ended::NotStarted(phase, failure) => {
                 let otherwise = Otherwise::Ours(ErrorKind::Failed);
                 self.failed(phase, failure, false, otherwise, trail)
@@ -265,7 +269,7 @@ impl<T, H> Progress<T, H> {
         trail: Trail,
     ) -> Next<T, E> {
         let cause = self.cause_of(&failure, phase);
-        self.note(phase, self.with_cure(phase, failure), cause);
+        self.note(phase, with_cure(failure, phase, &self.call.settings), cause);
         if cause.remedy() == Remedy::Reconnect {
             self.call.shared.identify(None);
         }
@@ -360,24 +364,6 @@ impl<T, H> Progress<T, H> {
                 Cause::OptedIn
             }
             _ => cause,
-        }
-    }
-
-    /// Adds what to do about failures that are known to be none of the statement's own making.
-    fn with_cure(&self, phase: Phase, failure: Failure) -> Failure {
-        match failure.sqlstate() {
-            Some(SqlState::UNDEFINED_OBJECT)
-                if phase == Phase::Begin && self.call.settings.transaction_timeout.is_some() =>
-            {
-                failure.with_cure("transaction_timeout needs PostgreSQL 17 or later")
-            }
-            Some(SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PREPARED_STATEMENT) => {
-                failure.with_cure(
-                    "a pooler has put this connection before another session of the server: let it follow prepared \
-                     statements (PgBouncer 1.21 or later with max_prepared_statements), or the driver name none",
-                )
-            }
-            _ => failure,
         }
     }
 

@@ -1,0 +1,41 @@
+//! Why a deadpool has no connection: that of diesel-async and that of deadpool-diesel say it alike.
+
+use deadpool::managed::{HookError, Manager, Pool, PoolError, TimeoutType};
+use std::time::Duration;
+use txsafe::Failure;
+
+/// The failure behind an error of a pool, whose manager's own errors `of_manager` reads.
+pub(crate) fn of_pool<M: Manager>(
+    pool: &Pool<M>,
+    error: PoolError<M::Error>,
+    of_manager: impl Fn(&M::Error) -> Failure,
+) -> Failure {
+    match error {
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+            of_manager(&error)
+        }
+        PoolError::Timeout(TimeoutType::Create) => {
+            Failure::lost(None, "the pool's own timeout for making a connection expired")
+        }
+        PoolError::Timeout(TimeoutType::Wait | TimeoutType::Recycle) => {
+            none_free(pool, pool.timeouts().wait.unwrap_or_default())
+        }
+        PoolError::Closed => Failure::local("the pool is closed"),
+        PoolError::NoRuntimeSpecified => {
+            Failure::local("the pool has timeouts and no runtime: give its builder one")
+        }
+        PoolError::PostCreateHook(HookError::Message(message)) => {
+            Failure::local(message.to_string())
+        }
+    }
+}
+
+/// No connection came free in time.
+pub(crate) fn none_free<M: Manager>(pool: &Pool<M>, waited: Duration) -> Failure {
+    let status = pool.status();
+    let (size, waiting) = (status.max_size, status.waiting);
+    Failure::none_free(
+        waited,
+        format_args!("all {size} of the pool are in use and {waiting} wait for one"),
+    )
+}
