@@ -5,14 +5,7 @@
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use std::{
-    env, panic,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{env, panic, process::ExitCode};
 use txsafe_conformance::{
     cases::Case,
     cli::Cli,
@@ -109,20 +102,19 @@ async fn weather_storms(cli: &Cli, server: &Postgres, sum: &mut Sum) -> anyhow::
     let number = (cli.drivers.len() * Policy::ALL.len()) as u64;
     let operations = cli.operations.div_ceil(number);
     let bar = bar(cli, "operations", operations * number);
-    let done = Arc::<AtomicU64>::default();
     let mut weathered = Vec::new();
     for driver in cli.drivers.iter().copied() {
         for policy in Policy::ALL {
             bar.set_message(format!("{driver}, {policy}"));
             let plan = Plan { driver, policy, operations, crashes: cli.crashes, seed };
-            let storm = plan.weather(server, &done).await?;
+            let storm = plan.weather(server).await?;
             sum.tally(&storm.tally);
             sum.row(storm.passed());
             if cli.json {
                 line(&storm)?;
             }
             weathered.push(storm);
-            bar.set_position(done.load(Ordering::Relaxed));
+            bar.inc(operations);
         }
     }
     bar.finish_and_clear();

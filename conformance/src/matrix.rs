@@ -66,7 +66,6 @@ impl Row {
         for at in [At::Connect, At::Begin, At::Nth(1), At::Nth(2), At::Commit] {
             let special = if at == At::Connect { &connecting[..] } else { &raised[..] };
             for fault in everywhere.iter().chain(special) {
-                let fault = fault.clone();
                 let row = |policy| Self { driver, at, fault: fault.clone(), policy };
                 rows.extend(Policy::ALL.map(row));
             }
@@ -85,7 +84,7 @@ impl Row {
             (_, Fault::Raise(_)) | (At::Connect, Fault::Fatal("28P01")) => End::RolledBack,
             (At::Commit, _) => lost_commit,
             // It ends when the network gives it up, like any other connection that broke.
-            (At::Begin | At::Nth(_), Fault::Blackhole) if !self.driver.gives_up() => End::Committed,
+            (At::Begin | At::Nth(_), Fault::Blackhole) if !self.driver.is_async() => End::Committed,
             // Questions of our own, BEGIN among them where it is one, aren't waited for as long as statements.
             (At::Nth(1), Fault::Blackhole) if self.policy == Policy::Key => End::Committed,
             (At::Begin, Fault::Blackhole)
@@ -122,7 +121,7 @@ impl Row {
         let entry = Step::sql(format!("INSERT INTO ledger VALUES ({operation})"));
         let script = Script::new([Step::Credit(1, 1), entry]);
         let run = self.policy.run(&*db, self.options(), operation, script);
-        let end = if self.fault == Fault::Blackhole && !self.driver.gives_up() {
+        let end = if self.fault == Fault::Blackhole && !self.driver.is_async() {
             let network = async {
                 while session.waiting() > 0 {
                     tokio::task::yield_now().await;
@@ -151,7 +150,7 @@ impl Played {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} at {}, {}", self.driver, of(&self.fault), place(self.at), self.policy)
+        write!(f, "{}: {} at {}, {}", self.driver, self.fault, self.at, self.policy)
     }
 }
 
@@ -159,32 +158,5 @@ impl fmt::Display for Played {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { row, end, expected, entries, struck } = self;
         write!(f, "{row}: {end:?}, expected {expected:?}, {entries} entries, struck: {struck}")
-    }
-}
-
-/// A fault in a few words.
-#[must_use]
-pub fn of(fault: &Fault) -> String {
-    match fault {
-        Fault::CutBefore => "cut before".into(),
-        Fault::CutRacing => "cut racing".into(),
-        Fault::CutAfterApplied => "cut after applied".into(),
-        Fault::Blackhole => "black hole".into(),
-        Fault::Delay(_) => "delay".into(),
-        Fault::Raise(code) => format!("raise {code}"),
-        Fault::Fatal(code) => format!("fatal {code}"),
-        other => format!("{other:?}"),
-    }
-}
-
-/// A place in a few words.
-#[must_use]
-pub fn place(at: At) -> String {
-    match at {
-        At::Connect => "connect".into(),
-        At::Begin => "begin".into(),
-        At::Nth(n) => format!("statement {n}"),
-        At::Commit => "commit".into(),
-        other => format!("{other:?}"),
     }
 }

@@ -125,15 +125,6 @@ impl Tally {
         }
     }
 
-    /// Adds another tally.
-    pub fn add(&mut self, other: &Self) {
-        self.operations += other.operations;
-        self.lost += other.lost;
-        self.duplicated += other.duplicated;
-        self.wrongly_known += other.wrongly_known;
-        self.unknown += other.unknown;
-    }
-
     /// Whether nothing was said that isn't so.
     #[must_use]
     pub fn is_true(&self) -> bool {

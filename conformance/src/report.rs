@@ -3,7 +3,7 @@
 use crate::{
     cases::Case,
     drivers::Driver,
-    matrix::{Played, of, place},
+    matrix::Played,
     policy::{End, Policy, Tally},
     storm::Weathered,
 };
@@ -57,7 +57,7 @@ pub fn matrix(drivers: &[Driver], rows: &[Played]) -> String {
     let is_first = |p: &&Played| p.row.driver == drivers[0] && p.row.policy == Policy::ALL[0];
     for first in rows.iter().filter(is_first) {
         let is_same = |p: &&Played| p.row.at == first.row.at && p.row.fault == first.row.fault;
-        let mut line = vec![Cell::new(place(first.row.at)), Cell::new(of(&first.row.fault))];
+        let mut line = vec![Cell::new(first.row.at), Cell::new(&first.row.fault)];
         for driver in drivers {
             let ends = rows.iter().filter(is_same).filter(|p| p.row.driver == *driver).map(letter);
             line.push(Cell::new(ends.collect::<Vec<_>>().join(" ")));

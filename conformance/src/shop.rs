@@ -105,16 +105,6 @@ impl Shop {
         .await
     }
 
-    /// How many of this shop's connections wait for a lock.
-    pub async fn waiting(&self) -> i64 {
-        self.ask(&format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '{}%'
-             AND wait_event_type = 'Lock'",
-            self.name
-        ))
-        .await
-    }
-
     /// The backends of this shop's connections.
     pub async fn backends(&self) -> Vec<i32> {
         let sql = format!(

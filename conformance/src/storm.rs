@@ -71,15 +71,15 @@ impl Weathered {
 }
 
 impl Plan {
-    /// Storms `server`; `done` counts operations as they come to their ends.
+    /// Storms `server`.
     ///
     /// # Errors
     /// If the server can't be had or doesn't come back.
-    pub async fn weather(self, server: &Postgres, done: &AtomicU64) -> anyhow::Result<Weathered> {
+    pub async fn weather(self, server: &Postgres) -> anyhow::Result<Weathered> {
         let started = Instant::now();
         let mut shop = Shop::on(server, "storm").await?;
         let lab = Lab::new(&shop.url)?;
-        let own = Arc::<AtomicU64>::default();
+        let done = Arc::<AtomicU64>::default();
         let mut workers = JoinSet::new();
         for number in 0..WORKERS {
             let session = lab.session().await?;
@@ -88,7 +88,7 @@ impl Plan {
                 session,
                 policy: self.policy,
                 dice: Rng::with_seed(self.seed.wrapping_add(number)),
-                done: Arc::clone(&own),
+                done: Arc::clone(&done),
             };
             workers.spawn(worker.work((number..self.operations).step_by(WORKERS as usize)));
         }
@@ -99,7 +99,7 @@ impl Plan {
             ends
         };
         let mut trouble = Trouble { server, shop: &mut shop, kills: 0, crashes: 0 };
-        let made = trouble.make(self.operations, self.crashes, &own, &is_over);
+        let made = trouble.make(self.operations, self.crashes, &done, &is_over);
         let (ends, made) = tokio::join!(ends, made);
         made?;
         let (kills, crashes) = (trouble.kills, trouble.crashes);
@@ -107,7 +107,6 @@ impl Plan {
         let faults = ends.iter().map(|(_, injected)| u64::from(*injected)).sum();
         let ends = ends.into_iter().flat_map(|(ends, _)| ends);
         let (tally, books_balance) = audit(&shop, ends).await?;
-        done.fetch_add(self.operations, Ordering::Relaxed);
         let seconds = started.elapsed().as_secs_f64();
         let Self { driver, policy, .. } = self;
         Ok(Weathered { driver, policy, tally, faults, kills, crashes, books_balance, seconds })

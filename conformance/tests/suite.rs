@@ -4,14 +4,9 @@
 //! dice of a run.
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use std::{env, sync::atomic::AtomicU64};
+use std::env;
 use txsafe_conformance::{
-    cases::Case,
-    drivers::Driver,
-    matrix::{Row, place},
-    policy::Policy,
-    shop::Shop,
-    storm::Plan,
+    cases::Case, drivers::Driver, matrix::Row, policy::Policy, shop::Shop, storm::Plan,
 };
 use txsafe_testkit::{At, Lab, Postgres};
 
@@ -28,9 +23,8 @@ fn main() {
             })
         });
         let places = [At::Connect, At::Begin, At::Nth(1), At::Nth(2), At::Commit];
-        let faults = places.map(move |at| {
-            trial(driver, format!("faults at {}", place(at)), faults_at(driver, at))
-        });
+        let faults =
+            places.map(move |at| trial(driver, format!("faults at {at}"), faults_at(driver, at)));
         let storms = Policy::ALL
             .map(move |policy| trial(driver, format!("storm, {policy}"), storm(driver, policy)));
         storms.into_iter().chain(faults).chain(cases)
@@ -67,9 +61,9 @@ async fn storm(driver: Driver, policy: Policy) -> Result<(), Failed> {
     };
     let crashes = if is_given { 0 } else { 2 };
     let plan = Plan { driver, policy, operations, crashes, seed };
-    let weathered = plan.weather(server, &AtomicU64::new(0)).await;
+    let weathered = plan.weather(server).await;
     match weathered {
-        Ok(weathered) if weathered.passed() => Ok(()),
+        Ok(weathered) if weathered.passed() && weathered.crashes == crashes => Ok(()),
         other => Err(format!("TXSAFE_SEED={seed}: {other:?}").into()),
     }
 }

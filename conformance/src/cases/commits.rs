@@ -91,7 +91,8 @@ const DEFERRED: &str = "
 async fn a_deferred_constraint_at_commit_is_certain(driver: Driver) {
     let shop = Shop::open("deferred").await.unwrap();
     shop.watcher.batch_execute(DEFERRED).await.unwrap();
-    let db = shop.database(driver);
+    // One connection, so that it is that or a new one.
+    let db = shop.database_at(driver, &shop.url, 1);
     let script = Script::new([Step::Credit(1, 5), Step::sql("INSERT INTO ledger VALUES (1)")]);
     let error = db.run(Call::new("deferred"), script.clone()).await.unwrap_err().ours();
     assert_eq!(error.outcome(), Outcome::RolledBack);
@@ -109,7 +110,8 @@ async fn a_failure_of_commit_itself_is_tried_again(driver: Driver) {
     shop.watcher.batch_execute(DEFERRED).await.unwrap();
     let insert =
         |n: u8| vec![Step::Credit(1, 5), Step::sql(format!("INSERT INTO ledger VALUES ({n})"))];
-    let db = shop.database(driver);
+    // One connection, so that it is that or a new one.
+    let db = shop.database_at(driver, &shop.url, 1);
     db.run(Call::new("before"), Script::new([])).await.unwrap();
     let backends = shop.backends().await;
     let script = Script::by_attempt([insert(2), insert(3)]);

@@ -25,6 +25,7 @@ pub(super) const CASES: &[Case] = cases![
     an_idle_transaction_is_not_committed,
     an_empty_pool_is_told,
     attempts_end,
+    bind_values_are_shown_on_demand_or_refused,
     a_nested_transaction_is_refused,
     options_reach_the_server,
 ];
@@ -266,6 +267,20 @@ async fn attempts_end(driver: Driver) {
     assert!(statements.len() == 2 && statements[0].contains("UPDATE"), "{statements:?}");
     assert!(statements[1].contains("40001"), "{statements:?}");
     assert!(!format!("{error} {report} {statements:?}").contains("987654"), "a bind value");
+}
+
+async fn bind_values_are_shown_on_demand_or_refused(driver: Driver) {
+    let shop = Shop::open("bind_values").await.unwrap();
+    let script = Script::new([Step::Credit(1, 987_654), Step::raise("40001")]);
+    let retry = RetryPolicy::new().max_attempts(1);
+    let call = Call::new("bind values").with(TxOptions::new().retry(retry).bind_values(true));
+    let error = shop.database(driver).run(call, script).await.unwrap_err().ours();
+    if driver == Driver::Sqlx {
+        assert!(error.to_string().contains("`bind_values` can't be true"), "{error}");
+    } else {
+        let mut statements = error.trail().unwrap().statements();
+        assert!(statements.any(|statement| statement.sql.contains("987654")), "{error}");
+    }
 }
 
 async fn a_nested_transaction_is_refused(driver: Driver) {

@@ -1,6 +1,6 @@
 //! diesel-async.
 
-use super::{Call, Database};
+use super::{Database, asynchronous::Play};
 use crate::{
     error::AppError,
     script::{Script, Step},
@@ -10,8 +10,7 @@ use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection, pooled_connection::deadpool::Pool};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use txsafe::Keyed;
-use txsafe_diesel::{Database as Db, Tx, manager};
+use txsafe_diesel::{Database as Db, Driver, Tx, manager};
 
 pub(super) fn open(url: &str, connections: u32, service: &str) -> Arc<dyn Database> {
     let pool = Pool::builder(manager(url)).max_size(connections as usize).build();
@@ -20,54 +19,42 @@ pub(super) fn open(url: &str, connections: u32, service: &str) -> Arc<dyn Databa
     Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))
 }
 
-impl Database for Db {
-    fn run(&self, call: Call, script: Script) -> BoxFuture<'_, Result<Keyed<()>, AppError>> {
+impl Play for Driver {
+    fn play<'t>(
+        tx: &'t mut Tx<'_>,
+        steps: &'t [Step],
+        script: &'t Script,
+    ) -> BoxFuture<'t, Result<(), AppError>> {
         Box::pin(async move {
-            let db = self.with(call.options);
-            let body = async |mut tx: Tx<'_>| play(&mut tx, script.next_attempt(), &script).await;
-            match call.key {
-                Some(key) => db.idempotency_key(&key).transaction(call.name, body).await,
-                None if call.once => db.transaction_once(call.name, body).await.map(Keyed::Ran),
-                None => db.transaction(call.name, body).await.map(Keyed::Ran),
+            for step in steps {
+                match step {
+                    Step::Credit(id, amount) => {
+                        diesel::update(accounts::table.find(id))
+                            .set(accounts::balance.eq(accounts::balance + amount))
+                            .execute(tx)
+                            .await?;
+                    }
+                    Step::Sql(sql) => tx.batch_execute(sql).await?,
+                    Step::Swallow(sql) => drop(tx.batch_execute(sql).await),
+                    Step::Savepoint(steps) => {
+                        let body = async |mut tx: Tx<'_>| Self::play(&mut tx, steps, script).await;
+                        // What it swallowed is its own affair, and what it failed by is told by the connection.
+                        drop(tx.savepoint(body).await);
+                    }
+                    Step::AfterCommit(note) => {
+                        let (script, note) = (script.clone(), *note);
+                        tx.after_commit(async move || script.note(note));
+                    }
+                    Step::AfterRollback(note) => {
+                        let (script, note) = (script.clone(), *note);
+                        tx.after_rollback(async move || script.note(note));
+                    }
+                    Step::Await(call) => call().await?,
+                    Step::Fail(message) => return Err(AppError::Own(message)),
+                    Step::Panic => panic!("on purpose"),
+                }
             }
+            Ok(())
         })
     }
-}
-
-fn play<'t>(
-    tx: &'t mut Tx<'_>,
-    steps: &'t [Step],
-    script: &'t Script,
-) -> BoxFuture<'t, Result<(), AppError>> {
-    Box::pin(async move {
-        for step in steps {
-            match step {
-                Step::Credit(id, amount) => {
-                    diesel::update(accounts::table.find(id))
-                        .set(accounts::balance.eq(accounts::balance + amount))
-                        .execute(tx)
-                        .await?;
-                }
-                Step::Sql(sql) => tx.batch_execute(sql).await?,
-                Step::Swallow(sql) => drop(tx.batch_execute(sql).await),
-                Step::Savepoint(steps) => {
-                    let body = async |mut tx: Tx<'_>| play(&mut tx, steps, script).await;
-                    // What it swallowed is its own affair, and what it failed by is told by the connection.
-                    drop(tx.savepoint(body).await);
-                }
-                Step::AfterCommit(note) => {
-                    let (script, note) = (script.clone(), *note);
-                    tx.after_commit(async move || script.note(note));
-                }
-                Step::AfterRollback(note) => {
-                    let (script, note) = (script.clone(), *note);
-                    tx.after_rollback(async move || script.note(note));
-                }
-                Step::Await(call) => call().await?,
-                Step::Fail(message) => return Err(AppError::Own(message)),
-                Step::Panic => panic!("on purpose"),
-            }
-        }
-        Ok(())
-    })
 }

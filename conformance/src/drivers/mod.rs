@@ -1,5 +1,6 @@
 //! The drivers, each behind the same few words.
 
+mod asynchronous;
 mod diesel;
 mod diesel_async;
 mod sqlx;
@@ -35,7 +36,7 @@ impl Driver {
         }
     }
 
-    /// Whether its transactions are futures, to be dropped at any await.
+    /// Whether its transactions are futures: to be dropped at any await, and to be given up while an answer is waited for.
     #[must_use]
     pub fn is_async(self) -> bool {
         match self {
@@ -51,12 +52,6 @@ impl Driver {
             Self::DieselAsync | Self::Sqlx => false,
             Self::Diesel => true,
         }
-    }
-
-    /// Whether waiting for an answer ends at our own timeouts, and not when the connection breaks.
-    #[must_use]
-    pub fn gives_up(self) -> bool {
-        self.is_async()
     }
 
     /// Whether the answer to BEGIN is waited for before the closure runs.

@@ -1,6 +1,6 @@
 //! SQLx.
 
-use super::{Call, Database};
+use super::{Database, asynchronous::Play};
 use crate::{
     error::AppError,
     script::{Script, Step},
@@ -8,8 +8,7 @@ use crate::{
 use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, postgres::PgPoolOptions, query, raw_sql};
 use std::sync::Arc;
-use txsafe::Keyed;
-use txsafe_sqlx::{Database as Db, Tx};
+use txsafe_sqlx::{Database as Db, Driver, Tx};
 
 pub(super) fn open(url: &str, connections: u32, service: &str) -> Arc<dyn Database> {
     let pool = PgPoolOptions::new().max_connections(connections).connect_lazy(url);
@@ -18,59 +17,47 @@ pub(super) fn open(url: &str, connections: u32, service: &str) -> Arc<dyn Databa
     Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))
 }
 
-impl Database for Db {
-    fn run(&self, call: Call, script: Script) -> BoxFuture<'_, Result<Keyed<()>, AppError>> {
+impl Play for Driver {
+    fn play<'t>(
+        tx: &'t mut Tx<'_>,
+        steps: &'t [Step],
+        script: &'t Script,
+    ) -> BoxFuture<'t, Result<(), AppError>> {
         Box::pin(async move {
-            let db = self.with(call.options);
-            let body = async |mut tx: Tx<'_>| play(&mut tx, script.next_attempt(), &script).await;
-            match call.key {
-                Some(key) => db.idempotency_key(&key).transaction(call.name, body).await,
-                None if call.once => db.transaction_once(call.name, body).await.map(Keyed::Ran),
-                None => db.transaction(call.name, body).await.map(Keyed::Ran),
+            for step in steps {
+                match step {
+                    Step::Credit(id, amount) => {
+                        query("UPDATE accounts SET balance = balance + $2 WHERE id = $1")
+                            .bind(id)
+                            .bind(amount)
+                            .execute(&mut *tx)
+                            .await?;
+                    }
+                    Step::Sql(sql) => {
+                        raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await?;
+                    }
+                    Step::Swallow(sql) => {
+                        drop(raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await);
+                    }
+                    Step::Savepoint(steps) => {
+                        let body = async |mut tx: Tx<'_>| Self::play(&mut tx, steps, script).await;
+                        // What it swallowed is its own affair, and what it failed by is told by the connection.
+                        drop(tx.savepoint(body).await);
+                    }
+                    Step::AfterCommit(note) => {
+                        let (script, note) = (script.clone(), *note);
+                        tx.after_commit(async move || script.note(note));
+                    }
+                    Step::AfterRollback(note) => {
+                        let (script, note) = (script.clone(), *note);
+                        tx.after_rollback(async move || script.note(note));
+                    }
+                    Step::Await(call) => call().await?,
+                    Step::Fail(message) => return Err(AppError::Own(message)),
+                    Step::Panic => panic!("on purpose"),
+                }
             }
+            Ok(())
         })
     }
-}
-
-fn play<'t>(
-    tx: &'t mut Tx<'_>,
-    steps: &'t [Step],
-    script: &'t Script,
-) -> BoxFuture<'t, Result<(), AppError>> {
-    Box::pin(async move {
-        for step in steps {
-            match step {
-                Step::Credit(id, amount) => {
-                    query("UPDATE accounts SET balance = balance + $2 WHERE id = $1")
-                        .bind(id)
-                        .bind(amount)
-                        .execute(&mut *tx)
-                        .await?;
-                }
-                Step::Sql(sql) => {
-                    raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await?;
-                }
-                Step::Swallow(sql) => {
-                    drop(raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await);
-                }
-                Step::Savepoint(steps) => {
-                    let body = async |mut tx: Tx<'_>| play(&mut tx, steps, script).await;
-                    // What it swallowed is its own affair, and what it failed by is told by the connection.
-                    drop(tx.savepoint(body).await);
-                }
-                Step::AfterCommit(note) => {
-                    let (script, note) = (script.clone(), *note);
-                    tx.after_commit(async move || script.note(note));
-                }
-                Step::AfterRollback(note) => {
-                    let (script, note) = (script.clone(), *note);
-                    tx.after_rollback(async move || script.note(note));
-                }
-                Step::Await(call) => call().await?,
-                Step::Fail(message) => return Err(AppError::Own(message)),
-                Step::Panic => panic!("on purpose"),
-            }
-        }
-        Ok(())
-    })
 }

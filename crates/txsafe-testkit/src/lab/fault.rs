@@ -1,6 +1,6 @@
 //! What goes wrong, and where.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// Where a fault strikes.
 #[non_exhaustive]
@@ -31,9 +31,34 @@ pub enum Fault {
     Blackhole,
     /// The unit arrives so much later.
     Delay(Duration),
-    /// The server raises this SQLSTATE in place of the unit, so that its transaction is really aborted, and, at COMMIT,
-    /// really rolled back. At [`At::Connect`] it is the same as [`Fatal`](Self::Fatal).
+    /// The server raises this SQLSTATE in place of the unit, in its own words, so that its transaction is really aborted,
+    /// and, at COMMIT, really rolled back. At [`At::Connect`] it is the same as [`Fatal`](Self::Fatal).
     Raise(&'static str),
     /// A FATAL error with this SQLSTATE, and the end of the connection; the server never sees the unit.
     Fatal(&'static str),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("connect"),
+            Self::Begin => f.write_str("begin"),
+            Self::Nth(n) => write!(f, "statement {n}"),
+            Self::Commit => f.write_str("commit"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutBefore => f.write_str("cut before"),
+            Self::CutRacing => f.write_str("cut racing"),
+            Self::CutAfterApplied => f.write_str("cut after applied"),
+            Self::Blackhole => f.write_str("black hole"),
+            Self::Delay(delay) => write!(f, "delay {delay:?}"),
+            Self::Raise(code) => write!(f, "raise {code}"),
+            Self::Fatal(code) => write!(f, "fatal {code}"),
+        }
+    }
 }
