@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         },
         Some("demo") => setup::install_missing(Need::Server.unless_given())
             .and_then(|()| run::cargo(["run", "--release", "-p", "txsafe-demo", "--"], &arguments)),
+        // Whatever server is given: some tests crash theirs, or need one that speaks German.
         Some("test") => setup::install_missing(Need::Everything)
             .and_then(|()| run::cargo(["test", "--workspace", "--all-features"], &arguments)),
         Some("faults") => setup::install_missing(Need::Server.unless_given()).and_then(|()| {
