@@ -19,7 +19,7 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 17] = [
+pub(crate) const FIGURES: [Figure; 19] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
@@ -43,9 +43,23 @@ pub(crate) const FIGURES: [Figure; 17] = [
     Figure {
         name: "wall_vs_bare_diesel",
         bound: Bound::AtMost(1.10),
-        compares: "the same on Diesel's blocking connections",
+        compares: "the same on Diesel's blocking connections, over TCP, with the server's own defaults",
     },
-    Figure { name: "wall_vs_bare_sqlx", bound: Bound::AtMost(1.10), compares: "the same on SQLx" },
+    Figure {
+        name: "wall_vs_bare_sqlx",
+        bound: Bound::AtMost(1.10),
+        compares: "the same on SQLx, over TCP, with the server's own defaults",
+    },
+    Figure {
+        name: "wall_vs_bare_diesel_unsynced",
+        bound: Bound::None,
+        compares: "the same on Diesel's blocking connections, local, no disk",
+    },
+    Figure {
+        name: "wall_vs_bare_sqlx_unsynced",
+        bound: Bound::None,
+        compares: "the same on SQLx, local, no disk",
+    },
     Figure {
         name: "wall_vs_bare_durable",
         bound: Bound::None,

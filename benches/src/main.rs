@@ -36,13 +36,15 @@ type Result<T> = std::result::Result<T, Error>;
 type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 
 /// The measurements, and the figures that each of them brings.
-const MEASUREMENTS: [(Measure, &[&str]); 14] = [
+const MEASUREMENTS: [(Measure, &[&str]); 16] = [
     (round_trips::diesel_async, &["round_trips_extra"]),
     (round_trips::diesel, &["round_trips_extra_diesel"]),
     (round_trips::sqlx, &["round_trips_extra_sqlx"]),
     (wall::bare, &["wall_vs_bare"]),
     (wall::diesel, &["wall_vs_bare_diesel"]),
     (wall::sqlx, &["wall_vs_bare_sqlx"]),
+    (wall::diesel_unsynced, &["wall_vs_bare_diesel_unsynced"]),
+    (wall::sqlx_unsynced, &["wall_vs_bare_sqlx_unsynced"]),
     (wall::durable, &["wall_vs_bare_durable"]),
     (wall::distant, &["wall_vs_bare_1ms"]),
     (wall::set_local, &["wall_vs_set_local"]),

@@ -29,11 +29,11 @@ pub(crate) fn diesel_async(ground: &Ground, _plan: &Plan) -> Result<Findings> {
 
 /// The same on SQLx.
 pub(crate) fn sqlx(ground: &Ground, _plan: &Plan) -> Result<Findings> {
-    use work::sqlx::{guarded, pool, run_bare, run_guarded};
+    use work::sqlx::{on_one_connection, run_bare, run_guarded};
     let relay = Relay::start(ground.address()?, AWAY)?;
     let url = ground.through(relay.port());
     work::runtime()?.block_on(async {
-        let (db, pool) = (guarded(&url)?, pool(&url)?);
+        let (db, pool) = on_one_connection(&url)?;
         let ours = async || run_guarded(&db).await;
         let theirs = async || run_bare(&pool).await;
         extra("round_trips_extra_sqlx", &relay, ours, theirs).await
@@ -42,10 +42,10 @@ pub(crate) fn sqlx(ground: &Ground, _plan: &Plan) -> Result<Findings> {
 
 /// The same on Diesel's blocking connections.
 pub(crate) fn diesel(ground: &Ground, _plan: &Plan) -> Result<Findings> {
-    use work::diesel::{guarded, pool, run_bare, run_guarded};
+    use work::diesel::{on_one_connection, run_bare, run_guarded};
     let relay = Relay::start(ground.address()?, AWAY)?;
     let url = ground.through(relay.port());
-    let (db, pool) = (guarded(&url)?, pool(&url)?);
+    let (db, pool) = on_one_connection(&url)?;
     let (ours, theirs) = (async || run_guarded(&db), async || run_bare(&pool));
     work::runtime()?.block_on(extra("round_trips_extra_diesel", &relay, ours, theirs))
 }

@@ -23,25 +23,24 @@ pub(crate) fn bare(ground: &Ground, plan: &Plan) -> Result<Findings> {
     against_bare("wall_vs_bare", plan, &ground.socket_unsynced())
 }
 
-/// Against SQLx's own transaction, in the same way.
+/// Against SQLx's own transaction, as a service meets its server: over TCP, and COMMIT waits for the disk.
 pub(crate) fn sqlx(ground: &Ground, plan: &Plan) -> Result<Findings> {
-    use crate::work::sqlx::{guarded, pool, run_bare, run_guarded};
-    let url = ground.socket_unsynced();
-    runtime()?.block_on(async {
-        let (db, pool) = (guarded(&url)?, pool(&url)?);
-        let ours = async || run_guarded(&db).await;
-        let theirs = async || run_bare(&pool).await;
-        duel("wall_vs_bare_sqlx", plan, ours, theirs).await
-    })
+    against_sqlx("wall_vs_bare_sqlx", plan, &ground.tcp())
 }
 
 /// Against Diesel's own blocking transaction, in the same way.
 pub(crate) fn diesel(ground: &Ground, plan: &Plan) -> Result<Findings> {
-    use crate::work::diesel::{guarded, pool, run_bare, run_guarded};
-    let url = ground.socket_unsynced();
-    let (db, pool) = (guarded(&url)?, pool(&url)?);
-    let (ours, theirs) = (async || run_guarded(&db), async || run_bare(&pool));
-    runtime()?.block_on(duel("wall_vs_bare_diesel", plan, ours, theirs))
+    against_diesel("wall_vs_bare_diesel", plan, &ground.tcp())
+}
+
+/// Against SQLx's where nothing hides the settings: over a Unix socket, without waiting for the disk.
+pub(crate) fn sqlx_unsynced(ground: &Ground, plan: &Plan) -> Result<Findings> {
+    against_sqlx("wall_vs_bare_sqlx_unsynced", plan, &ground.socket_unsynced())
+}
+
+/// Against Diesel's in the same way.
+pub(crate) fn diesel_unsynced(ground: &Ground, plan: &Plan) -> Result<Findings> {
+    against_diesel("wall_vs_bare_diesel_unsynced", plan, &ground.socket_unsynced())
 }
 
 /// The same on diesel-async where it does.
@@ -82,5 +81,22 @@ fn against_set_local(name: &'static str, plan: &Plan, url: &str) -> Result<Findi
     let (db, pool) = (guarded(url, 1)?, bare_pool(url, 1)?);
     let ours = async || run_guarded(&db, &[1]).await;
     let theirs = async || run_set_local(&pool, 1).await;
+    runtime()?.block_on(duel(name, plan, ours, theirs))
+}
+
+fn against_sqlx(name: &'static str, plan: &Plan, url: &str) -> Result<Findings> {
+    use crate::work::sqlx::{on_one_connection, run_bare, run_guarded};
+    runtime()?.block_on(async {
+        let (db, pool) = on_one_connection(url)?;
+        let ours = async || run_guarded(&db).await;
+        let theirs = async || run_bare(&pool).await;
+        duel(name, plan, ours, theirs).await
+    })
+}
+
+fn against_diesel(name: &'static str, plan: &Plan, url: &str) -> Result<Findings> {
+    use crate::work::diesel::{on_one_connection, run_bare, run_guarded};
+    let (db, pool) = on_one_connection(url)?;
+    let (ours, theirs) = (async || run_guarded(&db), async || run_bare(&pool));
     runtime()?.block_on(duel(name, plan, ours, theirs))
 }

@@ -1,4 +1,4 @@
-//! Guarded and bare transactions on Diesel's blocking connections, and the pools they run on.
+//! Guarded and bare transactions on Diesel's blocking connections, and the pool they run on.
 
 use crate::Result;
 use diesel::{
@@ -11,15 +11,12 @@ use txsafe_diesel::blocking::Database;
 /// A pool of Diesel's blocking connections.
 pub(crate) type R2d2 = Pool<ConnectionManager<PgConnection>>;
 
-/// A pool that trusts its connections when they come back, like those of the other drivers.
-pub(crate) fn pool(url: &str) -> Result<R2d2> {
+/// A guarded database with all its defaults, and its pool of one connection, which trusts that when it comes back, like
+/// the pools of the other drivers.
+pub(crate) fn on_one_connection(url: &str) -> Result<(Database, R2d2)> {
     let manager = ConnectionManager::new(url);
-    Ok(Pool::builder().max_size(1).test_on_check_out(false).build(manager)?)
-}
-
-/// A guarded database over such a pool, with all its defaults.
-pub(crate) fn guarded(url: &str) -> Result<Database> {
-    Ok(Database::builder(pool(url)?).build()?)
+    let pool = Pool::builder().max_size(1).test_on_check_out(false).build(manager)?;
+    Ok((Database::builder(pool.clone()).build()?, pool))
 }
 
 /// The statement of all measurements: one message and one answer.

@@ -1,17 +1,15 @@
-//! Guarded and bare transactions on SQLx, and the pools they run on.
+//! Guarded and bare transactions on SQLx, and the pool they run on.
 
 use crate::Result;
 use sqlx::{PgExecutor, PgPool, postgres::PgPoolOptions, raw_sql};
 use txsafe_sqlx::Database;
 
-/// A pool that trusts its connections when they come back, like those of the other drivers.
-pub(crate) fn pool(url: &str) -> Result<PgPool> {
-    Ok(PgPoolOptions::new().max_connections(1).test_before_acquire(false).connect_lazy(url)?)
-}
-
-/// A guarded database over such a pool, with all its defaults.
-pub(crate) fn guarded(url: &str) -> Result<Database> {
-    Ok(Database::builder(pool(url)?).build()?)
+/// A guarded database with all its defaults, and its pool of one connection, which trusts that when it comes back, like
+/// the pools of the other drivers.
+pub(crate) fn on_one_connection(url: &str) -> Result<(Database, PgPool)> {
+    let options = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+    let pool = options.connect_lazy(url)?;
+    Ok((Database::builder(pool.clone()).build()?, pool))
 }
 
 /// The statement of all measurements: one message and one answer.

@@ -1,13 +1,16 @@
 //! From the pool to a connection, or to the reason why there is none.
 
 use crate::failure::of_connecting;
-use futures_util::future::poll_immediate;
 use sqlx::{Error as SqlxError, PgPool, Postgres, pool::PoolConnection};
 use std::{
     pin::pin,
     time::{Duration, Instant},
 };
-use txsafe::{Failure, decide::settings::Settings, drive::driver::checkout_patience};
+use txsafe::{
+    Failure,
+    decide::settings::Settings,
+    drive::{alarm::Alarm, driver::checkout_patience},
+};
 
 /// Takes a connection from the pool, within the checkout timeout and before `deadline`.
 ///
@@ -15,18 +18,13 @@ use txsafe::{Failure, decide::settings::Settings, drive::driver::checkout_patien
 /// listens) and doesn't tell of them: what is left of these is that none came free in time.
 pub(crate) async fn checkout(
     pool: &PgPool,
+    alarm: &Alarm,
     settings: &Settings,
     deadline: Option<Instant>,
 ) -> Result<PoolConnection<Postgres>, Failure> {
     let patience = checkout_patience(settings, deadline);
-    let mut acquire = pin!(pool.acquire());
-    // A timer is made only if one must wait.
-    let acquired = match poll_immediate(&mut acquire).await {
-        Some(acquired) => acquired,
-        None => match tokio::time::timeout(patience, acquire).await {
-            Ok(acquired) => acquired,
-            Err(_elapsed) => return Err(none_free(pool, patience)),
-        },
+    let Ok(acquired) = alarm.within(patience, pin!(pool.acquire())).await else {
+        return Err(none_free(pool, patience));
     };
     acquired.map_err(|error| match error {
         SqlxError::PoolTimedOut => none_free(pool, pool.options().get_acquire_timeout()),

@@ -5,6 +5,7 @@ use sqlx::PgPool;
 use std::{
     fmt,
     future::Future,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use txsafe::{Failure, decide::settings::Settings, drive::driver::AsyncDriver};
@@ -40,8 +41,9 @@ impl AsyncDriver for Driver {
         settings: &Settings,
         deadline: Option<Instant>,
     ) -> Result<Session<'a>, Failure> {
-        let conn = checkout(pool, settings, deadline).await?;
-        Ok(Session::pooled(conn, settings))
+        let alarm = Arc::default();
+        let conn = checkout(pool, &alarm, settings, deadline).await?;
+        Ok(Session::pooled(conn, alarm, settings))
     }
 
     fn tx<'c>(session: &'c mut Session<'_>) -> Tx<'c> {

@@ -49,21 +49,25 @@ enum Lease<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn pooled(conn: PoolConnection<Postgres>, settings: &Settings) -> Self {
-        Self::new(Lease::Pooled(conn), settings)
+    pub(crate) fn pooled(
+        conn: PoolConnection<Postgres>,
+        alarm: Arc<Alarm>,
+        settings: &Settings,
+    ) -> Self {
+        Self::new(Lease::Pooled(conn), alarm, settings)
     }
 
     /// On the caller's connection.
     pub(crate) fn on_held(held: Held<'a>, slot: Arc<Slot<Held<'a>>>, settings: &Settings) -> Self {
-        Self::new(Lease::Held(held, slot), settings)
+        Self::new(Lease::Held(held, slot), Arc::default(), settings)
     }
 
-    fn new(lease: Lease<'a>, settings: &Settings) -> Self {
+    fn new(lease: Lease<'a>, alarm: Arc<Alarm>, settings: &Settings) -> Self {
         Self {
             lease,
             observed: Observed::new(),
             account: Account::new(),
-            alarm: Arc::default(),
+            alarm,
             answer_timeout: settings.answer_timeout(),
             committed: None,
         }

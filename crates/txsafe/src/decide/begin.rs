@@ -29,16 +29,14 @@ impl Begin {
     ) -> Self {
         let mut sql = String::with_capacity(256);
         sql.push_str("BEGIN");
-        let characteristics: Vec<&str> = [
+        let characteristics = [
             settings.isolation.map(set_isolation),
             settings.read_only.then_some("READ ONLY"),
             settings.deferrable.then_some("DEFERRABLE"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if !characteristics.is_empty() {
-            push(&mut sql, format_args!("; SET TRANSACTION {}", characteristics.join(", ")));
+        ];
+        for (i, characteristic) in characteristics.into_iter().flatten().enumerate() {
+            sql.push_str(if i == 0 { "; SET TRANSACTION " } else { ", " });
+            sql.push_str(characteristic);
         }
         let idle = settings.idle_in_transaction_session_timeout;
         for (setting, timeout) in [
@@ -48,8 +46,13 @@ impl Begin {
             ("transaction_timeout", settings.transaction_timeout),
         ] {
             if let Some(timeout) = timeout {
-                let ms = timeout.as_millis().max(1);
-                push(&mut sql, format_args!("; SET LOCAL {setting} = {ms}"));
+                // Formatting it as the u128 that it is takes ten times as long.
+                let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+                for part in ["; SET LOCAL ", setting, " = "] {
+                    sql.push_str(part);
+                }
+                // Writing to a String can't fail.
+                let _ = write!(sql, "{ms}");
             }
         }
         sql.push_str("; SET LOCAL application_name = ");
@@ -103,11 +106,6 @@ pub(crate) fn push_literal(sql: &mut String, text: &str) {
         sql.push(c);
     }
     sql.push('\'');
-}
-
-fn push(sql: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a String can't fail.
-    let _ = sql.write_fmt(text);
 }
 
 #[cfg(test)]

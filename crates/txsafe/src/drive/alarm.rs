@@ -1,13 +1,14 @@
 //! A bound on waiting for the server that costs nothing as long as the server answers.
 //!
-//! A timer per COMMIT would be set and cleared for every transaction, and each time wake the runtime's driver. This one
-//! belongs to the connection and is set once; a later wait only remembers its own end, and when the alarm rings too
-//! early it is set again.
+//! A timer per COMMIT would be set and cleared for every transaction, and each time wake the runtime's driver. Here a wait
+//! only remembers its own end, and when the timer rings too early it is set again. A timer that nobody waits for any
+//! more goes to the next who needs one.
 
 use std::{
     future::{Future, poll_fn},
+    mem,
     pin::{Pin, pin},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,11 +17,17 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// The alarm of one connection, which one waits for at a time.
+/// Timers that are set, and that nobody waits for. The oldest makes way: its runtime may have ended.
+static FREE: Mutex<Vec<Set>> = Mutex::new(Vec::new());
+
+/// Timers that are kept.
+const MOST_FREE: usize = 64;
+
+/// An alarm, which one waits for at a time.
 #[derive(Debug, Default)]
 pub struct Alarm(Mutex<Option<Set>>);
 
-/// A timer belongs to the runtime that it was set on, and a connection may be used from another one.
+/// A timer, which belongs to the runtime that it was set on.
 #[derive(Debug)]
 struct Set {
     runtime: Id,
@@ -34,6 +41,8 @@ pub struct Elapsed;
 
 impl Alarm {
     /// Waits for `future`, for at most `patience`.
+    ///
+    /// A large one is better pinned by the caller: what is moved in here is copied.
     ///
     /// # Errors
     /// The time was up first; the future is dropped.
@@ -52,10 +61,10 @@ impl Alarm {
     }
 
     fn poll(&self, cx: &mut Context<'_>, end: Instant) -> Poll<()> {
-        let mut alarm = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alarm = lock(&self.0);
         let runtime = Handle::current().id();
         if alarm.as_ref().is_none_or(|set| set.runtime != runtime) {
-            *alarm = Some(Set { runtime, sleep: Box::pin(sleep_until(end)) });
+            *alarm = Some(Set::free(runtime).unwrap_or_else(|| Set::new(runtime, end)));
         }
         let Some(Set { sleep, .. }) = &mut *alarm else { unreachable!("set one line above") };
         if sleep.deadline() > end {
@@ -71,6 +80,39 @@ impl Alarm {
         }
         Poll::Pending
     }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let Some(set) = mem::take(&mut self.0).into_inner().unwrap_or_else(PoisonError::into_inner)
+        else {
+            return;
+        };
+        let mut free = lock(&FREE);
+        let oldest = (free.len() == MOST_FREE).then(|| free.remove(0));
+        free.push(set);
+        drop(free);
+        // A timer's end takes its runtime's locks.
+        drop(oldest);
+    }
+}
+
+impl Set {
+    fn new(runtime: Id, end: Instant) -> Self {
+        Self { runtime, sleep: Box::pin(sleep_until(end)) }
+    }
+
+    /// One that is free, of this runtime.
+    fn free(runtime: Id) -> Option<Self> {
+        let mut free = lock(&FREE);
+        let i = free.iter().rposition(|set| set.runtime == runtime)?;
+        Some(free.swap_remove(i))
+    }
+}
+
+/// A panic in between leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -33,8 +33,9 @@ const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// The closure's own error, or ours converted into it.
 pub async fn run<W: AsyncWork>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error> {
     let span = events::span(&call.named.name);
-    // In a box of its own, so that the layers around it move a pointer and handlers stay small.
-    let attempts = Box::pin(async move {
+    // In a box of its own, so that the layers around it move a pointer and handlers stay small; written where it stays,
+    // because `Box::pin` makes it on the stack and copies all 10 KB.
+    let attempts = Box::into_pin(Box::write(Box::new_uninit(), async move {
         let mut progress = Progress::start(call)?;
         loop {
             let begin = progress.next_attempt()?;
@@ -58,7 +59,7 @@ pub async fn run<W: AsyncWork>(call: Call, mut work: W) -> Result<Keyed<W::Value
                 }
             }
         }
-    });
+    }));
     attempts.instrument(span).await
 }
 
