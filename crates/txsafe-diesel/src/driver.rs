@@ -7,19 +7,19 @@ use std::{
     future::Future,
     time::{Duration, Instant},
 };
-use txsafe::{Failure, decide::settings::Settings, drive::driver::AsyncDriver};
+use txsafe::{Failure, LockOrder, NoOrder, decide::settings::Settings, drive::driver::AsyncDriver};
 
 /// A database, reached through a deadpool of diesel-async connections.
 ///
 /// Build the pool with [`manager`](crate::manager()), so that the wire of its connections is observed; others work, with
 /// less insight, and say so.
-pub type Database = txsafe::Database<Driver>;
+pub type Database<O = NoOrder> = txsafe::Database<Driver, O>;
 
 /// A [`Database`] with the options of one call; made by [`Database::with`].
-pub type Configured<'d> = txsafe::Configured<'d, Driver>;
+pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Driver, O>;
 
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
-pub type WithKey<'d> = txsafe::WithKey<'d, Driver>;
+pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Driver, O>;
 
 /// diesel-async on PostgreSQL.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ impl AsyncDriver for Driver {
     type Pool = Pool<AsyncPgConnection>;
     type Held<'a> = Held<'a>;
     type Session<'a> = Session<'a>;
-    type Tx<'c> = Tx<'c>;
+    type Tx<'c, O: LockOrder> = Tx<'c, O>;
 
     const SHOWS_BIND_VALUES: bool = true;
 
@@ -47,7 +47,7 @@ impl AsyncDriver for Driver {
         Ok(Session::pooled(object, settings))
     }
 
-    fn tx<'c>(session: &'c mut Session<'_>) -> Tx<'c> {
+    fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Tx<'c, O> {
         session.tx()
     }
 

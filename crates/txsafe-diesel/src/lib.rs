@@ -20,12 +20,16 @@ mod driver;
 mod failure;
 #[cfg(feature = "async")]
 mod held;
+#[cfg(feature = "async")]
+mod lock;
 #[cfg(any(feature = "async", feature = "blocking"))]
 mod messages;
 #[cfg(feature = "async")]
 mod observer;
 #[cfg(feature = "async")]
 mod refused;
+#[cfg(any(feature = "async", feature = "blocking"))]
+mod row;
 #[cfg(feature = "async")]
 mod savepoint;
 #[cfg(feature = "async")]
@@ -46,8 +50,13 @@ pub use {
     tx::Tx,
 };
 
+#[cfg(any(feature = "async", feature = "blocking"))]
+pub use row::Row;
+
 pub use txsafe::{
-    Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, GiveUp, IDEMPOTENCY_KEYS_SQL,
-    Isolation, Keyed, Outcome, Phase, Remedy, Report, RetryPolicy, SqlState, Statement, Trail,
-    TxOptions,
+    Allows, Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, ForUpdate, GiveUp,
+    IDEMPOTENCY_KEYS_SQL, Isolation, KeyShare, Keyed, LockKey, LockOrder, LockOrderRefusal, Locked,
+    Mode, NoKeyUpdate, NoOrder, Outcome, Passed, Phase, Position, Rank, Ranked, Remedy, Report,
+    RetryPolicy, Share, SqlState, Statement, Trail, TxOptions, Unlocked, Writes, lock_order, rank,
+    ranked,
 };

@@ -3,9 +3,9 @@
 use crate::{failure::of_diesel, tx::Tx, wire::link::Link};
 use diesel_async::{AnsiTransactionManager, TransactionManager};
 use std::future::Future;
-use txsafe::{AsyncFuncOnce, Error, Failure, drive::session::Standing};
+use txsafe::{AsyncFuncOnce, Error, Failure, LockOrder, drive::session::Standing};
 
-impl Tx<'_> {
+impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
     ///
     /// A savepoint isn't tried again by itself: after a serialization failure its snapshot would be the same. Return
@@ -20,8 +20,8 @@ impl Tx<'_> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 't
     where
-        F: for<'c> AsyncFnOnce(Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncOnce<Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnOnce(Tx<'c, O, Held>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<Tx<'c, O, Held>, Result<T, E>, Fut: Send>
             + Send
             + 't,
         T: Send + 't,
@@ -31,6 +31,7 @@ impl Tx<'_> {
             let (conn, account, link) = self.parts();
             Manager::begin_transaction(conn).await.map_err(failed)?;
             let mark = account.hooks.mark();
+            let locks = account.locks.mark();
             let error = match body(Tx::new(conn, account, link)).await {
                 Ok(value) => match swallowed(link).await {
                     None => {
@@ -44,6 +45,7 @@ impl Tx<'_> {
             // If even this fails the transaction is aborted or lost, and its end will tell.
             let _ = Manager::rollback_transaction(conn).await;
             account.hooks.savepoint_rolled_back(mark, &mut account.due);
+            account.locks.rolled_back_to(locks);
             Err(error)
         }
     }

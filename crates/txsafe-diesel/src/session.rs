@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
     }
 
     /// The transaction that the closure works with.
-    pub(crate) fn tx(&mut self) -> Tx<'_> {
+    pub(crate) fn tx<O>(&mut self) -> Tx<'_, O> {
         Tx::new(self.lease.connection(), &mut self.account, &self.link)
     }
 

@@ -5,11 +5,15 @@ use diesel_async::AsyncPgConnection;
 use std::{
     fmt,
     future::Future,
+    marker::PhantomData,
     ops::{Deref, DerefMut},
 };
-use txsafe::drive::{
-    account::Account,
-    hooks::{AsyncHook, HookResult, async_hook},
+use txsafe::{
+    NoOrder, Unlocked,
+    drive::{
+        account::Account,
+        hooks::{AsyncHook, HookResult, async_hook},
+    },
 };
 
 /// A transaction that is running. Diesel's queries run on `&mut tx`.
@@ -19,19 +23,29 @@ use txsafe::drive::{
 /// reference they were sent.
 ///
 /// There is no `commit`: returning `Ok` from the closure commits, and returning `Err` rolls back.
-pub struct Tx<'c> {
+///
+/// `O` is the lock order of its database, and `Held` the highest rank that it may have locked; see
+/// [`at`](Self::at). Where there is no order, write `Tx<'_>`.
+#[must_use = "the transaction goes on through this value only"]
+pub struct Tx<'c, O = NoOrder, Held = Unlocked> {
     conn: &'c mut AsyncPgConnection,
     account: &'c mut Account<AsyncHook>,
     link: &'c Link,
+    rank: PhantomData<fn() -> (O, Held)>,
 }
 
-impl<'c> Tx<'c> {
+impl<'c, O, Held> Tx<'c, O, Held> {
     pub(crate) fn new(
         conn: &'c mut AsyncPgConnection,
         account: &'c mut Account<AsyncHook>,
         link: &'c Link,
     ) -> Self {
-        Self { conn, account, link }
+        Self { conn, account, link, rank: PhantomData }
+    }
+
+    /// The same transaction, where another rank may be the highest that is held.
+    pub(crate) fn with_rank<Other>(self) -> Tx<'c, O, Other> {
+        Tx::new(self.conn, self.account, self.link)
     }
 
     pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, &mut Account<AsyncHook>, &Link) {
@@ -68,7 +82,7 @@ impl<'c> Tx<'c> {
     }
 }
 
-impl Deref for Tx<'_> {
+impl<O, Held> Deref for Tx<'_, O, Held> {
     type Target = AsyncPgConnection;
 
     fn deref(&self) -> &AsyncPgConnection {
@@ -76,13 +90,13 @@ impl Deref for Tx<'_> {
     }
 }
 
-impl DerefMut for Tx<'_> {
+impl<O, Held> DerefMut for Tx<'_, O, Held> {
     fn deref_mut(&mut self) -> &mut AsyncPgConnection {
         self.conn
     }
 }
 
-impl fmt::Debug for Tx<'_> {
+impl<O, Held> fmt::Debug for Tx<'_, O, Held> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tx").field("transaction", &self.account.transaction).finish_non_exhaustive()
     }

@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll},
 };
 
-impl<'t> Executor<'t> for &'t mut Tx<'_> {
+impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     type Database = Postgres;
 
     fn fetch_many<'e, 'q: 'e, E>(

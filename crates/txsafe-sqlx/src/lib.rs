@@ -5,6 +5,7 @@ mod driver;
 mod executor;
 mod failure;
 mod held;
+mod lock;
 mod observed;
 mod savepoint;
 mod session;
@@ -12,10 +13,13 @@ mod tx;
 
 pub use driver::{Configured, Database, Driver, WithKey};
 pub use held::Held;
+pub use lock::Row;
 pub use tx::Tx;
 
 pub use txsafe::{
-    Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, GiveUp, IDEMPOTENCY_KEYS_SQL,
-    Isolation, Keyed, Outcome, Phase, Remedy, Report, RetryPolicy, SqlState, Statement, Trail,
-    TxOptions,
+    Allows, Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, ForUpdate, GiveUp,
+    IDEMPOTENCY_KEYS_SQL, Isolation, KeyShare, Keyed, LockKey, LockOrder, LockOrderRefusal, Locked,
+    Mode, NoKeyUpdate, NoOrder, Outcome, Passed, Phase, Position, Rank, Ranked, Remedy, Report,
+    RetryPolicy, Share, SqlState, Statement, Trail, TxOptions, Unlocked, Writes, lock_order, rank,
+    ranked,
 };

@@ -8,9 +8,9 @@ use crate::{
 };
 use sqlx_core::transaction::TransactionManager;
 use std::future::Future;
-use txsafe::{AsyncFuncOnce, Error};
+use txsafe::{AsyncFuncOnce, Error, LockOrder};
 
-impl Tx<'_> {
+impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
     ///
     /// A savepoint isn't tried again by itself: after a serialization failure its snapshot would be the same. Return
@@ -25,19 +25,20 @@ impl Tx<'_> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 't
     where
-        F: for<'c> AsyncFnOnce(Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncOnce<Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnOnce(Tx<'c, O, Held>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<Tx<'c, O, Held>, Result<T, E>, Fut: Send>
             + Send
             + 't,
         T: Send + 't,
         E: From<Error> + Send + 't,
     {
         async move {
-            let Self { conn, account, observed } = self;
+            let Self { conn, account, observed, .. } = self;
             settle(conn, observed).await;
             Manager::begin(conn, None).await.map_err(|error| failed(observed, &error))?;
             let mark = account.hooks.mark();
-            let error = match body(Tx { conn, account, observed }).await {
+            let locks = account.locks.mark();
+            let error = match body(Tx::new(conn, account, observed)).await {
                 Ok(value) => {
                     settle(conn, observed).await;
                     match observed.aborted_by() {
@@ -60,6 +61,7 @@ impl Tx<'_> {
                 Err(error) => observed.saw(&error),
             }
             account.hooks.savepoint_rolled_back(mark, &mut account.due);
+            account.locks.rolled_back_to(locks);
             Err(error)
         }
     }

@@ -74,9 +74,9 @@ impl<'a> Session<'a> {
     }
 
     /// The transaction that the closure works with.
-    pub(crate) fn tx(&mut self) -> Tx<'_> {
+    pub(crate) fn tx<O>(&mut self) -> Tx<'_, O> {
         let Self { lease, observed, account, .. } = self;
-        Tx { conn: lease.connection(), account, observed }
+        Tx::new(lease.connection(), account, observed)
     }
 }
 

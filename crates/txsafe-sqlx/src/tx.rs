@@ -2,10 +2,13 @@
 
 use crate::{failure::sqlx_behind, observed::Observed};
 use sqlx::PgConnection;
-use std::{error::Error as StdError, fmt, future::Future};
-use txsafe::drive::{
-    account::Account,
-    hooks::{AsyncHook, HookResult, async_hook},
+use std::{error::Error as StdError, fmt, future::Future, marker::PhantomData};
+use txsafe::{
+    NoOrder, Unlocked,
+    drive::{
+        account::Account,
+        hooks::{AsyncHook, HookResult, async_hook},
+    },
 };
 
 /// A transaction that is running. SQLx's queries run on `&mut tx`, which is an [`Executor`](sqlx::Executor).
@@ -24,13 +27,31 @@ use txsafe::drive::{
 /// ```
 ///
 /// There is no `commit`: returning `Ok` from the closure commits, and returning `Err` rolls back.
-pub struct Tx<'c> {
+///
+/// `O` is the lock order of its database, and `Held` the highest rank that it may have locked; see
+/// [`at`](Self::at). Where there is no order, write `Tx<'_>`.
+#[must_use = "the transaction goes on through this value only"]
+pub struct Tx<'c, O = NoOrder, Held = Unlocked> {
     pub(crate) conn: &'c mut PgConnection,
     pub(crate) account: &'c mut Account<AsyncHook>,
     pub(crate) observed: &'c mut Observed,
+    rank: PhantomData<fn() -> (O, Held)>,
 }
 
-impl Tx<'_> {
+impl<'c, O, Held> Tx<'c, O, Held> {
+    pub(crate) fn new(
+        conn: &'c mut PgConnection,
+        account: &'c mut Account<AsyncHook>,
+        observed: &'c mut Observed,
+    ) -> Self {
+        Self { conn, account, observed, rank: PhantomData }
+    }
+
+    /// The same transaction, where another rank may be the highest that is held.
+    pub(crate) fn with_rank<Other>(self) -> Tx<'c, O, Other> {
+        Tx::new(self.conn, self.account, self.observed)
+    }
+
     /// Lends the connection, for `COPY` and for helpers that take `&mut PgConnection`.
     ///
     /// What fails there is not seen. A swallowed error still never becomes `Ok`, because the server is asked with
@@ -93,7 +114,7 @@ impl Tx<'_> {
     }
 }
 
-impl fmt::Debug for Tx<'_> {
+impl<O, Held> fmt::Debug for Tx<'_, O, Held> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tx").field("transaction", &self.account.transaction).finish_non_exhaustive()
     }

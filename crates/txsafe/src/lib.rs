@@ -21,7 +21,18 @@ pub use drive::{
 pub use hold::{
     error::{Error, ErrorKind},
     keyed::{IDEMPOTENCY_KEYS_SQL, Keyed},
+    order::{
+        held::LockOrderRefusal,
+        key::LockKey,
+        locked::Locked,
+        mode::{ForUpdate, KeyShare, Mode, NoKeyUpdate, Share, Writes},
+        rank::{Rank, Ranked},
+        relation::{Allows, LockOrder, NoOrder, Passed, Position, Unlocked},
+    },
     outcome::Outcome,
     report::{Attempt, Report},
     trail::{Statement, Trail},
 };
+
+#[doc(hidden)]
+pub use txsafe_macros::__lock_order;

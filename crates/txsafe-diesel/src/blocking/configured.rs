@@ -9,25 +9,24 @@ use super::{
 };
 use std::{fmt, panic::Location};
 use txsafe::{
-    Error, Keyed, TxOptions,
+    Error, Keyed, LockOrder, NoOrder, TxOptions,
     drive::{blocking::run, call::Call},
 };
 
 /// A [`Database`] with the options of one call; made by [`Database::with`].
-#[derive(Clone)]
-pub struct Configured<'d, P: Pool = R2d2Pool> {
-    pub(crate) db: &'d Database<P>,
+pub struct Configured<'d, O = NoOrder, P: Pool = R2d2Pool> {
+    pub(crate) db: &'d Database<O, P>,
     options: Option<TxOptions>,
 }
 
-impl<'d, P: Pool> Configured<'d, P> {
-    pub(crate) fn new(db: &'d Database<P>, options: Option<TxOptions>) -> Self {
+impl<'d, O: LockOrder, P: Pool> Configured<'d, O, P> {
+    pub(crate) fn new(db: &'d Database<O, P>, options: Option<TxOptions>) -> Self {
         Self { db, options }
     }
 
     /// See [`Database::idempotency_key`].
     #[must_use]
-    pub fn idempotency_key(self, key: &'d str) -> WithKey<'d, P> {
+    pub fn idempotency_key(self, key: &'d str) -> WithKey<'d, O, P> {
         WithKey { inner: self, key }
     }
 
@@ -44,7 +43,7 @@ impl<'d, P: Pool> Configured<'d, P> {
     ) -> Result<T, E>
     where
         &'a mut C: Into<Held<'a>>,
-        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E>,
         E: From<Error>,
         'd: 'a,
     {
@@ -63,7 +62,7 @@ impl<'d, P: Pool> Configured<'d, P> {
     }
 }
 
-impl Configured<'_> {
+impl<O: LockOrder> Configured<'_, O> {
     /// See [`Database::transaction`].
     ///
     /// # Errors
@@ -71,7 +70,7 @@ impl Configured<'_> {
     #[track_caller]
     pub fn transaction<T, E, F>(self, name: &str, body: F) -> Result<T, E>
     where
-        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E>,
         E: From<Error>,
     {
         let call = self.call(name, Location::caller())?;
@@ -85,7 +84,7 @@ impl Configured<'_> {
     #[track_caller]
     pub fn transaction_once<T, E, F>(self, name: &str, body: F) -> Result<T, E>
     where
-        F: for<'c> FnOnce(Tx<'c>) -> Result<T, E>,
+        F: for<'c> FnOnce(Tx<'c, O>) -> Result<T, E>,
         E: From<Error>,
     {
         let call = self.call(name, Location::caller())?.once();
@@ -94,13 +93,12 @@ impl Configured<'_> {
 }
 
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
-#[derive(Clone)]
-pub struct WithKey<'d, P: Pool = R2d2Pool> {
-    pub(crate) inner: Configured<'d, P>,
+pub struct WithKey<'d, O = NoOrder, P: Pool = R2d2Pool> {
+    pub(crate) inner: Configured<'d, O, P>,
     key: &'d str,
 }
 
-impl<P: Pool> WithKey<'_, P> {
+impl<O: LockOrder, P: Pool> WithKey<'_, O, P> {
     pub(crate) fn call(
         &self,
         name: &str,
@@ -110,7 +108,7 @@ impl<P: Pool> WithKey<'_, P> {
     }
 }
 
-impl WithKey<'_> {
+impl<O: LockOrder> WithKey<'_, O> {
     /// See [`Database::idempotency_key`].
     ///
     /// # Errors
@@ -119,7 +117,7 @@ impl WithKey<'_> {
     #[track_caller]
     pub fn transaction<T, E, F>(self, name: &str, body: F) -> Result<Keyed<T>, E>
     where
-        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E>,
         E: From<Error>,
     {
         let call = self.call(name, Location::caller())?;
@@ -128,10 +126,11 @@ impl WithKey<'_> {
 }
 
 /// Runs a call that has no key.
-pub(crate) fn unkeyed<P, F, T, E>(call: Call, work: Work<'_, P, F, T, E>) -> Result<T, E>
+pub(crate) fn unkeyed<O, P, F, T, E>(call: Call, work: Work<'_, O, P, F, T, E>) -> Result<T, E>
 where
+    O: LockOrder,
     P: Pool,
-    F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+    F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E>,
     E: From<Error>,
 {
     match run(call, work)? {
@@ -141,12 +140,12 @@ where
 }
 
 /// A closure that is called once, in the form of those that are called again.
-pub(crate) fn again<T, E, F>(body: F) -> impl for<'c> FnMut(Tx<'c>) -> Result<T, E>
+pub(crate) fn again<O, T, E, F>(body: F) -> impl for<'c> FnMut(Tx<'c, O>) -> Result<T, E>
 where
-    F: for<'c> FnOnce(Tx<'c>) -> Result<T, E>,
+    F: for<'c> FnOnce(Tx<'c, O>) -> Result<T, E>,
 {
     let mut body = Some(body);
-    move |tx: Tx<'_>| {
+    move |tx: Tx<'_, O>| {
         let Some(body) = body.take() else {
             unreachable!("the run loop never runs a body of `transaction_once` again");
         };
@@ -154,13 +153,25 @@ where
     }
 }
 
-impl<P: Pool> fmt::Debug for Configured<'_, P> {
+impl<O, P: Pool> Clone for Configured<'_, O, P> {
+    fn clone(&self) -> Self {
+        Self { db: self.db, options: self.options.clone() }
+    }
+}
+
+impl<O, P: Pool> Clone for WithKey<'_, O, P> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), key: self.key }
+    }
+}
+
+impl<O, P: Pool> fmt::Debug for Configured<'_, O, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Configured").field("db", self.db).field("options", &self.options).finish()
     }
 }
 
-impl<P: Pool> fmt::Debug for WithKey<'_, P> {
+impl<O, P: Pool> fmt::Debug for WithKey<'_, O, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WithKey").field("inner", &self.inner).field("key", &self.key).finish()
     }

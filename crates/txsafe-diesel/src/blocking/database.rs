@@ -7,26 +7,36 @@ use super::{
     pool::{Pool, R2d2Pool},
     tx::Tx,
 };
-use std::{fmt, sync::Arc};
-use txsafe::{Budget, Builder, Error, TxOptions, drive::shared::Shared};
+use std::{fmt, marker::PhantomData, sync::Arc};
+use txsafe::{
+    Budget, Builder, Error, LockOrder, NoOrder, TxOptions,
+    drive::{builder::Unordered, shared::Shared},
+};
 
 /// A database, reached through a pool; its transactions share a [`Budget`] and what was learned of them by name.
 ///
-/// Clones are the same database.
-#[derive(Clone)]
-pub struct Database<P: Pool = R2d2Pool> {
+/// Clones are the same database. `O` is its lock order, where it was given one; see [`lock_order!`](crate::lock_order).
+pub struct Database<O = NoOrder, P: Pool = R2d2Pool> {
     pub(crate) pool: P,
     pub(crate) shared: Arc<Shared>,
     pub(crate) language: Arc<Language>,
+    order: PhantomData<fn() -> O>,
 }
 
-impl<P: Pool> Database<P> {
+impl<P: Pool> Database<NoOrder, P> {
     /// Sets up a database over a pool.
     #[must_use]
     pub fn builder(pool: P) -> Builder<Self> {
-        Builder::new(move |shared| Self { pool, shared, language: Arc::default() })
+        Builder::new(move |shared| Self {
+            pool,
+            shared,
+            language: Arc::default(),
+            order: PhantomData,
+        })
     }
+}
 
+impl<O: LockOrder, P: Pool> Database<O, P> {
     /// Runs `body` in a transaction on a connection that the caller holds: a plain one, such as deadpool-diesel's
     /// `interact` lends, or an r2d2 pool's. Pauses keep it.
     ///
@@ -44,7 +54,7 @@ impl<P: Pool> Database<P> {
     ) -> Result<T, E>
     where
         &'a mut C: Into<Held<'a>>,
-        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E>,
         E: From<Error>,
     {
         self.plain().transaction_on(conn, name, body)
@@ -52,7 +62,7 @@ impl<P: Pool> Database<P> {
 
     /// Changes options for one call: `db.with(options).transaction(…)`.
     #[must_use]
-    pub fn with(&self, options: TxOptions) -> Configured<'_, P> {
+    pub fn with(&self, options: TxOptions) -> Configured<'_, O, P> {
         Configured::new(self, Some(options))
     }
 
@@ -67,7 +77,7 @@ impl<P: Pool> Database<P> {
     /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs one
     /// round trip.
     #[must_use]
-    pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d, P> {
+    pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d, O, P> {
         self.plain().idempotency_key(key)
     }
 
@@ -83,12 +93,12 @@ impl<P: Pool> Database<P> {
         self.shared.budget()
     }
 
-    pub(crate) fn plain(&self) -> Configured<'_, P> {
+    pub(crate) fn plain(&self) -> Configured<'_, O, P> {
         Configured::new(self, None)
     }
 }
 
-impl Database {
+impl<O: LockOrder> Database<O> {
     /// Runs `body` in a transaction, again and again where a failure asks for it and a bound allows it.
     ///
     /// `name` is how reports, metrics and `pg_stat_activity` call the transaction: 1 to 128 bytes.
@@ -106,7 +116,7 @@ impl Database {
     #[track_caller]
     pub fn transaction<T, E, F>(&self, name: &str, body: F) -> Result<T, E>
     where
-        F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+        F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E>,
         E: From<Error>,
     {
         self.plain().transaction(name, body)
@@ -120,14 +130,34 @@ impl Database {
     #[track_caller]
     pub fn transaction_once<T, E, F>(&self, name: &str, body: F) -> Result<T, E>
     where
-        F: for<'c> FnOnce(Tx<'c>) -> Result<T, E>,
+        F: for<'c> FnOnce(Tx<'c, O>) -> Result<T, E>,
         E: From<Error>,
     {
         self.plain().transaction_once(name, body)
     }
 }
 
-impl<P: Pool> fmt::Debug for Database<P> {
+impl<P: Pool> Unordered for Database<NoOrder, P> {
+    type Ordered<O: LockOrder> = Database<O, P>;
+
+    fn ordered<O: LockOrder>(self) -> Database<O, P> {
+        let Self { pool, shared, language, order: _ } = self;
+        Database { pool, shared, language, order: PhantomData }
+    }
+}
+
+impl<O, P: Pool> Clone for Database<O, P> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            shared: Arc::clone(&self.shared),
+            language: Arc::clone(&self.language),
+            order: PhantomData,
+        }
+    }
+}
+
+impl<O, P: Pool> fmt::Debug for Database<O, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
             .field("pool", &self.pool.status())

@@ -8,9 +8,9 @@ use super::{
 };
 use deadpool_diesel::postgres::Pool as DeadpoolPool;
 use std::{future::Future, panic::Location, panic::resume_unwind};
-use txsafe::{Error, Failure, Keyed, drive::blocking::run};
+use txsafe::{Error, Failure, Keyed, LockOrder, drive::blocking::run};
 
-impl Database<DeadpoolPool> {
+impl<O: LockOrder> Database<O, DeadpoolPool> {
     /// Runs `body` in a transaction on a blocking thread, again and again where a failure asks for it and a bound allows
     /// it; see [`Database::transaction`] for what that means.
     ///
@@ -31,7 +31,7 @@ impl Database<DeadpoolPool> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> FnMut(Tx<'c>) -> Result<T, E> + Send + 'static,
+        F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
@@ -50,7 +50,7 @@ impl Database<DeadpoolPool> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> FnOnce(Tx<'c>) -> Result<T, E> + Send + 'static,
+        F: for<'c> FnOnce(Tx<'c, O>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
@@ -58,7 +58,7 @@ impl Database<DeadpoolPool> {
     }
 }
 
-impl Configured<'_, DeadpoolPool> {
+impl<O: LockOrder> Configured<'_, O, DeadpoolPool> {
     /// See [`Database::interact`].
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Configured<'_, DeadpoolPool> {
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
         Self: 'a,
-        F: for<'c> FnMut(Tx<'c>) -> Result<T, E> + Send + 'static,
+        F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
@@ -92,7 +92,7 @@ impl Configured<'_, DeadpoolPool> {
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
         Self: 'a,
-        F: for<'c> FnOnce(Tx<'c>) -> Result<T, E> + Send + 'static,
+        F: for<'c> FnOnce(Tx<'c, O>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
@@ -102,7 +102,7 @@ impl Configured<'_, DeadpoolPool> {
     }
 }
 
-impl WithKey<'_, DeadpoolPool> {
+impl<O: LockOrder> WithKey<'_, O, DeadpoolPool> {
     /// See [`Database::idempotency_key`] and [`Database::interact`].
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl WithKey<'_, DeadpoolPool> {
     ) -> impl Future<Output = Result<Keyed<T>, E>> + Send + 'a
     where
         Self: 'a,
-        F: for<'c> FnMut(Tx<'c>) -> Result<T, E> + Send + 'static,
+        F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {

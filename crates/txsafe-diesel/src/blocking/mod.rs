@@ -64,6 +64,7 @@ mod held;
 mod interact;
 mod language;
 mod link;
+mod lock;
 mod observer;
 mod pool;
 mod savepoint;

@@ -3,9 +3,9 @@
 use super::{link::Link, session::Manager, tx::Tx};
 use crate::failure::of_diesel;
 use diesel::{PgConnection, connection::TransactionManager};
-use txsafe::{Error, Failure, drive::session::Standing};
+use txsafe::{Error, Failure, LockOrder, drive::session::Standing};
 
-impl Tx<'_> {
+impl<O: LockOrder, Held> Tx<'_, O, Held> {
     /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
     ///
     /// A savepoint isn't tried again by itself: after a serialization failure its snapshot would be the same. Return
@@ -16,12 +16,13 @@ impl Tx<'_> {
     /// failed statement.
     pub fn savepoint<T, E, F>(&mut self, body: F) -> Result<T, E>
     where
-        F: for<'c> FnOnce(Tx<'c>) -> Result<T, E>,
+        F: for<'c> FnOnce(Tx<'c, O, Held>) -> Result<T, E>,
         E: From<Error>,
     {
         let (conn, account, link) = self.parts();
         Manager::begin_transaction(conn).map_err(failed)?;
         let mark = account.hooks.mark();
+        let locks = account.locks.mark();
         let error = match body(Tx::new(conn, account, link)) {
             Ok(value) => match swallowed(link, conn) {
                 None => {
@@ -35,6 +36,7 @@ impl Tx<'_> {
         // If even this fails the transaction is aborted or lost, and its end will tell.
         let _ = Manager::rollback_transaction(conn);
         account.hooks.savepoint_rolled_back(mark, &mut account.due);
+        account.locks.rolled_back_to(locks);
         Err(error)
     }
 }

@@ -74,7 +74,7 @@ impl<'a, O: Object> Session<'a, O> {
     }
 
     /// Runs the closure on the transaction.
-    pub(crate) fn run<R>(&mut self, body: impl FnOnce(Tx<'_>) -> R) -> R {
+    pub(crate) fn run<Order, R>(&mut self, body: impl FnOnce(Tx<'_, Order>) -> R) -> R {
         let Self { lease, link, account, .. } = self;
         lease.with(|conn| body(Tx::new(conn, account, link)))
     }

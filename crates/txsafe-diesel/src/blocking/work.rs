@@ -13,22 +13,24 @@ use std::{
     rc::Rc,
     time::{Duration, Instant},
 };
-use txsafe::{Error, Failure, decide::settings::Settings, drive::session::Work as BlockingWork};
+use txsafe::{
+    Error, Failure, LockOrder, decide::settings::Settings, drive::session::Work as BlockingWork,
+};
 
 /// A closure over connections of a pool, or over one that the caller holds.
-pub(crate) struct Work<'a, P: Pool, F, T, E> {
-    db: &'a Database<P>,
+pub(crate) struct Work<'a, O, P: Pool, F, T, E> {
+    db: &'a Database<O, P>,
     /// The caller's connection, if it is to be that.
     slot: Option<Slot<'a>>,
     body: F,
     returns: PhantomData<fn() -> Result<T, E>>,
 }
 
-impl<'a, P: Pool, F, T, E> Work<'a, P, F, T, E>
+impl<'a, O: LockOrder, P: Pool, F, T, E> Work<'a, O, P, F, T, E>
 where
-    F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+    F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E>,
 {
-    pub(crate) fn new(db: &'a Database<P>, body: F) -> Self {
+    pub(crate) fn new(db: &'a Database<O, P>, body: F) -> Self {
         Self { db, slot: None, body, returns: PhantomData }
     }
 
@@ -38,10 +40,11 @@ where
     }
 }
 
-impl<'a, P, F, T, E> BlockingWork for Work<'a, P, F, T, E>
+impl<'a, O, P, F, T, E> BlockingWork for Work<'a, O, P, F, T, E>
 where
+    O: LockOrder,
     P: Pool,
-    F: for<'c> FnMut(Tx<'c>) -> Result<T, E>,
+    F: for<'c> FnMut(Tx<'c, O>) -> Result<T, E>,
     E: From<Error>,
 {
     type Session = Session<'a, <P as Sealed>::Object>;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     decide::failure::Failure,
-    hold::{outcome::Outcome, trail::Trail},
+    hold::{order::held::HeldLocks, outcome::Outcome, trail::Trail},
 };
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Account<H> {
     pub due: Vec<H>,
     /// The statements of the closure.
     pub trail: Trail,
+    /// The locks that were taken through types.
+    pub locks: HeldLocks,
 }
 
 impl<H> Account<H> {
@@ -32,6 +34,7 @@ impl<H> Account<H> {
             hooks: Hooks::new(),
             due: Vec::new(),
             trail: Trail::default(),
+            locks: HeldLocks::default(),
         }
     }
 

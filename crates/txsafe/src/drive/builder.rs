@@ -6,7 +6,7 @@ use crate::{
         budget::Budget,
         options::{TxOptions, transaction_settings},
     },
-    hold::{error::Error, report::Report},
+    hold::{error::Error, order::relation::LockOrder, report::Report},
 };
 use std::{fmt, sync::Arc};
 
@@ -67,6 +67,18 @@ impl<D> Builder<D> {
         self
     }
 
+    /// Gives the database a lock order; see [`lock_order!`](crate::lock_order). Default: none, and nothing to be locked
+    /// through types.
+    #[must_use]
+    pub fn lock_order<O: LockOrder>(self) -> Builder<D::Ordered<O>>
+    where
+        D: Unordered + 'static,
+    {
+        let Self { options, budget, service, on_report, hides_bind_values, make } = self;
+        let make = Box::new(move |shared| make(shared).ordered());
+        Builder { options, budget, service, on_report, hides_bind_values, make }
+    }
+
     /// Checks all settings and makes the database. Nothing is connected yet.
     ///
     /// # Errors
@@ -79,6 +91,15 @@ impl<D> Builder<D> {
         }
         Ok(make(Arc::new(shared)))
     }
+}
+
+/// A database that has no lock order yet.
+pub trait Unordered {
+    /// The same database with one.
+    type Ordered<O: LockOrder>;
+
+    /// Gives it one.
+    fn ordered<O: LockOrder>(self) -> Self::Ordered<O>;
 }
 
 impl<D> fmt::Debug for Builder<D> {

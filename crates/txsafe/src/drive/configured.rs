@@ -10,25 +10,28 @@ use super::{
 };
 use crate::{
     decide::options::TxOptions,
-    hold::{error::Error, keyed::Keyed},
+    hold::{
+        error::Error,
+        keyed::Keyed,
+        order::relation::{LockOrder, NoOrder},
+    },
 };
 use std::{fmt, future::Future, panic::Location, sync::Arc};
 
 /// A [`Database`] with the options of one call; made by [`Database::with`].
-#[derive(Clone)]
-pub struct Configured<'d, D: AsyncDriver> {
-    db: &'d Database<D>,
+pub struct Configured<'d, D: AsyncDriver, O = NoOrder> {
+    db: &'d Database<D, O>,
     options: Option<TxOptions>,
 }
 
-impl<'d, D: AsyncDriver> Configured<'d, D> {
-    pub(crate) fn new(db: &'d Database<D>, options: Option<TxOptions>) -> Self {
+impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, D, O> {
+    pub(crate) fn new(db: &'d Database<D, O>, options: Option<TxOptions>) -> Self {
         Self { db, options }
     }
 
     /// See [`Database::idempotency_key`].
     #[must_use]
-    pub fn idempotency_key(self, key: &'d str) -> WithKey<'d, D> {
+    pub fn idempotency_key(self, key: &'d str) -> WithKey<'d, D, O> {
         WithKey { inner: self, key }
     }
 
@@ -43,8 +46,8 @@ impl<'d, D: AsyncDriver> Configured<'d, D> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -67,8 +70,8 @@ impl<'d, D: AsyncDriver> Configured<'d, D> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnOnce(D::Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncOnce<D::Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnOnce(D::Tx<'c, O>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<D::Tx<'c, O>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -93,8 +96,8 @@ impl<'d, D: AsyncDriver> Configured<'d, D> {
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
         &'a mut C: Into<D::Held<'a>>,
-        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -114,13 +117,12 @@ impl<'d, D: AsyncDriver> Configured<'d, D> {
 }
 
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
-#[derive(Clone)]
-pub struct WithKey<'d, D: AsyncDriver> {
-    inner: Configured<'d, D>,
+pub struct WithKey<'d, D: AsyncDriver, O = NoOrder> {
+    inner: Configured<'d, D, O>,
     key: &'d str,
 }
 
-impl<'d, D: AsyncDriver> WithKey<'d, D> {
+impl<'d, D: AsyncDriver, O: LockOrder> WithKey<'d, D, O> {
     /// See [`Database::idempotency_key`].
     ///
     /// # Errors
@@ -133,8 +135,8 @@ impl<'d, D: AsyncDriver> WithKey<'d, D> {
         body: F,
     ) -> impl Future<Output = Result<Keyed<T>, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -147,10 +149,23 @@ impl<'d, D: AsyncDriver> WithKey<'d, D> {
     }
 }
 
-async fn unkeyed<D, B, T, E>(call: Call, work: Work<'_, D, B, T, E>) -> Result<T, E>
+impl<D: AsyncDriver, O> Clone for Configured<'_, D, O> {
+    fn clone(&self) -> Self {
+        Self { db: self.db, options: self.options.clone() }
+    }
+}
+
+impl<D: AsyncDriver, O> Clone for WithKey<'_, D, O> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), key: self.key }
+    }
+}
+
+async fn unkeyed<D, O, B, T, E>(call: Call, work: Work<'_, D, O, B, T, E>) -> Result<T, E>
 where
     D: AsyncDriver,
-    B: Body<D, T, E>,
+    O: LockOrder,
+    B: Body<D, O, T, E>,
     T: Send,
     E: From<Error> + Send,
 {
@@ -160,13 +175,13 @@ where
     }
 }
 
-impl<D: AsyncDriver> fmt::Debug for Configured<'_, D> {
+impl<D: AsyncDriver, O> fmt::Debug for Configured<'_, D, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Configured").field("db", self.db).field("options", &self.options).finish()
     }
 }
 
-impl<D: AsyncDriver> fmt::Debug for WithKey<'_, D> {
+impl<D: AsyncDriver, O> fmt::Debug for WithKey<'_, D, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WithKey").field("inner", &self.inner).field("key", &self.key).finish()
     }

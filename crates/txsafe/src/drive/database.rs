@@ -1,7 +1,7 @@
 //! A database, reached through a pool of an async driver.
 
 use super::{
-    builder::Builder,
+    builder::{Builder, Unordered},
     closure::{AsyncFuncMut, AsyncFuncOnce},
     configured::{Configured, WithKey},
     driver::AsyncDriver,
@@ -9,26 +9,32 @@ use super::{
 };
 use crate::{
     decide::{budget::Budget, options::TxOptions},
-    hold::error::Error,
+    hold::{
+        error::Error,
+        order::relation::{LockOrder, NoOrder},
+    },
 };
-use std::{fmt, future::Future, sync::Arc};
+use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
 
 /// A database, reached through a pool; its transactions share a [`Budget`] and what was learned of them by name.
 ///
-/// Clones are the same database.
-pub struct Database<D: AsyncDriver> {
+/// Clones are the same database. `O` is its lock order, where it was given one; see [`lock_order!`](crate::lock_order).
+pub struct Database<D: AsyncDriver, O = NoOrder> {
     pub(crate) pool: D::Pool,
     pub(crate) shared: Arc<Shared>,
+    order: PhantomData<fn() -> O>,
 }
 
 impl<D: AsyncDriver> Database<D> {
     /// Sets up a database over a pool.
     #[must_use]
     pub fn builder(pool: D::Pool) -> Builder<Self> {
-        let builder = Builder::new(move |shared| Self { pool, shared });
+        let builder = Builder::new(move |shared| Self { pool, shared, order: PhantomData });
         if D::SHOWS_BIND_VALUES { builder } else { builder.hiding_bind_values() }
     }
+}
 
+impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
     /// Runs `body` in a transaction, again and again where a failure asks for it and a bound allows it.
     ///
     /// `name` is how reports, metrics and `pg_stat_activity` call the transaction: 1 to 128 bytes.
@@ -50,8 +56,8 @@ impl<D: AsyncDriver> Database<D> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -72,8 +78,8 @@ impl<D: AsyncDriver> Database<D> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnOnce(D::Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncOnce<D::Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnOnce(D::Tx<'c, O>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<D::Tx<'c, O>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -97,8 +103,8 @@ impl<D: AsyncDriver> Database<D> {
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
         &'a mut C: Into<D::Held<'a>>,
-        F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -109,7 +115,7 @@ impl<D: AsyncDriver> Database<D> {
 
     /// Changes options for one call: `db.with(options).transaction(…)`.
     #[must_use]
-    pub fn with(&self, options: TxOptions) -> Configured<'_, D> {
+    pub fn with(&self, options: TxOptions) -> Configured<'_, D, O> {
         Configured::new(self, Some(options))
     }
 
@@ -124,7 +130,7 @@ impl<D: AsyncDriver> Database<D> {
     /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs one
     /// round trip, or two where the driver prepares the question each time (diesel-async).
     #[must_use]
-    pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d, D> {
+    pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d, D, O> {
         self.plain().idempotency_key(key)
     }
 
@@ -140,18 +146,27 @@ impl<D: AsyncDriver> Database<D> {
         self.shared.budget()
     }
 
-    fn plain(&self) -> Configured<'_, D> {
+    fn plain(&self) -> Configured<'_, D, O> {
         Configured::new(self, None)
     }
 }
 
-impl<D: AsyncDriver> Clone for Database<D> {
-    fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), shared: Arc::clone(&self.shared) }
+impl<D: AsyncDriver> Unordered for Database<D> {
+    type Ordered<O: LockOrder> = Database<D, O>;
+
+    fn ordered<O: LockOrder>(self) -> Database<D, O> {
+        let Self { pool, shared, order: _ } = self;
+        Database { pool, shared, order: PhantomData }
     }
 }
 
-impl<D: AsyncDriver> fmt::Debug for Database<D> {
+impl<D: AsyncDriver, O> Clone for Database<D, O> {
+    fn clone(&self) -> Self {
+        Self { pool: self.pool.clone(), shared: Arc::clone(&self.shared), order: PhantomData }
+    }
+}
+
+impl<D: AsyncDriver, O> fmt::Debug for Database<D, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
             .field("pool", &D::status(&self.pool))

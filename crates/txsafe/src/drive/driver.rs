@@ -1,7 +1,10 @@
 //! What an async adapter knows of its driver.
 
 use super::session::AsyncSession;
-use crate::decide::{failure::Failure, settings::Settings};
+use crate::{
+    decide::{failure::Failure, settings::Settings},
+    hold::order::relation::LockOrder,
+};
 use std::{
     fmt,
     future::Future,
@@ -18,8 +21,8 @@ pub trait AsyncDriver: Send + Sync + 'static {
     type Held<'a>: AsyncHeld<Pool = Self::Pool, Session = Self::Session<'a>> + 'a;
     /// A connection while it runs one attempt.
     type Session<'a>: AsyncSession;
-    /// The transaction as its closure sees it.
-    type Tx<'c>: Send;
+    /// The transaction as its closure sees it, on a database with the lock order `O`, before anything is locked.
+    type Tx<'c, O: LockOrder>: Send;
 
     /// Whether the driver gives out the bind values of statements.
     const SHOWS_BIND_VALUES: bool;
@@ -35,7 +38,7 @@ pub trait AsyncDriver: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Session<'a>, Failure>> + Send;
 
     /// The transaction that the closure works with.
-    fn tx<'c>(session: &'c mut Self::Session<'_>) -> Self::Tx<'c>;
+    fn tx<'c, O: LockOrder>(session: &'c mut Self::Session<'_>) -> Self::Tx<'c, O>;
 
     /// Sleeps.
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static;

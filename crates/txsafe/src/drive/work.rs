@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     decide::{failure::Failure, settings::Settings},
-    hold::error::Error,
+    hold::{error::Error, order::relation::LockOrder},
 };
 use std::{
     future::Future,
@@ -17,9 +17,10 @@ use std::{
 };
 
 /// A closure over connections of a pool, or over one that the caller holds.
-pub(crate) struct Work<'a, D: AsyncDriver, B, T, E> {
+pub(crate) struct Work<'a, D: AsyncDriver, O, B, T, E> {
     source: Source<'a, D>,
     body: B,
+    order: PhantomData<fn() -> O>,
     returns: PhantomData<fn() -> Result<T, E>>,
 }
 
@@ -29,9 +30,9 @@ pub(crate) enum Source<'a, D: AsyncDriver> {
     Held(&'a D::Pool, Arc<Slot<D::Held<'a>>>),
 }
 
-impl<'a, D: AsyncDriver, B, T, E> Work<'a, D, B, T, E> {
+impl<'a, D: AsyncDriver, O, B, T, E> Work<'a, D, O, B, T, E> {
     pub(crate) fn new(source: Source<'a, D>, body: B) -> Self {
-        Self { source, body, returns: PhantomData }
+        Self { source, body, order: PhantomData, returns: PhantomData }
     }
 }
 
@@ -42,34 +43,36 @@ pub(crate) struct Again<F>(pub(crate) F);
 pub(crate) struct Once<F>(pub(crate) Option<F>);
 
 /// The caller's closure, run on a transaction.
-pub(crate) trait Body<D: AsyncDriver, T, E>: Send {
-    fn run<'c>(&'c mut self, tx: D::Tx<'c>) -> impl Future<Output = Result<T, E>> + Send;
+pub(crate) trait Body<D: AsyncDriver, O: LockOrder, T, E>: Send {
+    fn run<'c>(&'c mut self, tx: D::Tx<'c, O>) -> impl Future<Output = Result<T, E>> + Send;
 }
 
-impl<D, F, T, E> Body<D, T, E> for Again<F>
+impl<D, O, F, T, E> Body<D, O, T, E> for Again<F>
 where
     D: AsyncDriver,
-    F: for<'c> AsyncFnMut(D::Tx<'c>) -> Result<T, E>
-        + for<'c> AsyncFuncMut<D::Tx<'c>, Result<T, E>, Fut: Send>
+    O: LockOrder,
+    F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
+        + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
         + Send,
     T: Send,
     E: Send,
 {
-    fn run<'c>(&'c mut self, tx: D::Tx<'c>) -> impl Future<Output = Result<T, E>> + Send {
+    fn run<'c>(&'c mut self, tx: D::Tx<'c, O>) -> impl Future<Output = Result<T, E>> + Send {
         (self.0)(tx)
     }
 }
 
-impl<D, F, T, E> Body<D, T, E> for Once<F>
+impl<D, O, F, T, E> Body<D, O, T, E> for Once<F>
 where
     D: AsyncDriver,
-    F: for<'c> AsyncFnOnce(D::Tx<'c>) -> Result<T, E>
-        + for<'c> AsyncFuncOnce<D::Tx<'c>, Result<T, E>, Fut: Send>
+    O: LockOrder,
+    F: for<'c> AsyncFnOnce(D::Tx<'c, O>) -> Result<T, E>
+        + for<'c> AsyncFuncOnce<D::Tx<'c, O>, Result<T, E>, Fut: Send>
         + Send,
     T: Send,
     E: Send,
 {
-    fn run<'c>(&'c mut self, tx: D::Tx<'c>) -> impl Future<Output = Result<T, E>> + Send {
+    fn run<'c>(&'c mut self, tx: D::Tx<'c, O>) -> impl Future<Output = Result<T, E>> + Send {
         let Some(body) = self.0.take() else {
             unreachable!("the run loop never runs a body of `transaction_once` again");
         };
@@ -77,10 +80,11 @@ where
     }
 }
 
-impl<'a, D, B, T, E> AsyncWork for Work<'a, D, B, T, E>
+impl<'a, D, O, B, T, E> AsyncWork for Work<'a, D, O, B, T, E>
 where
     D: AsyncDriver,
-    B: Body<D, T, E>,
+    O: LockOrder,
+    B: Body<D, O, T, E>,
     T: Send,
     E: From<Error> + Send,
 {

@@ -1,6 +1,11 @@
 //! The one error of this crate, and the questions to ask it.
 
-use super::{outcome::Outcome, report::Report, trail::Trail};
+use super::{
+    order::{held::LockOrderRefusal, rank::Rank},
+    outcome::Outcome,
+    report::Report,
+    trail::Trail,
+};
 use crate::decide::{
     failure::Failure, invalid::InvalidSetting, remedy::Cause, retry::GiveUp, sqlstate::SqlState,
 };
@@ -48,6 +53,16 @@ pub enum ErrorKind {
     SavepointLeftOpen,
     /// The caller's deadline passed while an attempt was running.
     DeadlineExceeded,
+    /// A lock that wasn't asked for, because waiting for it could have closed a cycle of waits. It is a mistake in the
+    /// program, and the same at each attempt.
+    LockOrder(LockOrderRefusal),
+    /// There is no row with the key that was to be locked.
+    RowNotFound {
+        /// The name of its rank.
+        rank: &'static str,
+        /// The key.
+        key: String,
+    },
     /// A failure that asked for another attempt, and no attempt was left.
     GaveUp(GiveUp),
     /// A failure, outside the closure, that no other attempt would cure.
@@ -63,6 +78,13 @@ impl Error {
     #[must_use]
     pub fn swallowed(failure: Failure) -> Self {
         Self::new(ErrorKind::RolledBackAtCommit, Some(failure), None)
+    }
+
+    /// For adapters: no row has this key.
+    #[must_use]
+    pub fn row_not_found<R: Rank>(key: &R::Key) -> Self {
+        let (rank, key) = (R::NAME, format!("{key:?}"));
+        Self::new(ErrorKind::RowNotFound { rank, key }, None, None)
     }
 
     /// Which trap it is.
@@ -83,6 +105,8 @@ impl Error {
             | ErrorKind::RolledBackAtCommit
             | ErrorKind::SavepointLeftOpen
             | ErrorKind::DeadlineExceeded
+            | ErrorKind::LockOrder(_)
+            | ErrorKind::RowNotFound { .. }
             | ErrorKind::GaveUp(_)
             | ErrorKind::Failed => Outcome::RolledBack,
         }
@@ -110,6 +134,18 @@ impl Error {
     #[must_use]
     pub fn is_nested_transaction(&self) -> bool {
         matches!(self.0.kind, ErrorKind::NestedTransaction { .. })
+    }
+
+    /// Whether a lock was refused because of its place in the lock order.
+    #[must_use]
+    pub fn is_lock_order(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::LockOrder(_))
+    }
+
+    /// Whether a row that was to be locked isn't there.
+    #[must_use]
+    pub fn is_row_not_found(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::RowNotFound { .. })
     }
 
     /// What the server or the driver said last, where it said anything.
@@ -216,6 +252,8 @@ impl fmt::Display for ErrorKind {
             Self::DeadlineExceeded => {
                 f.write_str("the deadline passed while an attempt was running; rolled back")
             }
+            Self::LockOrder(refusal) => refusal.fmt(f),
+            Self::RowNotFound { rank, key } => write!(f, "there is no row of `{rank}` with key {key}"),
             Self::GaveUp(reason) => write!(f, "gave up ({reason})"),
             Self::Failed => f.write_str("failed"),
         }

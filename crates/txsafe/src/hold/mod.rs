@@ -3,6 +3,7 @@
 pub mod error;
 pub mod keyed;
 pub mod name;
+pub mod order;
 pub mod outcome;
 pub mod report;
 pub mod scope;

@@ -1,0 +1,132 @@
+//! A town of organizations, their orders, users and items, whose locks have one order; and somebody who holds locks, too.
+
+use tokio_postgres::{Client, NoTls};
+use txsafe::Ranked;
+use txsafe_conformance::error::AppError;
+use txsafe_testkit::{Postgres, Schema};
+
+txsafe::rank!(pub Organization: table "organizations" key "id" as i64);
+txsafe::rank!(pub Order: table "orders" key "id" as i64);
+txsafe::rank!(pub User: table "users" key "id" as i64);
+txsafe::rank!(pub Item: table "Item list" key "SKU" as String);
+
+txsafe::lock_order! { pub TownOrder: Organization => Order => User => Item }
+
+mod schema {
+    diesel::table! {
+        organizations (id) {
+            id -> BigInt,
+            name -> Text,
+        }
+    }
+    diesel::table! {
+        orders (id) {
+            id -> BigInt,
+            organization -> BigInt,
+        }
+    }
+    diesel::table! {
+        users (id) {
+            id -> BigInt,
+            name -> Text,
+        }
+    }
+    diesel::table! {
+        #[sql_name = "Item list"]
+        items (sku) {
+            #[sql_name = "SKU"]
+            sku -> Text,
+        }
+    }
+}
+
+/// One row type for all drivers.
+macro_rules! row {
+    ($row:ident of $table:ident, $rank:ty { $($(#[$meta:meta])* $field:ident: $type:ty),* }) => {
+        #[derive(Debug, PartialEq, diesel::Queryable, diesel::Selectable, sqlx::FromRow)]
+        #[diesel(table_name = schema::$table)]
+        pub(crate) struct $row { $($(#[$meta])* pub(crate) $field: $type),* }
+
+        impl Ranked for $row {
+            type Rank = $rank;
+        }
+    };
+}
+
+row!(OrgRow of organizations, Organization { id: i64, name: String });
+row!(OrderRow of orders, Order { id: i64, organization: i64 });
+row!(UserRow of users, User { id: i64, name: String });
+row!(ItemRow of items, Item { #[sqlx(rename = "SKU")] sku: String });
+
+const TABLES: &str = r#"
+    CREATE TABLE organizations (id bigint PRIMARY KEY, name text NOT NULL);
+    INSERT INTO organizations VALUES (1, 'mill'), (2, 'forge');
+    CREATE TABLE orders (id bigint PRIMARY KEY, organization bigint NOT NULL REFERENCES organizations);
+    INSERT INTO orders SELECT id, 1 FROM generate_series(1, 10) id;
+    CREATE TABLE users (name text NOT NULL, id bigint PRIMARY KEY);
+    INSERT INTO users SELECT 'user ' || id, id FROM generate_series(1, 10) id;
+    CREATE TABLE "Item list" ("SKU" text PRIMARY KEY);
+    INSERT INTO "Item list" VALUES ('a'), ('Z'), ('é'), ('quo"te'), ('back\slash'), ('a,b}');
+"#;
+
+/// The town.
+pub(crate) struct Town {
+    /// Somebody who holds locks, too, in a session of their own.
+    pub(crate) other: Client,
+    /// Somebody who looks.
+    watcher: Client,
+    schema: Schema,
+}
+
+impl Town {
+    pub(crate) async fn found(name: &str) -> Self {
+        let schema = Postgres::shared().await.unwrap().schema(name).await.unwrap();
+        let town = Self {
+            other: connect(schema.url()).await,
+            watcher: connect(schema.url()).await,
+            schema,
+        };
+        town.watcher.batch_execute(TABLES).await.unwrap();
+        town
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.schema.url()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.schema.name()
+    }
+
+    /// Returns once a transaction of this town waits for a lock.
+    pub(crate) async fn until_somebody_waits(&self) {
+        let sql = "SELECT FROM pg_stat_activity
+                   WHERE wait_event_type = 'Lock' AND application_name LIKE $1 || '%'";
+        while self.watcher.query(sql, &[&self.name()]).await.unwrap().is_empty() {}
+    }
+
+    /// The users that nobody has locked.
+    pub(crate) async fn free_users(&self) -> Vec<i64> {
+        let sql = "SELECT id FROM users ORDER BY id FOR UPDATE SKIP LOCKED";
+        self.watcher.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// What a closure that is refused says.
+pub(crate) fn refusal(result: Result<(), AppError>) -> String {
+    match result {
+        Err(AppError::Txsafe(error)) if error.is_lock_order() => error.to_string(),
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+/// That both places are in the message.
+pub(crate) fn assert_names_two_places(message: &str, file: &str) {
+    assert_eq!(message.matches(file).count(), 2, "{message}");
+}

@@ -1,0 +1,183 @@
+//! From the relation to the items that let the compiler check it.
+
+use crate::{graph::Relation, parse::Order};
+use proc_macro::{Delimiter, Group, Literal, TokenStream, TokenTree};
+use std::fmt::Write;
+
+pub(crate) fn expand(order: &Order, relation: &Relation) -> TokenStream {
+    let mut out = Tokens::default();
+    declaration(order, relation, &mut out);
+    positions(order, relation, &mut out);
+    pairs(order, relation, &mut out);
+    distinct(order, &mut out);
+    out.0
+}
+
+/// The order's type, its texts, and the trait that explains it.
+fn declaration(order: &Order, relation: &Relation, out: &mut Tokens) {
+    let name = &order.name;
+    let text = text(order, relation);
+    let place = format!("{}:{}", name.span().file(), name.span().line());
+    out.stream(&order.attributes)
+        .text("#[derive(Debug, Clone, Copy)] #[allow(clippy::exhaustive_enums)]")
+        .stream(&order.visibility)
+        .text("enum")
+        .token(name.clone())
+        .text("{}");
+    out.text(&format!(
+        r#"
+        /// `Held: {name}Before<Next>`: while `Held` is the highest rank that is locked, `Next` may be locked.
+        #[diagnostic::on_unimplemented(
+            message = "lock order violation: `{{Next}}` may not be locked while `{{Self}}` is already locked",
+            label = "`{{Next}}` doesn't come after `{{Self}}` in `{name}`",
+            note = "lock order `{name}` ({place}): {text}",
+            note = "if `{{Self}}` is a type parameter, the bound `{{Self}}: {name}Before<{{Next}}>` says what callers may hold already",
+            note = "a database keeps locks until COMMIT or ROLLBACK, so the rank only rises: lock `{{Next}}` before `{{Self}}`, or use `try_lock_earlier`, which can't wait"
+        )]"#
+    ));
+    out.stream(&order.visibility);
+    out.text(&format!("trait {name}Before<Next> {{}}"));
+    let (mermaid, dot) = (mermaid(order, relation), dot(order, relation));
+    for (head, body) in [
+        (
+            format!("impl<Held, Next> @::Allows<Held, Next> for {name}"),
+            format!("where Held: {name}Before<Next>, {name}: @::Position<Next> {{}}"),
+        ),
+        (
+            format!(
+                "#[diagnostic::do_not_recommend] impl<Held, Earlier> @::Passed<Held, Earlier> for {name}"
+            ),
+            format!("where Earlier: {name}Before<Held>, {name}: @::Position<Earlier> {{}}"),
+        ),
+        (
+            format!("impl<A, B, Next> {name}Before<Next> for @::hold::order::relation::Join<A, B>"),
+            format!("where A: {name}Before<Next>, B: {name}Before<Next> {{}}"),
+        ),
+        (
+            format!("impl @::LockOrder for {name}"),
+            format!(
+                "{{ const NAME: &'static str = {:?}; const TEXT: &'static str = {text:?}; \
+                 const MERMAID: &'static str = {mermaid:?}; const DOT: &'static str = {dot:?}; }}",
+                name.to_string()
+            ),
+        ),
+    ] {
+        out.in_crate(&order.krate, &head).in_crate(&order.krate, &body);
+    }
+}
+
+/// Each rank has its place, and can be the first to be locked.
+fn positions(order: &Order, relation: &Relation, out: &mut Tokens) {
+    let name = &order.name;
+    for (position, &rank) in relation.sorted.iter().enumerate() {
+        let path = &order.ranks[rank].path;
+        out.in_crate(&order.krate, "impl @::Position<")
+            .stream(path)
+            .text(&format!("> for {name} {{ const POSITION: u32 = {position}; }}"));
+    }
+    // Of a rank without a place, its missing place is all there is to say.
+    let anything = format!("impl<Next> {name}Before<Next> for @::Unlocked {{}}");
+    out.in_crate(&order.krate, &anything);
+}
+
+/// One impl for each pair. A blanket impl for what is transitive would refuse diamonds, and name a wrong rank.
+fn pairs(order: &Order, relation: &Relation, out: &mut Tokens) {
+    let name = &order.name;
+    for (held, held_rank) in order.ranks.iter().enumerate() {
+        for (next, next_rank) in order.ranks.iter().enumerate() {
+            if held == next || relation.is_before(held, next) {
+                out.text(&format!("impl {name}Before<"))
+                    .stream(&next_rank.path)
+                    .text("> for")
+                    .stream(&held_rank.path)
+                    .text("{}");
+            }
+        }
+    }
+}
+
+/// No two ranks lock the same rows. It isn't generic, so `cargo check` evaluates it.
+fn distinct(order: &Order, out: &mut Tokens) {
+    let (mut targets, mut messages) = (Tokens::default(), Tokens::default());
+    for rank in &order.ranks {
+        targets.text("<").stream(&rank.path).in_crate(&order.krate, "as @::Rank>::TARGET,");
+        let message = format!(
+            "lock order `{}`: `{}` locks the same table as a rank before it; give both one rank",
+            order.name, rank.text
+        );
+        messages.token(Literal::string(&message)).text(",");
+    }
+    let mut arguments = Tokens::default();
+    arguments.text("&").group(Delimiter::Bracket, targets);
+    arguments.text(", &").group(Delimiter::Bracket, messages);
+    out.in_crate(&order.krate, "const _: () = @::hold::order::rank::assert_distinct")
+        .group(Delimiter::Parenthesis, arguments)
+        .text(";");
+}
+
+fn text(order: &Order, relation: &Relation) -> String {
+    let name = |&rank: &usize| order.ranks[rank].text.as_str();
+    let shown = |chain: &[usize]| chain.iter().map(name).collect::<Vec<_>>().join(" => ");
+    if order.is_partial {
+        order.chains.iter().map(|chain| shown(chain)).collect::<Vec<_>>().join("; ")
+    } else {
+        shown(&relation.sorted)
+    }
+}
+
+fn mermaid(order: &Order, relation: &Relation) -> String {
+    let mut chart = String::from("flowchart TD\n");
+    let id = |rank: usize| order.ranks[rank].text.replace("::", "_");
+    for &(a, b) in &relation.edges {
+        // Writing to a String can't fail.
+        let _ = writeln!(chart, "  {} --> {}", id(a), id(b));
+    }
+    chart
+}
+
+fn dot(order: &Order, relation: &Relation) -> String {
+    let mut graph = format!("digraph {} {{\n", order.name);
+    for &(a, b) in &relation.edges {
+        let _ = writeln!(graph, "  \"{}\" -> \"{}\";", order.ranks[a].text, order.ranks[b].text);
+    }
+    graph + "}\n"
+}
+
+/// Tokens that are put together from texts, paths and words that keep their places.
+#[derive(Default)]
+struct Tokens(TokenStream);
+
+impl Tokens {
+    fn text(&mut self, text: &str) -> &mut Self {
+        match text.parse::<TokenStream>() {
+            Ok(tokens) => self.0.extend(tokens),
+            Err(error) => unreachable!("`{text}` is written above: {error}"),
+        }
+        self
+    }
+
+    /// A text in which `@` stands for the crate of the traits.
+    fn in_crate(&mut self, krate: &TokenStream, text: &str) -> &mut Self {
+        for (i, part) in text.split('@').enumerate() {
+            if i > 0 {
+                self.stream(krate);
+            }
+            self.text(part);
+        }
+        self
+    }
+
+    fn stream(&mut self, tokens: &TokenStream) -> &mut Self {
+        self.0.extend(tokens.clone());
+        self
+    }
+
+    fn token(&mut self, token: impl Into<TokenTree>) -> &mut Self {
+        self.0.extend([token.into()]);
+        self
+    }
+
+    fn group(&mut self, delimiter: Delimiter, tokens: Self) -> &mut Self {
+        self.token(Group::new(delimiter, tokens.0))
+    }
+}

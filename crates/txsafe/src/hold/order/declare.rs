@@ -1,0 +1,85 @@
+//! The macros that declare ranks, rows and orders.
+
+/// Declares a rank: a table whose rows are locked, next to its schema.
+///
+/// The key's type is one that sorts alike in Rust and SQL, a [`LockKey`](crate::hold::order::key::LockKey).
+///
+/// ```
+/// txsafe::rank!(
+///     /// Who places orders.
+///     pub Organization: table "organizations" key "id" as i64
+/// );
+/// txsafe::rank!(pub Item: table "shop.items" key "sku" as String);
+///
+/// use txsafe::Rank;
+/// assert_eq!(Organization::NAME, "Organization");
+/// ```
+#[macro_export]
+macro_rules! rank {
+    ($(#[$meta:meta])* $vis:vis $name:ident: table $table:literal key $key:literal as $type:ty) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy)]
+        #[allow(clippy::exhaustive_enums)]
+        $vis enum $name {}
+
+        impl $crate::Rank for $name {
+            type Key = $type;
+            const NAME: &'static str = ::core::stringify!($name);
+            const TARGET: $crate::hold::order::rank::Target =
+                $crate::hold::order::rank::Target::Table { name: $table, key: $key };
+        }
+    };
+}
+
+/// Says which ranks row types belong to.
+///
+/// ```
+/// # txsafe::rank!(pub Organization: table "organizations" key "id" as i64);
+/// # txsafe::rank!(pub Order: table "orders" key "id" as i64);
+/// # struct OrgRow; struct OrderRow;
+/// txsafe::ranked!(OrgRow => Organization, OrderRow => Order);
+/// ```
+#[macro_export]
+macro_rules! ranked {
+    ($($row:ty => $rank:ty),+ $(,)?) => {
+        $(impl $crate::Ranked for $row {
+            type Rank = $rank;
+        })+
+    };
+}
+
+/// Declares the order in which ranks are locked, once for an application, whichever crates they come from.
+///
+/// ```
+/// # mod billing { txsafe::rank!(pub Account: table "accounts" key "id" as i64); }
+/// # txsafe::rank!(pub Organization: table "organizations" key "id" as i64);
+/// # txsafe::rank!(pub Order: table "orders" key "id" as i64);
+/// txsafe::lock_order! {
+///     /// The one place where the lock order of the shop is written down.
+///     pub ShopOrder: Organization => Order => billing::Account
+/// }
+///
+/// use txsafe::LockOrder;
+/// assert_eq!(ShopOrder::TEXT, "Organization => Order => billing::Account");
+/// ```
+///
+/// Where some ranks are never locked together, a partial order lets them be locked in any order with what both allow,
+/// and never with each other. Prefer a total order: to add a rank to it changes nothing for those that are there.
+///
+/// ```
+/// # txsafe::rank!(pub Organization: table "organizations" key "id" as i64);
+/// # txsafe::rank!(pub Order: table "orders" key "id" as i64);
+/// # txsafe::rank!(pub User: table "users" key "id" as i64);
+/// # txsafe::rank!(pub Item: table "items" key "id" as i64);
+/// txsafe::lock_order! {
+///     pub partial ShopOrder: Organization => Order => Item; Organization => User => Item
+/// }
+/// ```
+///
+/// It also declares the trait `ShopOrderBefore<Next>`, in whose messages the compiler explains a wrong order.
+#[macro_export]
+macro_rules! lock_order {
+    ($($declaration:tt)*) => {
+        $crate::__lock_order! { [$crate] $($declaration)* }
+    };
+}

@@ -1,0 +1,228 @@
+//! The locks that an attempt holds, and what they refuse at run time: what types can't see.
+
+use super::{
+    key::LockKey,
+    mode::Mode,
+    rank::Rank,
+    relation::{LockOrder, Position},
+    statement::LockStatement,
+};
+use crate::hold::error::{Error, ErrorKind};
+use std::{fmt, panic::Location};
+
+/// The locks that an attempt took through its types, in the order in which it took them.
+#[derive(Debug, Default)]
+pub struct HeldLocks(Vec<Held>);
+
+#[derive(Debug)]
+struct Held {
+    position: u32,
+    rank: &'static str,
+    key: Vec<u8>,
+    shown: String,
+    strength: u8,
+    at: &'static Location<'static>,
+}
+
+impl HeldLocks {
+    /// Plans to lock `keys` of rank `R` in mode `M` for the code at `at`, waiting where others hold them.
+    ///
+    /// They count as held from now on: a caller that goes away may leave them granted on the server.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LockOrder`], where waiting for them could close a cycle.
+    pub fn plan<O, R, M>(
+        &mut self,
+        keys: &[R::Key],
+        at: &'static Location<'static>,
+    ) -> Result<LockStatement, Error>
+    where
+        O: LockOrder + Position<R>,
+        R: Rank,
+        M: Mode,
+    {
+        let keys = sorted(keys);
+        for key in &keys {
+            let wanted = Held::new::<O, R, M>(key, at);
+            match self.0.iter().find(|held| held.is_same_row(&wanted)) {
+                Some(held) if held.strength >= wanted.strength => {}
+                Some(held) => return Err(wanted.refused(Reason::Upgrade, held, O::NAME, O::TEXT)),
+                None => {
+                    if let Some(held) = self.0.iter().find(|held| **held > wanted) {
+                        let reason = if held.position == wanted.position {
+                            Reason::Key
+                        } else {
+                            Reason::Rank
+                        };
+                        return Err(wanted.refused(reason, held, O::NAME, O::TEXT));
+                    }
+                    self.0.push(wanted);
+                }
+            }
+        }
+        Ok(LockStatement::new::<R, M>(&keys, false))
+    }
+
+    /// Plans to lock `key` of rank `R` if nobody else holds it. Since it can't wait, it may be of any rank.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LockOrder`], where the row is held in a weaker mode.
+    pub fn plan_try<O, R, M>(
+        &mut self,
+        key: &R::Key,
+        at: &'static Location<'static>,
+    ) -> Result<Tried, Error>
+    where
+        O: LockOrder + Position<R>,
+        R: Rank,
+        M: Mode,
+    {
+        let statement = LockStatement::new::<R, M>(std::slice::from_ref(key), true);
+        let wanted = Held::new::<O, R, M>(key, at);
+        let is_new = match self.0.iter().find(|held| held.is_same_row(&wanted)) {
+            Some(held) if held.strength >= wanted.strength => false,
+            Some(held) => return Err(wanted.refused(Reason::Upgrade, held, O::NAME, O::TEXT)),
+            None => true,
+        };
+        let mark = self.mark();
+        if is_new {
+            self.0.push(wanted);
+        }
+        Ok(Tried { statement, mark })
+    }
+
+    /// Where the list stands now, for [`rolled_back_to`](Self::rolled_back_to).
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A savepoint was rolled back, or nothing was locked: PostgreSQL has released the locks taken since `mark`.
+    /// Source: PostgreSQL manual, section 13.3.1, "Table-Level Locks".
+    pub fn rolled_back_to(&mut self, mark: usize) {
+        self.0.truncate(mark);
+    }
+}
+
+/// An attempt at a lock that doesn't wait.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Tried {
+    /// The statement that tries.
+    pub statement: LockStatement,
+    /// Where the list stood before, for [`HeldLocks::rolled_back_to`] if it locked nothing.
+    pub mark: usize,
+}
+
+impl Held {
+    fn new<O: Position<R>, R: Rank, M: Mode>(key: &R::Key, at: &'static Location<'static>) -> Self {
+        Self {
+            position: O::POSITION,
+            rank: R::NAME,
+            key: key.to_sortable(),
+            shown: format!("{key:?}"),
+            strength: M::STRENGTH,
+            at,
+        }
+    }
+
+    fn is_same_row(&self, other: &Self) -> bool {
+        (self.position, &self.key) == (other.position, &other.key)
+    }
+
+    fn refused(
+        self,
+        reason: Reason,
+        held: &Self,
+        order: &'static str,
+        text: &'static str,
+    ) -> Error {
+        let refusal = LockOrderRefusal {
+            reason,
+            order,
+            text,
+            held: (held.rank, held.shown.clone(), held.at),
+            wanted: (self.rank, self.shown, self.at),
+        };
+        Error::new(ErrorKind::LockOrder(refusal), None, None)
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same_row(other)
+    }
+}
+
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some((self.position, &self.key).cmp(&(other.position, &other.key)))
+    }
+}
+
+/// Why a lock was refused before the server was asked for it: waiting for it could have closed a cycle of waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockOrderRefusal {
+    reason: Reason,
+    order: &'static str,
+    text: &'static str,
+    held: (&'static str, String, &'static Location<'static>),
+    wanted: (&'static str, String, &'static Location<'static>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// A greater rank is held, by a savepoint that raised it.
+    Rank,
+    /// A greater key of the same rank is held.
+    Key,
+    /// The row is held in a weaker mode.
+    Upgrade,
+}
+
+impl LockOrderRefusal {
+    /// The place that took the lock which is held.
+    #[must_use]
+    pub fn held_at(&self) -> &'static Location<'static> {
+        self.held.2
+    }
+
+    /// The place that wanted the one that was refused.
+    #[must_use]
+    pub fn wanted_at(&self) -> &'static Location<'static> {
+        self.wanted.2
+    }
+}
+
+impl fmt::Display for LockOrderRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (held, held_key, held_at) = &self.held;
+        let (wanted, key, at) = &self.wanted;
+        match self.reason {
+            Reason::Rank => write!(
+                f,
+                "`{wanted}` {key} ({at}) may not be locked while `{held}` {held_key} is already locked ({held_at}): \
+                 lock order `{}` is {}; lock it before, or use `try_lock_earlier`",
+                self.order, self.text,
+            ),
+            Reason::Key => write!(
+                f,
+                "`{wanted}` {key} ({at}) may not be locked after `{held}` {held_key} ({held_at}): keys of one rank \
+                 are locked in ascending order; lock them all by one `lock_many`, which sorts them",
+            ),
+            Reason::Upgrade => write!(
+                f,
+                "`{wanted}` {key} ({at}) is locked already in a weaker mode ({held_at}): two transactions that hold \
+                 it so would wait for each other; take the stronger mode first",
+            ),
+        }
+    }
+}
+
+/// In ascending order, each once.
+fn sorted<K: LockKey>(keys: &[K]) -> Vec<K> {
+    let mut keys = keys.to_vec();
+    keys.sort();
+    keys.dedup();
+    keys
+}

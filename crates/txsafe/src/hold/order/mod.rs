@@ -1,0 +1,10 @@
+#![doc = include_str!("../../../docs/lock-order.md")]
+
+pub mod declare;
+pub mod held;
+pub mod key;
+pub mod locked;
+pub mod mode;
+pub mod rank;
+pub mod relation;
+pub mod statement;

@@ -1,0 +1,66 @@
+//! Orders, and the relation between what is held and what may be locked next.
+
+use std::marker::PhantomData;
+
+/// A lock order; declared by [`lock_order!`](crate::lock_order).
+pub trait LockOrder: Send + Sync + 'static {
+    /// Its name.
+    const NAME: &'static str;
+    /// The order in one line: `Organization => Order => User`.
+    const TEXT: &'static str;
+    /// The order as a Mermaid flowchart.
+    const MERMAID: &'static str;
+    /// The order as a Graphviz digraph.
+    const DOT: &'static str;
+}
+
+/// No order: the transactions of a database that declared none. Nothing can be locked through their types.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_enums, reason = "it is never made")]
+pub enum NoOrder {}
+
+impl LockOrder for NoOrder {
+    const NAME: &'static str = "NoOrder";
+    const TEXT: &'static str = "";
+    const MERMAID: &'static str = "flowchart TD\n";
+    const DOT: &'static str = "digraph NoOrder {\n}\n";
+}
+
+/// The rank `R` has a place in this order.
+#[diagnostic::on_unimplemented(
+    message = "`{R}` has no place in lock order `{Self}`",
+    label = "not listed in `{Self}`",
+    note = "add `{R}` to the `lock_order!` of `{Self}`; a database has the order that its builder was given: `.lock_order::<…>()`"
+)]
+pub trait Position<R> {
+    /// Where it stands among all ranks of the order; in a partial order, in one of the total orders that agree with it.
+    const POSITION: u32;
+}
+
+/// While `Held` is the highest rank that a transaction holds, it may lock `Next`.
+///
+/// It is asked of the order and not of the ranks, so that an application can order the ranks of other crates.
+#[diagnostic::on_unimplemented(
+    message = "`{Next}` may not be locked here: `{Self}` has no place for it, or doesn't allow it while `{Held}` is locked",
+    label = "`{Self}` doesn't allow it",
+    note = "add `{Next}` to the `lock_order!` of `{Self}`; a database that has no order yet is given one by `Database::builder(pool).lock_order::<…>()`",
+    note = "where the order is a type parameter, the bound `{Self}: Allows<{Held}, {Next}>` says what callers may hold already"
+)]
+pub trait Allows<Held, Next>: Position<Next> {}
+
+/// `Earlier` was passed: it comes no later than `Held`.
+#[diagnostic::on_unimplemented(
+    message = "`{Earlier}` does not come before `{Held}` in `{Self}`",
+    label = "`try_lock_earlier` is for ranks that were passed already",
+    note = "to lock `{Earlier}` now, use `tx.at::<{Earlier}>()` and `lock`"
+)]
+pub trait Passed<Held, Earlier>: Position<Earlier> {}
+
+/// Nothing is locked yet.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_enums, reason = "it is never made")]
+pub enum Unlocked {}
+
+/// Ranks of two kinds are locked, as after `lock_all`: what comes next must come after both.
+#[derive(Debug, Clone, Copy)]
+pub struct Join<A, B>(PhantomData<fn() -> (A, B)>);

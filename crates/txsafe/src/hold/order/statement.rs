@@ -1,0 +1,85 @@
+//! The statement that locks rows.
+
+use super::{
+    key::{self, LockKey},
+    mode::Mode,
+    rank::{Rank, Target},
+};
+
+/// A statement that locks rows of one rank in ascending order of their keys, and returns them.
+///
+/// PostgreSQL locks rows above the sort of such a plan, so in the order of the keys, whoever else locks them too.
+/// Source: PostgreSQL manual, "SELECT", "The Locking Clause".
+///
+/// The keys are its one parameter, of type `text`: the text of an array. So each rank and mode has one text, which
+/// drivers prepare once, and drivers needn't know the types of keys. It reads, with what stands between chosen by the
+/// driver: `SELECT` columns, [`from`](Self::from), the parameter, [`rest`](Self::rest).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockStatement {
+    from: String,
+    rest: String,
+    keys: String,
+}
+
+impl LockStatement {
+    pub(crate) fn new<R: Rank, M: Mode>(keys: &[R::Key], skips_locked: bool) -> Self {
+        let Target::Table { name, key } = R::TARGET;
+        let table = name.split('.').map(quoted).collect::<Vec<_>>().join(".");
+        let key = quoted(key);
+        Self {
+            from: format!(" FROM {table} WHERE {key} = ANY (CAST("),
+            rest: format!(
+                " AS text)::{}[]) ORDER BY {key}{} {}{}",
+                R::Key::SQL_TYPE,
+                R::Key::COLLATE,
+                M::CLAUSE,
+                if skips_locked { " SKIP LOCKED" } else { "" },
+            ),
+            keys: key::array(keys),
+        }
+    }
+
+    /// What stands between the columns and the parameter.
+    #[must_use]
+    pub fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// What stands behind the parameter.
+    #[must_use]
+    pub fn rest(&self) -> &str {
+        &self.rest
+    }
+
+    /// The value of the parameter.
+    #[must_use]
+    pub fn keys(&self) -> &str {
+        &self.keys
+    }
+}
+
+/// An identifier as it is written in the catalog, whatever characters it has.
+fn quoted(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hold::order::mode::{KeyShare, NoKeyUpdate};
+
+    crate::rank!(Order: table "shop.orders" key "id" as i64);
+    crate::rank!(Item: table "items" key "sku" as String);
+
+    #[test]
+    fn keys_are_sorted_by_the_server_as_they_are_here() {
+        let orders = LockStatement::new::<Order, NoKeyUpdate>(&[1, 2], false);
+        assert_eq!(
+            format!("SELECT *{}$1{}", orders.from(), orders.rest()),
+            "SELECT * FROM \"shop\".\"orders\" WHERE \"id\" = ANY (CAST($1 AS text)::bigint[]) \
+             ORDER BY \"id\" FOR NO KEY UPDATE"
+        );
+        let items = LockStatement::new::<Item, KeyShare>(&["a".into()], true);
+        assert!(items.rest().ends_with("\"sku\" COLLATE \"C\" FOR KEY SHARE SKIP LOCKED"));
+    }
+}
