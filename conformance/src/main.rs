@@ -1,6 +1,6 @@
 //! `cargo xtask faults`: the matrix, the cases and the storms, printed.
 
-#![expect(clippy::print_stdout, reason = "a command line talks that way")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line talks that way")]
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -135,8 +135,11 @@ fn bar(cli: &Cli, what: &'static str, length: u64) -> ProgressBar {
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+/// Beside the results: not in the way of who reads lines of JSON.
 fn note(cli: &Cli, text: &str) {
-    if !cli.json {
+    if cli.json {
+        eprintln!("{text}");
+    } else {
         println!("{text}");
     }
 }

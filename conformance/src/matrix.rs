@@ -77,11 +77,12 @@ impl Row {
     fn expected(&self) -> End {
         let lost_commit = if self.policy == Policy::Report { End::Unknown } else { End::Committed };
         match (self.at, &self.fault) {
+            (At::Connect, Fault::Fatal("28P01")) => End::RolledBack,
             (At::Connect, _) if self.driver.pool_insists() => End::Committed,
             (_, Fault::Raise("40001" | "40P01" | "55P03" | "25006") | Fault::Delay(_)) => {
                 End::Committed
             }
-            (_, Fault::Raise(_)) | (At::Connect, Fault::Fatal("28P01")) => End::RolledBack,
+            (_, Fault::Raise(_)) => End::RolledBack,
             (At::Commit, _) => lost_commit,
             // It ends when the network gives it up, like any other connection that broke.
             (At::Begin | At::Nth(_), Fault::Blackhole) if !self.driver.is_async() => End::Committed,

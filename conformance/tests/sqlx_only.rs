@@ -254,3 +254,18 @@ async fn bind_values_are_not_promised() {
     let refused = db.with(options).transaction("refused", async |_tx| Ok::<_, AppError>(()));
     assert!(refused.await.unwrap_err().ours().to_string().contains("`bind_values`"));
 }
+
+#[tokio::test]
+async fn what_was_running_at_the_deadline_is_told() {
+    let shop = Shop::open("deadline").await.unwrap();
+    let options = TxOptions::new().timeout(Duration::from_millis(100));
+    let db = database(&shop);
+    let slow = db.with(options).transaction("slow", async |mut tx| {
+        raw_sql("SELECT pg_sleep(60)").execute(&mut tx).await?;
+        Ok::<_, AppError>(())
+    });
+    let error = slow.await.unwrap_err().ours();
+    assert_eq!(*error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    let trail = error.trail().unwrap().to_string();
+    assert!(trail.contains("SELECT pg_sleep(60)  FAILED"), "{error:?}");
+}

@@ -147,7 +147,7 @@ async fn settings_and_names_that_cannot_be_meant() {
             Database::builder(pool()).retry(RetryPolicy::new().max_attempts(0)),
             ["`max_attempts`", "1 or more"],
         ),
-        (Database::builder(pool()).service(""), ["`service`", "name what"]),
+        (Database::builder(pool()).service(""), ["`service`", "don't set it"]),
         (Database::builder(pool()).budget(Budget::new(0)), ["`budget`", "no retry"]),
     ] {
         let text = builder.build().unwrap_err().to_string();

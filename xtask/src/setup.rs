@@ -48,7 +48,7 @@ pub(crate) fn install_missing(need: Need) -> Result<(), String> {
     {
         return Err(format!("{}; {}", missing.join("; "), cure()));
     }
-    println!("Installing: {}", PackageManager::Apt.install_line());
+    eprintln!("Installing: {}", PackageManager::Apt.install_line());
     packages::install_with_apt()?;
     check(need)
 }
@@ -79,8 +79,8 @@ fn look(need: Need) -> Vec<String> {
 }
 
 fn found(what: &str) {
-    let mark = if io::stdout().is_terminal() { "\x1b[32m✓\x1b[0m" } else { "found" };
-    println!("{mark} {what}");
+    let mark = if io::stderr().is_terminal() { "\x1b[32m✓\x1b[0m" } else { "found" };
+    eprintln!("{mark} {what}");
 }
 
 fn cure() -> String {

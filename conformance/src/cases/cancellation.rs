@@ -70,7 +70,8 @@ async fn dropped_at_every_await(driver: Driver) {
             dropped += 1;
         }
     }
-    assert!(dropped > 5, "{dropped}");
+    // At the step that yields, in either round, and wherever the server was slower than the next poll.
+    assert!(dropped >= 2, "{dropped}");
 }
 
 async fn a_running_statement_does_not_keep_its_locks(driver: Driver) {

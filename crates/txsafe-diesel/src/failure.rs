@@ -12,8 +12,10 @@ use txsafe::{Failure, SqlState};
 /// The failure behind one of Diesel's errors, as far as Diesel tells.
 pub(crate) fn of_diesel(error: &DieselError) -> Failure {
     match error {
-        DieselError::DatabaseError(kind, information) => of_database(kind, information.message())
-            .with_detail(information.details().map(str::to_owned)),
+        DieselError::DatabaseError(kind, information) => {
+            of_database(kind, information.message().trim_end())
+                .with_detail(information.details().map(str::to_owned))
+        }
         DieselError::BrokenTransactionManager => Failure::lost(None, error.to_string()),
         error => Failure::local(error.to_string()),
     }
@@ -30,10 +32,24 @@ pub(crate) fn of_connecting(error: &ConnectionError) -> Failure {
 
 /// The failure behind libpq's words for a connection that couldn't be made. What the server said is at their end, behind
 /// its severity, a colon and two spaces.
+///
+/// A server that answered, but not in words that are known, has its reasons: an unknown role, a wrong password, a missing
+/// database. They are the same at the next attempt, and so is a URL that libpq doesn't understand.
 pub(crate) fn of_connecting_words(words: &str) -> Failure {
+    /// libpq's own, for want of a server; it speaks English in Rust programs, which set no locale.
+    const NO_SERVER: [&str; 4] =
+        ["connection to server", "could not ", "timeout expired", "SSL SYSCALL"];
+    const IN_VAIN: [&str; 2] = ["fe_sendauth", "does not support SSL"];
     let words = words.trim_end();
-    let said = words.rsplit(":  ").next().unwrap_or(words);
-    Failure::lost(code_of(said), words)
+    let has = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    match words.rsplit_once(":  ") {
+        Some((_severity, said)) => match code_of(said) {
+            Some(code) => Failure::lost(Some(code), words),
+            None => Failure::local(words),
+        },
+        None if has(&NO_SERVER) && !has(&IN_VAIN) => Failure::lost(None, words),
+        None => Failure::local(words),
+    }
 }
 
 fn of_database(kind: &DatabaseErrorKind, message: &str) -> Failure {
@@ -81,5 +97,21 @@ mod tests {
         let german = format!("{at}: FATAL:  tut mir leid, schon zu viele Verbindungen\n");
         assert_eq!(code(&german), Some(SqlState::TOO_MANY_CONNECTIONS));
         assert_eq!(code(&format!("{at}: Connection refused")), None);
+    }
+
+    #[test]
+    fn what_is_refused_for_good_is_not_lost() {
+        let at = "connection to server at \"127.0.0.1\", port 5432 failed";
+        for (words, is_lost) in [
+            (format!("{at}: Connection refused"), true),
+            (format!("{at}: FATAL:  the database system is starting up"), true),
+            (format!("{at}: FATAL:  role \"nobody\" does not exist\n"), false),
+            (format!("{at}: fe_sendauth: no password supplied"), false),
+            (format!("{at}: server does not support SSL, but SSL was required"), false),
+            ("could not translate host name \"x\" to address: Try again".into(), true),
+            ("missing \"=\" after \"http://x\" in connection info string".into(), false),
+        ] {
+            assert_eq!(of_connecting_words(&words).is_lost(), is_lost, "{words}");
+        }
     }
 }

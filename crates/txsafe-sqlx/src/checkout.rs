@@ -41,5 +41,5 @@ fn none_free(pool: &PgPool, waited: Duration) -> Failure {
              whether it is up, and at its max_connections",
         ));
     }
-    Failure::none_free(waited, format_args!("all {most} of the pool are in use"))
+    Failure::none_free(waited, format_args!("all of the pool's {most} are in use"))
 }

@@ -26,7 +26,7 @@ pub(crate) fn of_connecting(error: &SqlxError) -> Failure {
     match (failure.sqlstate(), error) {
         (Some(code), _) => Failure::lost(Some(code), failure.message()),
         (None, SqlxError::Configuration(_) | SqlxError::Tls(_)) => failure,
-        (None, _) => Failure::lost(None, failure.message()),
+        (None, _) => Failure::lost(None, format!("no connection: {}", failure.message())),
     }
 }
 

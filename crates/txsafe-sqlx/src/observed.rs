@@ -102,9 +102,13 @@ impl Observed {
         self.aborted_by.as_ref()
     }
 
-    /// The trail so far.
+    /// The trail so far, with what is still running at its end.
     pub(crate) fn take_trail(&mut self) -> Trail {
-        std::mem::take(&mut self.trail)
+        let mut trail = std::mem::take(&mut self.trail);
+        if let Some(Running { sql, start, .. }) = &self.running {
+            trail.push(sql.as_str(), *start, Instant::now(), Some(None));
+        }
+        trail
     }
 
     /// How the transaction stands, `depth` savepoints and all.

@@ -5,8 +5,11 @@ use super::{failure::Failure, remedy::Phase, settings::Settings, sqlstate::SqlSt
 /// Adds the cure, where one is known.
 pub(crate) fn with_cure(failure: Failure, phase: Phase, settings: &Settings) -> Failure {
     match failure.sqlstate() {
-        Some(SqlState::UNDEFINED_OBJECT)
-            if phase == Phase::Begin && settings.transaction_timeout.is_some() =>
+        // A driver that hides the code still tells the parameter's name.
+        Some(SqlState::UNDEFINED_OBJECT) | None
+            if phase == Phase::Begin
+                && settings.transaction_timeout.is_some()
+                && failure.message().contains("transaction_timeout") =>
         {
             failure.with_cure("transaction_timeout needs PostgreSQL 17 or later")
         }

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+/// Says of a value that nobody may have set it.
+pub(crate) fn or_default<T: PartialEq>(value: T, default: T) -> &'static str {
+    if value == default { " (its default)" } else { "" }
+}
+
 /// A setting that can't be meant: which one, its value, and the cure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidSetting {

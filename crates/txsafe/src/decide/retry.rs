@@ -1,6 +1,9 @@
 //! How often, how long and with which pauses a transaction is tried again.
 
-use super::{invalid::InvalidSetting, remedy::Cause};
+use super::{
+    invalid::{InvalidSetting, or_default},
+    remedy::Cause,
+};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -187,7 +190,8 @@ impl RetryPolicy {
             return invalid("max_pause", value, "set it to min_pause or more");
         }
         if self.max_pause > self.max_elapsed {
-            let value = format!("{:?}", self.max_pause);
+            let is_default = or_default(self.max_pause, Self::new().max_pause);
+            let value = format!("{:?}{is_default}", self.max_pause);
             return invalid("max_pause", value, "a pause can't outlast max_elapsed: lower it");
         }
         Ok(())
@@ -268,7 +272,7 @@ impl fmt::Display for GiveUp {
             Self::PausesEnded => f.write_str("the given sequence of pauses ended"),
             Self::Once => f.write_str("`transaction_once` runs its closure once"),
             Self::Nested => f.write_str(
-                "it ran inside a transaction on another database, and only the outer one retries",
+                "it ran inside a transaction of another `Database`, and only the outer one retries",
             ),
             Self::BorrowedConnection => f.write_str(
                 "the connection was lost and is the caller's own: pass a pooled one, or use `transaction`",

@@ -1,12 +1,18 @@
 //! The settings of a transaction, complete and checked.
 
 use super::{
-    invalid::InvalidSetting,
+    invalid::{InvalidSetting, or_default},
     options::{Isolation, TxOptions},
     retry::RetryPolicy,
     sqlstate::SqlState,
 };
 use std::time::{Duration, Instant};
+
+/// The default of `lock_timeout`.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What can be added to any time without leaving the calendar.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The settings of a transaction, complete and checked.
 #[derive(Debug, Clone)]
@@ -43,7 +49,7 @@ impl Settings {
             isolation: pick!(isolation),
             read_only: pick!(read_only).unwrap_or(false),
             deferrable: pick!(deferrable).unwrap_or(false),
-            lock_timeout: pick!(lock_timeout).unwrap_or(Duration::from_secs(2)),
+            lock_timeout: pick!(lock_timeout).unwrap_or(LOCK_TIMEOUT),
             adaptive_lock_timeout: pick!(adaptive_lock_timeout).unwrap_or(true),
             statement_timeout: pick!(statement_timeout).unwrap_or(Duration::from_secs(30)),
             idle_in_transaction_session_timeout: pick!(idle_in_transaction_session_timeout)
@@ -81,11 +87,15 @@ impl Settings {
             if value.is_some_and(|value| value.is_zero()) {
                 return Err(InvalidSetting::new(setting, "0s", "nothing is that fast: raise it"));
             }
+            if let Some(value) = value.filter(|value| *value > LONGEST_WAIT) {
+                let cure = "nobody waits that long: a year is the longest";
+                return Err(InvalidSetting::new(setting, format!("{value:?}"), cure));
+            }
         }
         if self.lock_timeout > self.statement_timeout {
             return Err(InvalidSetting::new(
                 "lock_timeout",
-                format!("{:?}", self.lock_timeout),
+                format!("{:?}{}", self.lock_timeout, or_default(self.lock_timeout, LOCK_TIMEOUT)),
                 "statement_timeout is shorter and would always strike first, as a failure that is \
                  not retried: lower lock_timeout or raise statement_timeout",
             ));
@@ -182,6 +192,8 @@ mod tests {
             (new().deferrable(true), ["`deferrable`", "true", "read_only(true)"]),
             (new().timeout(Duration::from_millis(1)), ["`timeout`", "1ms", "min_pause"]),
             (new().checkout_timeout(Duration::ZERO), ["`checkout_timeout`", "0s", "raise it"]),
+            (new().answer_timeout(Duration::MAX), ["`answer_timeout`", "s", "a year"]),
+            (new().timeout(Duration::MAX), ["`timeout`", "s", "a year"]),
             (new().retry(RetryPolicy::new().max_attempts(0)), ["`max_attempts`", "0", "1 or more"]),
         ] {
             let message = refused(options);

@@ -43,6 +43,8 @@ impl<T, H> Progress<T, H> {
             let kind = match failure.sqlstate() {
                 // Where nobody watches the connection, the server tells at the end what the closure has done to it.
                 Some(SqlState::NO_ACTIVE_SQL_TRANSACTION) => {
+                    // Its words are about the question, which is ours.
+                    let failure = Failure::local("no transaction was open at COMMIT");
                     self.note(Phase::Commit, failure, cause);
                     return self.refuse(ErrorKind::EndedByClosure, None, trail);
                 }

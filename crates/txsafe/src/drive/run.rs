@@ -107,7 +107,8 @@ async fn attempt<W: AsyncWork>(
     let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
     let body = scope::within(progress.frame(), work.body(&mut session));
     let Some(result) = before(alarm, body).await else {
-        // Dropped in the middle of whatever it did: its connection is closed.
+        // Dropped in the middle of whatever it did: its connection is closed. What is known of it, is told.
+        session.settle(Duration::ZERO).await;
         return (Ended::DeadlinePassed, std::mem::take(session.account()));
     };
     let patience = if result.is_ok() { settings.answer_timeout } else { PATIENCE_AFTER_ERROR };

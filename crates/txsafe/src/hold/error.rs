@@ -49,7 +49,8 @@ pub enum ErrorKind {
     RanUnprotected,
     /// The closure ended the transaction itself, by COMMIT or ROLLBACK in SQL.
     EndedByClosure,
-    /// A savepoint, a nested transaction or a statement was still open when the closure returned `Ok`.
+    /// A savepoint or a nested transaction was still open when the closure returned `Ok`, or a statement still running
+    /// after all waiting.
     SavepointLeftOpen,
     /// The caller's deadline passed while an attempt was running.
     DeadlineExceeded,
@@ -207,7 +208,7 @@ impl fmt::Display for Error {
             write!(f, ": {failure}")?;
         }
         match (&self.0.kind, self.gave_up()) {
-            (ErrorKind::GaveUp(_), _) | (_, None) => Ok(()),
+            (ErrorKind::GaveUp(_) | ErrorKind::DeadlineExceeded, _) | (_, None) => Ok(()),
             (_, Some(reason)) => write!(f, "; not tried again: {reason}"),
         }
     }
@@ -246,15 +247,15 @@ impl fmt::Display for ErrorKind {
                  returning Ok commits and returning Err rolls back",
             ),
             Self::SavepointLeftOpen => f.write_str(
-                "rolled back: a savepoint or a statement was still open when the closure returned Ok, as when its \
-                 future is dropped by a timeout; await it, or return Err",
+                "rolled back: a savepoint was still open when the closure returned Ok, as when its future is \
+                 dropped by a timeout, or a statement was still running; await it, or return Err",
             ),
             Self::DeadlineExceeded => {
                 f.write_str("the deadline passed while an attempt was running; rolled back")
             }
             Self::LockOrder(refusal) => refusal.fmt(f),
             Self::RowNotFound { rank, key } => write!(f, "there is no row of `{rank}` with key {key}"),
-            Self::GaveUp(reason) => write!(f, "gave up ({reason})"),
+            Self::GaveUp(reason) => write!(f, "gave up: {reason}"),
             Self::Failed => f.write_str("failed"),
         }
     }
@@ -270,11 +271,5 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        if let ErrorKind::InvalidSetting(invalid) = &self.0.kind {
-            return Some(invalid);
-        }
-        self.failure().map(|failure| failure as _)
-    }
-}
+/// Its message holds all that a source would repeat.
+impl std::error::Error for Error {}

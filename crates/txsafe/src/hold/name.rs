@@ -11,28 +11,35 @@ pub const LONGEST: usize = 128;
 /// # Errors
 /// Names the name and the cure.
 pub fn check(name: &str) -> Result<(), InvalidSetting> {
-    checked("transaction name", name)
+    let cure = "reports and metrics go by it: name what the code does";
+    checked(
+        "transaction name",
+        name,
+        cure,
+        "the longest is 128 bytes: name the kind of work, not its data",
+    )
 }
 
 /// Checks a service name by the same rules.
 pub(crate) fn check_service(name: &str) -> Result<(), InvalidSetting> {
-    checked("service", name)
+    let cure =
+        "`pg_stat_activity` shows it before the transaction's name: give one, or don't set it";
+    checked("service", name, cure, "the longest is 128 bytes")
 }
 
-fn checked(setting: &'static str, name: &str) -> Result<(), InvalidSetting> {
+fn checked(
+    setting: &'static str,
+    name: &str,
+    if_empty: &'static str,
+    if_long: &'static str,
+) -> Result<(), InvalidSetting> {
     let invalid = |value: String, cure| Err(InvalidSetting::new(setting, value, cure));
     if name.trim().is_empty() {
-        return invalid(
-            format!("{name:?}"),
-            "reports and metrics go by it: name what the code does",
-        );
+        return invalid(format!("{name:?}"), if_empty);
     }
     if name.len() > LONGEST {
         let start: String = name.chars().take(24).collect();
-        return invalid(
-            format!("\"{start}…\" ({} bytes)", name.len()),
-            "the longest is 128 bytes: name the kind of work, not its data",
-        );
+        return invalid(format!("\"{start}…\" ({} bytes)", name.len()), if_long);
     }
     if name.chars().any(char::is_control) {
         return invalid(format!("{name:?}"), "remove the control characters");
