@@ -19,7 +19,7 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 19] = [
+pub(crate) const FIGURES: [Figure; 24] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
@@ -99,6 +99,31 @@ pub(crate) const FIGURES: [Figure; 19] = [
         name: "storm_vs_sorted",
         bound: Bound::AtLeast(0.5),
         compares: "throughput, guarded in random order / bare with rows in one order",
+    },
+    Figure {
+        name: "ordered_vs_bare",
+        bound: Bound::AtLeast(30.0),
+        compares: "throughput under deadlocks: rows locked in a declared order / bare, retried at once",
+    },
+    Figure {
+        name: "ordered_vs_bare_sorted",
+        bound: Bound::AtLeast(0.9),
+        compares: "rows locked in a declared order / bare with rows sorted by hand",
+    },
+    Figure {
+        name: "ordered_failed_to_caller",
+        bound: Bound::Exactly(0.0),
+        compares: "transactions in a declared order that failed",
+    },
+    Figure {
+        name: "lock_many_vs_query",
+        bound: Bound::AtMost(1.10),
+        compares: "time of a transaction that locks 100 rows: through types / by the query one would write",
+    },
+    Figure {
+        name: "lock_many_round_trips",
+        bound: Bound::Exactly(1.0),
+        compares: "round trips of locking 100 rows",
     },
     Figure {
         name: "storm_failed_to_caller",

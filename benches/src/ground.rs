@@ -17,7 +17,11 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 const TABLE: &str = "\
     CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL)
         WITH (fillfactor = 10, autovacuum_enabled = off);
-    INSERT INTO accounts SELECT id, 0 FROM generate_series(1, 20) AS id";
+    INSERT INTO accounts SELECT id, 0 FROM generate_series(1, 20) AS id;
+    CREATE TABLE seats (id bigint PRIMARY KEY, guest text NOT NULL)
+        WITH (fillfactor = 10, autovacuum_enabled = off);
+    INSERT INTO seats SELECT id, 'guest ' || id FROM generate_series(1, 10000) AS id;
+    ANALYZE seats";
 
 /// The server that is measured on.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ mod figure;
 mod ground;
 mod hot_row;
 mod load;
+mod locks;
 mod overhead;
 mod plan;
 mod print;
@@ -36,7 +37,7 @@ type Result<T> = std::result::Result<T, Error>;
 type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 
 /// The measurements, and the figures that each of them brings.
-const MEASUREMENTS: [(Measure, &[&str]); 16] = [
+const MEASUREMENTS: [(Measure, &[&str]); 18] = [
     (round_trips::diesel_async, &["round_trips_extra"]),
     (round_trips::diesel, &["round_trips_extra_diesel"]),
     (round_trips::sqlx, &["round_trips_extra_sqlx"]),
@@ -52,7 +53,19 @@ const MEASUREMENTS: [(Measure, &[&str]); 16] = [
     (wall::distant_set_local, &["wall_vs_set_local_1ms"]),
     (overhead::measure, &["allocations_per_transaction", "cpu_us_per_transaction_extra"]),
     (hot_row::measure, &["hot_row_vs_bare"]),
-    (storm::measure, &["storm_vs_naive_retry", "storm_vs_sorted", "storm_failed_to_caller"]),
+    (storm::measure, &STORM),
+    (locks::many, &["lock_many_vs_query"]),
+    (locks::round_trips, &["lock_many_round_trips"]),
+];
+
+/// The figures of the storm, whose variants take turns.
+const STORM: [&str; 6] = [
+    "storm_vs_naive_retry",
+    "storm_vs_sorted",
+    "ordered_vs_bare",
+    "ordered_vs_bare_sorted",
+    "ordered_failed_to_caller",
+    "storm_failed_to_caller",
 ];
 
 fn main() -> ExitCode {

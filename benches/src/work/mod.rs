@@ -2,6 +2,7 @@
 
 pub(crate) mod diesel;
 pub(crate) mod diesel_async;
+pub(crate) mod ordered;
 pub(crate) mod sqlx;
 
 use crate::Result;

@@ -106,6 +106,21 @@ macro_rules! cases {
             }
 
             #[tokio::test]
+            async fn a_statement_may_lock_by_itself() {
+                let town = Town::found("itself").await;
+                let db = database(&town);
+                let refused = db.transaction("itself", async |tx| {
+                    let mut tx = tx.at::<User>();
+                    let _four: Locked<'_, UserRow> = tx.will_lock(3)?.lock(4).await?;
+                    tx.will_lock(3)?.will_lock(4)?.will_lock(2)?;
+                    Ok(())
+                });
+                let message = refusal(refused.await);
+                assert_names_two_places(&message, file!());
+                assert!(message.contains("`User` 2"), "{message}");
+            }
+
+            #[tokio::test]
             async fn a_mode_is_not_raised() {
                 let town = Town::found("modes").await;
                 let db = database(&town);

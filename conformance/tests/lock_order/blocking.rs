@@ -119,6 +119,23 @@ async fn keys_of_one_rank_ascend() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_statement_may_lock_by_itself() {
+    let town = Town::found("itself").await;
+    let db = database(&town);
+    let refused = block_in_place(|| {
+        db.transaction("itself", |tx| {
+            let mut tx = tx.at::<User>();
+            let _four: Locked<'_, UserRow> = tx.will_lock(3)?.lock(4)?;
+            tx.will_lock(3)?.will_lock(4)?.will_lock(2)?;
+            Ok(())
+        })
+    });
+    let message = refusal(refused);
+    assert_names_two_places(&message, file!());
+    assert!(message.contains("`User` 2"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mode_is_not_raised() {
     let town = Town::found("modes").await;
     let db = database(&town);

@@ -132,4 +132,17 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
         let plan = self.account.locks.plan::<O, R, NoKeyUpdate>(keys, Location::caller());
         async move { self.read(&plan?).await }
     }
+
+    /// Says that the next statement locks this row of the current rank by itself, as an `UPDATE` does. It is checked and
+    /// remembered like [`lock`](Self::lock), and nothing is sent: one statement in place of two, where the row needn't be
+    /// read first.
+    ///
+    /// # Errors
+    /// A greater key of this rank is locked already, or the row in a weaker mode.
+    #[track_caller]
+    pub fn will_lock(&mut self, key: R::Key) -> Result<&mut Self, Error> {
+        let keys = std::slice::from_ref(&key);
+        self.account.locks.expect::<O, R, NoKeyUpdate>(keys, Location::caller())?;
+        Ok(self)
+    }
 }

@@ -19,7 +19,8 @@ struct Held {
     position: u32,
     rank: &'static str,
     key: Vec<u8>,
-    shown: String,
+    /// The key as it was given, for messages.
+    shown: Box<dyn fmt::Debug + Send + Sync>,
     strength: u8,
     at: &'static Location<'static>,
 }
@@ -42,25 +43,47 @@ impl HeldLocks {
         M: Mode,
     {
         let keys = sorted(keys);
-        for key in &keys {
+        self.expect::<O, R, M>(&keys, at)?;
+        Ok(LockStatement::new::<R, M>(&keys, false))
+    }
+
+    /// The same for keys that a statement of the caller's locks, in this order.
+    ///
+    /// # Errors
+    /// As for [`plan`](Self::plan).
+    pub fn expect<O, R, M>(
+        &mut self,
+        keys: &[R::Key],
+        at: &'static Location<'static>,
+    ) -> Result<(), Error>
+    where
+        O: LockOrder + Position<R>,
+        R: Rank,
+        M: Mode,
+    {
+        let mut greatest = self.greatest();
+        for key in keys {
             let wanted = Held::new::<O, R, M>(key, at);
+            // Nearly always; what is greater than all isn't among them.
+            if greatest.is_none_or(|greatest| wanted > self.0[greatest]) {
+                greatest = Some(self.0.len());
+                self.0.push(wanted);
+                continue;
+            }
             match self.0.iter().find(|held| held.is_same_row(&wanted)) {
                 Some(held) if held.strength >= wanted.strength => {}
                 Some(held) => return Err(wanted.refused(Reason::Upgrade, held, O::NAME, O::TEXT)),
                 None => {
-                    if let Some(held) = self.0.iter().find(|held| **held > wanted) {
-                        let reason = if held.position == wanted.position {
-                            Reason::Key
-                        } else {
-                            Reason::Rank
-                        };
-                        return Err(wanted.refused(reason, held, O::NAME, O::TEXT));
-                    }
-                    self.0.push(wanted);
+                    let Some(held) = greatest.map(|greatest| &self.0[greatest]) else {
+                        unreachable!("what isn't greater is less than something");
+                    };
+                    let is_key = held.position == wanted.position;
+                    let reason = if is_key { Reason::Key } else { Reason::Rank };
+                    return Err(wanted.refused(reason, held, O::NAME, O::TEXT));
                 }
             }
         }
-        Ok(LockStatement::new::<R, M>(&keys, false))
+        Ok(())
     }
 
     /// Plans to lock `key` of rank `R` if nobody else holds it. Since it can't wait, it may be of any rank.
@@ -89,6 +112,11 @@ impl HeldLocks {
             self.0.push(wanted);
         }
         Ok(Tried { statement, mark })
+    }
+
+    /// The index of the lock that is greatest by rank and key.
+    fn greatest(&self) -> Option<usize> {
+        (0..self.0.len()).reduce(|one, other| if self.0[other] > self.0[one] { other } else { one })
     }
 
     /// Where the list stands now, for [`rolled_back_to`](Self::rolled_back_to).
@@ -120,7 +148,7 @@ impl Held {
             position: O::POSITION,
             rank: R::NAME,
             key: key.to_sortable(),
-            shown: format!("{key:?}"),
+            shown: Box::new(key.clone()),
             strength: M::STRENGTH,
             at,
         }
@@ -141,8 +169,8 @@ impl Held {
             reason,
             order,
             text,
-            held: (held.rank, held.shown.clone(), held.at),
-            wanted: (self.rank, self.shown, self.at),
+            held: (held.rank, format!("{:?}", held.shown), held.at),
+            wanted: (self.rank, format!("{:?}", self.shown), self.at),
         };
         Error::new(ErrorKind::LockOrder(refusal), None, None)
     }
