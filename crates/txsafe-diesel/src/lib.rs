@@ -57,6 +57,5 @@ pub use txsafe::{
     Allows, Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, ForUpdate, GiveUp,
     IDEMPOTENCY_KEYS_SQL, Isolation, KeyShare, Keyed, LockKey, LockOrder, LockOrderRefusal, Locked,
     Mode, NoKeyUpdate, NoOrder, Outcome, Passed, Phase, Position, Rank, Ranked, Remedy, Report,
-    RetryPolicy, Share, SqlState, Statement, Trail, TxOptions, Unlocked, Writes, lock_order, rank,
-    ranked,
+    RetryPolicy, Share, SqlState, Statement, Trail, TxOptions, Unlocked, lock_order, rank, ranked,
 };

@@ -50,10 +50,6 @@ fn declaration(order: &Order, relation: &Relation, out: &mut Tokens) {
             format!("where Earlier: {name}Before<Held>, {name}: @::Position<Earlier> {{}}"),
         ),
         (
-            format!("impl<A, B, Next> {name}Before<Next> for @::hold::order::relation::Join<A, B>"),
-            format!("where A: {name}Before<Next>, B: {name}Before<Next> {{}}"),
-        ),
-        (
             format!("impl @::LockOrder for {name}"),
             format!(
                 "{{ const NAME: &'static str = {:?}; const TEXT: &'static str = {text:?}; \

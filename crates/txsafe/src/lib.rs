@@ -22,11 +22,11 @@ pub use hold::{
     error::{Error, ErrorKind},
     keyed::{IDEMPOTENCY_KEYS_SQL, Keyed},
     order::{
-        held::LockOrderRefusal,
         key::LockKey,
         locked::Locked,
-        mode::{ForUpdate, KeyShare, Mode, NoKeyUpdate, Share, Writes},
+        mode::{ForUpdate, KeyShare, Mode, NoKeyUpdate, Share},
         rank::{Rank, Ranked},
+        refusal::LockOrderRefusal,
         relation::{Allows, LockOrder, NoOrder, Passed, Position, Unlocked},
     },
     outcome::Outcome,

@@ -8,7 +8,16 @@ use town::*;
 use txsafe_diesel::{Allows, LockOrder, Locked};
 
 mod billing {
+    diesel::table! { accounts (id) { id -> BigInt, } }
+
     txsafe_diesel::rank!(pub Account: table "accounts" key "id" as i64);
+    txsafe_diesel::ranked!(AccountRow => Account);
+
+    #[derive(diesel::Queryable, diesel::Selectable)]
+    #[diesel(table_name = accounts)]
+    pub struct AccountRow {
+        pub id: i64,
+    }
 }
 
 txsafe_diesel::lock_order! {
@@ -16,11 +25,15 @@ txsafe_diesel::lock_order! {
 }
 
 /// Of a crate that doesn't know the order.
-async fn debit<O, H>(tx: txsafe_diesel::Tx<'_, O, H>) -> txsafe_diesel::Tx<'_, O, billing::Account>
+async fn debit<O, H>(
+    tx: txsafe_diesel::Tx<'_, O, H>,
+) -> Result<txsafe_diesel::Tx<'_, O, billing::Account>>
 where
     O: LockOrder + Allows<H, billing::Account>,
 {
-    tx.at::<billing::Account>()
+    let mut tx = tx.at::<billing::Account>();
+    let _account: Locked<'_, billing::AccountRow> = tx.lock(1).await?;
+    Ok(tx)
 }
 
 /// Behind a trait object.
@@ -64,7 +77,7 @@ async fn place(db: Database, pricing: &dyn Pricing, vip: bool) -> Result<i64> {
 
 async fn pay(db: txsafe_diesel::Database<Whole>) -> Result<()> {
     db.transaction("pay", async |tx| {
-        let _tx = debit(tx.at::<User>()).await;
+        let _tx = debit(tx.at::<User>()).await?;
         Ok(())
     })
     .await

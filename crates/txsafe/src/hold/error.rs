@@ -1,7 +1,7 @@
 //! The one error of this crate, and the questions to ask it.
 
 use super::{
-    order::{held::LockOrderRefusal, rank::Rank},
+    order::{rank::Rank, refusal::LockOrderRefusal},
     outcome::Outcome,
     report::Report,
     trail::Trail,

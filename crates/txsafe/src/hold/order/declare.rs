@@ -61,6 +61,14 @@ macro_rules! ranked {
 ///
 /// use txsafe::LockOrder;
 /// assert_eq!(ShopOrder::TEXT, "Organization => Order => billing::Account");
+/// assert_eq!(
+///     ShopOrder::MERMAID,
+///     "flowchart TD\n  Organization --> Order\n  Order --> billing_Account\n",
+/// );
+/// assert_eq!(
+///     ShopOrder::DOT,
+///     "digraph ShopOrder {\n  \"Organization\" -> \"Order\";\n  \"Order\" -> \"billing::Account\";\n}\n",
+/// );
 /// ```
 ///
 /// Where some ranks are never locked together, a partial order lets them be locked in any order with what both allow,

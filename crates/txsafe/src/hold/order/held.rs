@@ -4,11 +4,12 @@ use super::{
     key::LockKey,
     mode::Mode,
     rank::Rank,
+    refusal::{LockOrderRefusal, Reason},
     relation::{LockOrder, Position},
     statement::LockStatement,
 };
 use crate::hold::error::{Error, ErrorKind};
-use std::{fmt, panic::Location};
+use std::{cmp::Ordering, fmt, panic::Location};
 
 /// The locks that an attempt took through its types, in the order in which it took them.
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ impl HeldLocks {
         Ok(LockStatement::new::<R, M>(&keys, false))
     }
 
-    /// The same for keys that a statement of the caller's locks, in this order.
+    /// The same for keys that a statement of the caller's locks: one, or several in ascending order.
     ///
     /// # Errors
     /// As for [`plan`](Self::plan).
@@ -72,14 +73,14 @@ impl HeldLocks {
             }
             match self.0.iter().find(|held| held.is_same_row(&wanted)) {
                 Some(held) if held.strength >= wanted.strength => {}
-                Some(held) => return Err(wanted.refused(Reason::Upgrade, held, O::NAME, O::TEXT)),
+                Some(held) => return Err(wanted.refused::<O>(Reason::Upgrade, held)),
                 None => {
                     let Some(held) = greatest.map(|greatest| &self.0[greatest]) else {
                         unreachable!("what isn't greater is less than something");
                     };
                     let is_key = held.position == wanted.position;
                     let reason = if is_key { Reason::Key } else { Reason::Rank };
-                    return Err(wanted.refused(reason, held, O::NAME, O::TEXT));
+                    return Err(wanted.refused::<O>(reason, held));
                 }
             }
         }
@@ -104,7 +105,7 @@ impl HeldLocks {
         let wanted = Held::new::<O, R, M>(key, at);
         let is_new = match self.0.iter().find(|held| held.is_same_row(&wanted)) {
             Some(held) if held.strength >= wanted.strength => false,
-            Some(held) => return Err(wanted.refused(Reason::Upgrade, held, O::NAME, O::TEXT)),
+            Some(held) => return Err(wanted.refused::<O>(Reason::Upgrade, held)),
             None => true,
         };
         let mark = self.mark();
@@ -158,20 +159,10 @@ impl Held {
         (self.position, &self.key) == (other.position, &other.key)
     }
 
-    fn refused(
-        self,
-        reason: Reason,
-        held: &Self,
-        order: &'static str,
-        text: &'static str,
-    ) -> Error {
-        let refusal = LockOrderRefusal {
-            reason,
-            order,
-            text,
-            held: (held.rank, format!("{:?}", held.shown), held.at),
-            wanted: (self.rank, format!("{:?}", self.shown), self.at),
-        };
+    fn refused<O: LockOrder>(self, reason: Reason, held: &Self) -> Error {
+        let lock = |lock: &Self| (lock.rank, format!("{:?}", lock.shown), lock.at);
+        let (order, held, wanted) = ((O::NAME, O::TEXT), lock(held), lock(&self));
+        let refusal = LockOrderRefusal { reason, order, held, wanted };
         Error::new(ErrorKind::LockOrder(refusal), None, None)
     }
 }
@@ -183,67 +174,8 @@ impl PartialEq for Held {
 }
 
 impl PartialOrd for Held {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some((self.position, &self.key).cmp(&(other.position, &other.key)))
-    }
-}
-
-/// Why a lock was refused before the server was asked for it: waiting for it could have closed a cycle of waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockOrderRefusal {
-    reason: Reason,
-    order: &'static str,
-    text: &'static str,
-    held: (&'static str, String, &'static Location<'static>),
-    wanted: (&'static str, String, &'static Location<'static>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    /// A greater rank is held, by a savepoint that raised it.
-    Rank,
-    /// A greater key of the same rank is held.
-    Key,
-    /// The row is held in a weaker mode.
-    Upgrade,
-}
-
-impl LockOrderRefusal {
-    /// The place that took the lock which is held.
-    #[must_use]
-    pub fn held_at(&self) -> &'static Location<'static> {
-        self.held.2
-    }
-
-    /// The place that wanted the one that was refused.
-    #[must_use]
-    pub fn wanted_at(&self) -> &'static Location<'static> {
-        self.wanted.2
-    }
-}
-
-impl fmt::Display for LockOrderRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (held, held_key, held_at) = &self.held;
-        let (wanted, key, at) = &self.wanted;
-        match self.reason {
-            Reason::Rank => write!(
-                f,
-                "`{wanted}` {key} ({at}) may not be locked while `{held}` {held_key} is already locked ({held_at}): \
-                 lock order `{}` is {}; lock it before, or use `try_lock_earlier`",
-                self.order, self.text,
-            ),
-            Reason::Key => write!(
-                f,
-                "`{wanted}` {key} ({at}) may not be locked after `{held}` {held_key} ({held_at}): keys of one rank \
-                 are locked in ascending order; lock them all by one `lock_many`, which sorts them",
-            ),
-            Reason::Upgrade => write!(
-                f,
-                "`{wanted}` {key} ({at}) is locked already in a weaker mode ({held_at}): two transactions that hold \
-                 it so would wait for each other; take the stronger mode first",
-            ),
-        }
     }
 }
 

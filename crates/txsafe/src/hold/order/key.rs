@@ -137,6 +137,8 @@ mod tests {
         check(vec![i64::MAX, -1, 0, 1, i64::MIN]);
         check(["b", "a", "é", "Z", "", "a b"].map(String::from).to_vec());
         check(vec![vec![255], vec![], vec![0, 1], vec![0]]);
+        #[cfg(feature = "uuid")]
+        check([u128::MAX, 0, 1, 1 << 64].map(uuid::Uuid::from_u128).to_vec());
     }
 
     #[test]
@@ -145,5 +147,7 @@ mod tests {
         assert_eq!(array(&keys), r#"{"plain","a,b","}","\"","\\","NULL",""}"#);
         assert_eq!(array(&[vec![0u8, 255], vec![]]), r#"{"\\x00ff","\\x"}"#);
         assert_eq!(array(&[-1i64, i64::MIN]), "{-1,-9223372036854775808}");
+        #[cfg(feature = "uuid")]
+        assert_eq!(array(&[uuid::Uuid::nil()]), "{00000000-0000-0000-0000-000000000000}");
     }
 }

@@ -5,8 +5,8 @@ use std::{fmt, marker::PhantomData, ops::Deref};
 
 /// A row, and the evidence that this transaction holds its lock.
 ///
-/// It lives no longer than the transaction, or the savepoint, that took the lock. The row is as it was read; it may be
-/// changed since by this transaction, and by no other where the mode [`Writes`](super::mode::Writes).
+/// It lives no longer than the transaction, or the savepoint, that took the lock. The row is as it was read; this
+/// transaction may have changed it since.
 pub struct Locked<'c, T, M = NoKeyUpdate> {
     row: T,
     // Invariant: evidence of one transaction is none for another.

@@ -6,5 +6,6 @@ pub mod key;
 pub mod locked;
 pub mod mode;
 pub mod rank;
+pub mod refusal;
 pub mod relation;
 pub mod statement;

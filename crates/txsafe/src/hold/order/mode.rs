@@ -8,14 +8,6 @@ pub trait Mode: Send + Sync + 'static {
     const STRENGTH: u8;
 }
 
-/// A mode that makes the transaction the only one to write the row.
-#[diagnostic::on_unimplemented(
-    message = "a row that is locked by `{Self}` may not be written",
-    label = "`{Self}` lets others hold the row, too",
-    note = "lock it by `NoKeyUpdate`, the default of `lock`, or by `ForUpdate`"
-)]
-pub trait Writes: Mode {}
-
 macro_rules! modes {
     ($($(#[$doc:meta])* $mode:ident $clause:literal $strength:literal;)*) => {$(
         $(#[$doc])*
@@ -40,6 +32,3 @@ modes! {
     /// For deleting the row, or changing its key.
     ForUpdate "FOR UPDATE" 4;
 }
-
-impl Writes for NoKeyUpdate {}
-impl Writes for ForUpdate {}

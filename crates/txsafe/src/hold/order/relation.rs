@@ -1,7 +1,5 @@
 //! Orders, and the relation between what is held and what may be locked next.
 
-use std::marker::PhantomData;
-
 /// A lock order; declared by [`lock_order!`](crate::lock_order).
 pub trait LockOrder: Send + Sync + 'static {
     /// Its name.
@@ -60,7 +58,3 @@ pub trait Passed<Held, Earlier>: Position<Earlier> {}
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::exhaustive_enums, reason = "it is never made")]
 pub enum Unlocked {}
-
-/// Ranks of two kinds are locked, as after `lock_all`: what comes next must come after both.
-#[derive(Debug, Clone, Copy)]
-pub struct Join<A, B>(PhantomData<fn() -> (A, B)>);
