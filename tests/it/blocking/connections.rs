@@ -172,3 +172,23 @@ async fn over_deadpool_from_async_code() {
         assert_ne!(last.replace(pid), Some(pid));
     }
 }
+
+/// A session that has given its connection back must leave it alone: somebody else may have begun on it. It didn't, and
+/// whoever came next was told `EndedByClosure` if a thread was interrupted in between; so many threads, many times.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_given_back_is_another_threads() {
+    let shop = Shop::open("blocking_given_back").await;
+    let db = database(&shop, 1);
+    let work = || {
+        for _ in 0..500 {
+            let done = db.transaction("next", |mut tx| {
+                tx.batch_execute("SELECT 1")?;
+                Ok::<_, AppError>(())
+            });
+            done.unwrap();
+        }
+    };
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(work))));
+    });
+}

@@ -144,13 +144,16 @@ impl<O: Object> BlockingSession for Session<'_, O> {
 }
 
 impl<O: Object> Drop for Session<'_, O> {
-    /// In doubt: the connection is closed, now.
+    /// In doubt: the connection is closed, now. One that was given back is somebody else's, and so is its link.
     fn drop(&mut self) {
-        self.link.finish();
         match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Gone => {}
-            Lease::Pooled(object) => object.close(),
+            Lease::Pooled(object) => {
+                self.link.finish();
+                object.close();
+            }
             Lease::Held(mut held, slot) => {
+                self.link.finish();
                 abandon(held.connection());
                 slot.set(Some(held));
             }
