@@ -115,13 +115,13 @@ impl AsyncSession for Session<'_> {
             if let Some(Err(error)) = (&mut &*conn).batch_execute(begin.sql()).now_or_never() {
                 return Err(self.failure(&error));
             }
-            self.link.begin_posted();
+            self.link.begin_sent();
             return change_depth(conn, TransactionDepthChange::IncreaseDepth);
         }
         let begun = Manager::begin_transaction_sql(conn, begin.sql());
         match self.link.alarm.within(self.answer_timeout, begun).await {
             Ok(Ok(())) => {
-                self.link.begin_answered();
+                self.link.begin_sent();
                 Ok(())
             }
             Ok(Err(error)) => Err(self.failure(&error)),

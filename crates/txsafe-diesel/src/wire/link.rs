@@ -237,16 +237,10 @@ impl Link {
         state.attempt = Some(Attempt::new(begin_answer, bind_values, now));
     }
 
-    /// BEGIN was posted: no caller will see its end.
-    pub(crate) fn begin_posted(&self) {
+    /// BEGIN is behind us, whether its answer was awaited, came at once, or is read by nobody: what is told begins here.
+    pub(crate) fn begin_sent(&self) {
         if let Some(attempt) = &mut self.state().attempt {
             attempt.told.started.clear();
-        }
-    }
-
-    /// BEGIN was answered to its caller: what is told begins behind it.
-    pub(crate) fn begin_answered(&self) {
-        if let Some(attempt) = &mut self.state().attempt {
             attempt.told.trail = Trail::new(Instant::now());
         }
     }
@@ -390,5 +384,24 @@ impl fmt::Debug for Link {
             .field("status", &state.status)
             .field("lost", &state.lost)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn begin_is_no_statement_of_the_closure_however_fast_it_is_answered() {
+        for is_answered_at_once in [false, true] {
+            let link = Link::on_wire();
+            link.begin(false);
+            link.statement_started(|| "BEGIN".into());
+            if is_answered_at_once {
+                link.statement_finished(|| "BEGIN".into(), None);
+            }
+            link.begin_sent();
+            assert!(!link.has_abandoned() && link.take_trail().is_empty());
+        }
     }
 }
