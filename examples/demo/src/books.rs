@@ -7,6 +7,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use crate::{
     error::Error,
+    numbers::counted,
     shop::{Shop, ledger, refused},
     tally::Answer,
 };
@@ -26,13 +27,14 @@ impl Books {
     /// All that is wrong, in words; nothing, if the books are exact.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut violations = self.wrong.clone();
+        let operations = |number| counted(number, "operation", "operations");
         if self.lost > 0 {
-            violations.push(format!("{} operations were reported as done and are lost", self.lost));
+            violations.push(format!("{} reported as done and lost", operations(self.lost)));
         }
         if self.duplicated > 0 {
             violations.push(format!(
-                "{} operations were done twice, or were reported as failed and are done",
-                self.duplicated
+                "{} done twice, or reported as failed and done",
+                operations(self.duplicated)
             ));
         }
         violations
@@ -72,9 +74,8 @@ fn compare(answers: &[(i64, Answer)], mut rows: HashMap<i64, i64>) -> Books {
         }
     }
     if !rows.is_empty() {
-        books
-            .wrong
-            .push(format!("{} operations are in the ledger that nobody asked for", rows.len()));
+        let strangers = counted(rows.len() as u64, "operation", "operations");
+        books.wrong.push(format!("{strangers} in the ledger that nobody asked for"));
     }
     books
 }

@@ -4,11 +4,15 @@
 //! they take the same rows in different orders, like handlers that were written in different years. Every handler
 //! writes one row into the ledger, in its own transaction.
 
-use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult, insert_into, update};
+use diesel::{QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use crate::shop::{
-    accounts, incidents, inventory, ledger, orders, organizations, reservations, users,
+use crate::{
+    shop::organizations,
+    statements::{
+        change_balance, count_for_order, count_for_user, label_orders, next_address, reserve_item,
+        write_incident, write_ledger,
+    },
 };
 
 /// Moves money from one account to another. Two transfers in opposite directions wait for each other.
@@ -30,15 +34,8 @@ pub(crate) async fn ship_order(
     operation: i64,
     order: i32,
 ) -> QueryResult<()> {
-    let user: i32 = update(orders::table.find(order))
-        .set(orders::shipments.eq(orders::shipments + 1))
-        .returning(orders::user_id)
-        .get_result(conn)
-        .await?;
-    update(users::table.find(user))
-        .set(users::shipments.eq(users::shipments + 1))
-        .execute(conn)
-        .await?;
+    let user = count_for_order(conn, order).await?;
+    count_for_user(conn, user).await?;
     write_ledger(conn, operation, "ship order", (order, 0), 1).await
 }
 
@@ -48,15 +45,8 @@ pub(crate) async fn change_address(
     operation: i64,
     user: i32,
 ) -> QueryResult<()> {
-    let version: i32 = update(users::table.find(user))
-        .set(users::address_version.eq(users::address_version + 1))
-        .returning(users::address_version)
-        .get_result(conn)
-        .await?;
-    update(orders::table.filter(orders::user_id.eq(user)))
-        .set(orders::address_version.eq(version))
-        .execute(conn)
-        .await?;
+    let version = next_address(conn, user).await?;
+    label_orders(conn, user, version).await?;
     write_ledger(conn, operation, "change address", (user, 0), 1).await
 }
 
@@ -73,18 +63,7 @@ pub(crate) async fn open_incident(
         .get_result(conn)
         .await?;
     let number = last + 1;
-    insert_into(incidents::table)
-        .values((
-            incidents::organization.eq(organization),
-            incidents::number.eq(number),
-            incidents::operation.eq(operation),
-        ))
-        .execute(conn)
-        .await?;
-    update(organizations::table.find(organization))
-        .set(organizations::last_incident.eq(number))
-        .execute(conn)
-        .await?;
+    write_incident(conn, operation, organization, number).await?;
     write_ledger(conn, operation, "open incident", (organization, number), 1).await
 }
 
@@ -96,47 +75,8 @@ pub(crate) async fn reserve(
 ) -> QueryResult<()> {
     let mut total = 0;
     for &(item, quantity) in basket {
-        update(inventory::table.find(item))
-            .set(inventory::available.eq(inventory::available - quantity))
-            .execute(conn)
-            .await?;
-        insert_into(reservations::table)
-            .values((
-                reservations::operation.eq(operation),
-                reservations::item.eq(item),
-                reservations::quantity.eq(quantity),
-            ))
-            .execute(conn)
-            .await?;
+        reserve_item(conn, operation, item, quantity).await?;
         total += i64::from(quantity);
     }
     write_ledger(conn, operation, "reserve", (0, 0), total).await
-}
-
-async fn change_balance(conn: &mut AsyncPgConnection, account: i32, cents: i64) -> QueryResult<()> {
-    update(accounts::table.find(account))
-        .set(accounts::balance.eq(accounts::balance + cents))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-async fn write_ledger(
-    conn: &mut AsyncPgConnection,
-    operation: i64,
-    handler: &str,
-    (subject, object): (i32, i32),
-    amount: i64,
-) -> QueryResult<()> {
-    insert_into(ledger::table)
-        .values((
-            ledger::operation.eq(operation),
-            ledger::handler.eq(handler),
-            ledger::subject.eq(subject),
-            ledger::object.eq(object),
-            ledger::amount.eq(amount),
-        ))
-        .execute(conn)
-        .await?;
-    Ok(())
 }

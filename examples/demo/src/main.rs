@@ -2,7 +2,8 @@
 //!
 //! What to look at, in this order:
 //!
-//! 1. `handlers.rs`: five handlers of a small shop, whose locks collide as those of grown applications do.
+//! 1. `handlers.rs`: five handlers of a small shop, whose locks collide as those of grown applications do. What they are
+//!    made of is in `statements.rs`.
 //! 2. `modes.rs`: the same handlers, run by diesel-async's `transaction` and by txsafe's. These few lines are the only
 //!    difference between the two rows of the table.
 //! 3. `books.rs`: how the demo knows that nothing was lost and nothing was done twice.
@@ -13,14 +14,17 @@
 mod books;
 mod cli;
 mod error;
+mod failure;
 mod handlers;
 mod modes;
+mod numbers;
 mod report;
 mod requests;
 mod screen;
 mod server;
 mod shop;
 mod signals;
+mod statements;
 mod tally;
 mod workers;
 

@@ -3,7 +3,12 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::{books::Books, modes::Kind, tally::Tally};
+use crate::{
+    books::Books,
+    modes::Kind,
+    numbers::{counted, milliseconds, thousands},
+    tally::Tally,
+};
 
 /// One mode, run and checked.
 #[derive(Debug)]
@@ -138,7 +143,7 @@ fn told_of(run: &Run, runs: &[Run], deadlock_timeout: &str) -> String {
             thousands(asked)
         ),
         (Kind::Bare, failed) => format!(
-            "bare: {} of {} requests failed to their caller, {} as victims of a deadlock. The server looks for one \
+            "bare: {} of {} requests failed to their caller, {} by a deadlock. The server looks for one \
              only after its deadlock_timeout ({deadlock_timeout}), and until then whoever needs one of these rows \
              queues up behind: p99 is {p99} ms.",
             thousands(failed),
@@ -146,16 +151,16 @@ fn told_of(run: &Run, runs: &[Run], deadlock_timeout: &str) -> String {
             thousands(counts.deadlocks),
         ),
         (Kind::Txsafe, failed) => format!(
-            "txsafe: {} failed. {} attempts that ran into a lock ({} lock timeouts, {} deadlocks) were rolled back \
-             early and repeated, unseen by their callers: p99 is {p99} ms{}.",
+            "txsafe: {} failed. Rolled back early and repeated, unseen by their callers: {} that ran into a lock ({}, \
+             {}). p99 is {p99} ms{}.",
             if failed == 0 {
                 format!("the same handlers, rows and requests, and none of {}", thousands(asked))
             } else {
                 format!("{} of {} requests", thousands(failed), thousands(asked))
             },
-            thousands(counts.lock_timeouts + counts.deadlocks),
-            thousands(counts.lock_timeouts),
-            thousands(counts.deadlocks),
+            counted(counts.lock_timeouts + counts.deadlocks, "attempt", "attempts"),
+            counted(counts.lock_timeouts, "lock timeout", "lock timeouts"),
+            counted(counts.deadlocks, "deadlock", "deadlocks"),
             compared(run, runs),
         ),
     };
@@ -176,10 +181,6 @@ fn compared(run: &Run, runs: &[Run]) -> String {
     }
 }
 
-fn milliseconds(ms: f64) -> String {
-    if ms < 100.0 { format!("{ms:.1}") } else { thousands(ms.round() as u64) }
-}
-
 /// `text` in lines of at most 79 columns.
 fn wrapped(text: &str) -> String {
     const COLUMNS: usize = 79;
@@ -198,30 +199,9 @@ fn wrapped(text: &str) -> String {
     lines.join("\n")
 }
 
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_are_grouped() {
-        for (number, grouped) in
-            [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")]
-        {
-            assert_eq!(thousands(number), grouped);
-        }
-    }
 
     #[test]
     fn lines_are_broken_between_words() {

@@ -8,7 +8,11 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{modes::Kind, tally::Counts};
+use crate::{
+    modes::Kind,
+    numbers::{counted, thousands},
+    tally::Counts,
+};
 
 /// Where things are printed: results on stdout, all else on stderr.
 #[derive(Debug)]
@@ -96,9 +100,13 @@ impl Progress {
 fn line(elapsed: Duration, counts: Counts) -> String {
     let Counts { committed, failed, deadlocks, lock_timeouts, retries } = counts;
     format!(
-        "{:4.1} s: {committed} committed, {failed} failed, {deadlocks} deadlocks, {lock_timeouts} lock timeouts, \
-         {retries} retries",
+        "{:4.1} s: {} committed, {} failed, {}, {}, {}",
         elapsed.as_secs_f64(),
+        thousands(committed),
+        thousands(failed),
+        counted(deadlocks, "deadlock", "deadlocks"),
+        counted(lock_timeouts, "lock timeout", "lock timeouts"),
+        counted(retries, "retry", "retries"),
     )
 }
 
