@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// Real handlers fight over real rows of a real PostgreSQL: bare diesel-async beside txsafe.
+/// Real handlers fight over real rows of a real PostgreSQL: bare diesel-async beside txsafe, and beside txsafe with a
+/// lock order.
 ///
 /// Without a URL, the demo starts a throw-away server of its own and takes it away again.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Cli {
-    /// How long each of the two modes runs, in seconds.
+    /// How long requests are made in each of the three modes, in seconds.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
 
-    /// Which requests the workers make: the same seed gives both modes the same ones. Default: a new one each time.
+    /// Which requests the workers make: the same seed gives all modes the same ones. Default: a new one each time.
     #[arg(long)]
     seed: Option<u64>,
 

@@ -1,4 +1,4 @@
-//! The two ways to run a handler: the only difference between the two halves of the demo.
+//! The ways to run a handler: by diesel-async alone, by txsafe, and by txsafe with a lock order.
 
 use std::{fmt, sync::Arc};
 
@@ -8,17 +8,22 @@ use diesel_async::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool,
     },
 };
-use txsafe_diesel::Database;
+use txsafe_diesel::{Builder, Database};
 
-use crate::{error::Error, failure::Failure, requests::Request, tally::Counters, workers::WORKERS};
+use crate::{
+    error::Error, failure::Failure, locks::ShopOrder, requests::Request, tally::Counters,
+    workers::WORKERS,
+};
 
-/// Which of the two.
+/// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// diesel-async alone: a failure goes to the caller.
     Bare,
     /// The same through txsafe.
     Txsafe,
+    /// The same work through txsafe, with its locks in one order.
+    Ordered,
 }
 
 /// A way to run a handler, connected.
@@ -34,6 +39,7 @@ pub(crate) struct Mode {
 enum Way {
     Bare(Pool<AsyncPgConnection>),
     Txsafe(Database),
+    Ordered(Database<ShopOrder>),
 }
 
 impl Mode {
@@ -50,34 +56,29 @@ impl Mode {
                 })
                 .await
             }
+            Way::Ordered(db) => {
+                db.transaction(request.name(), async |tx| {
+                    request.handle_in_order(tx, operation).await
+                })
+                .await
+            }
         }
     }
 
-    /// Connects all connections of a pool, which has one for every worker in both modes.
+    /// Connects.
     pub(crate) async fn connect(kind: Kind, url: &str) -> Result<Self, Error> {
-        let failed = |message: String| Error::Refused { doing: "connect its pool", message };
         let counters = Arc::new(Counters::default());
         let manager = match kind {
             Kind::Bare => bare_manager(url),
-            Kind::Txsafe => txsafe_diesel::manager(url),
+            Kind::Txsafe | Kind::Ordered => txsafe_diesel::manager(url),
         };
-        let pool = Pool::builder(manager)
-            .max_size(WORKERS)
-            .build()
-            .map_err(|error| failed(error.to_string()))?;
-        let mut connections = Vec::new();
-        for _ in 0..WORKERS {
-            connections.push(pool.get().await.map_err(|error| failed(error.to_string()))?);
-        }
+        let pool = connected(manager).await?;
         let way = match kind {
             Kind::Bare => Way::Bare(pool),
-            Kind::Txsafe => {
-                let told = Arc::clone(&counters);
-                let db = Database::builder(pool).on_report(move |report| {
-                    told.add_retries(report.attempts.saturating_sub(1));
-                    report.failures.iter().for_each(|attempt| told.add_cause(attempt.cause));
-                });
-                Way::Txsafe(db.build().map_err(|error| failed(error.to_string()))?)
+            Kind::Txsafe => Way::Txsafe(counting(pool, &counters).build().map_err(failed)?),
+            Kind::Ordered => {
+                let db = counting(pool, &counters).lock_order::<ShopOrder>();
+                Way::Ordered(db.build().map_err(failed)?)
             }
         };
         Ok(Self { kind, counters, way })
@@ -93,6 +94,32 @@ impl Mode {
     }
 }
 
+/// A pool whose connections are all connected, one for every worker in every mode.
+async fn connected(
+    manager: AsyncDieselConnectionManager<AsyncPgConnection>,
+) -> Result<Pool<AsyncPgConnection>, Error> {
+    let pool = Pool::builder(manager).max_size(WORKERS).build().map_err(failed)?;
+    let mut connections = Vec::new();
+    for _ in 0..WORKERS {
+        connections.push(pool.get().await.map_err(failed)?);
+    }
+    drop(connections);
+    Ok(pool)
+}
+
+/// A database that is counted by what it reports.
+fn counting(pool: Pool<AsyncPgConnection>, counters: &Arc<Counters>) -> Builder<Database> {
+    let told = Arc::clone(counters);
+    Database::builder(pool).on_report(move |report| {
+        told.add_retries(report.attempts.saturating_sub(1));
+        report.failures.iter().for_each(|attempt| told.add_cause(attempt.cause));
+    })
+}
+
+fn failed(error: impl fmt::Display) -> Error {
+    Error::Refused { doing: "connect its pool", message: error.to_string() }
+}
+
 /// diesel-async's own manager. Like txsafe's it doesn't send a query before each use, so that the pools are alike.
 fn bare_manager(url: &str) -> AsyncDieselConnectionManager<AsyncPgConnection> {
     let mut config = ManagerConfig::default();
@@ -101,11 +128,15 @@ fn bare_manager(url: &str) -> AsyncDieselConnectionManager<AsyncPgConnection> {
 }
 
 impl Kind {
+    /// In the order of the table's rows.
+    pub(crate) const ALL: [Self; 3] = [Self::Bare, Self::Txsafe, Self::Ordered];
+
     /// The word in the table and in JSON.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Bare => "bare",
             Self::Txsafe => "txsafe",
+            Self::Ordered => "ordered",
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
+use txsafe_diesel::LockOrder as _;
 
 use crate::{
     books::Books,
+    locks::ShopOrder,
     modes::Kind,
     numbers::{counted, milliseconds, thousands},
-    tally::Tally,
+    tally::{Counts, Tally},
 };
 
 /// One mode, run and checked.
@@ -16,6 +18,32 @@ pub(crate) struct Run {
     pub(crate) kind: Kind,
     pub(crate) tally: Tally,
     pub(crate) books: Books,
+}
+
+impl Run {
+    /// Whether the mode did what it promises. diesel-async alone promises nothing.
+    pub(crate) fn is_as_promised(&self) -> bool {
+        let is_exact = self.books.violations().is_empty();
+        match self.kind {
+            Kind::Bare => true,
+            Kind::Txsafe | Kind::Ordered => is_exact && self.broken_promises().is_empty(),
+        }
+    }
+
+    /// What is wrong although the books may be exact, in words.
+    fn broken_promises(&self) -> Vec<String> {
+        let Counts { deadlocks, failed, .. } = self.tally.counts;
+        match self.kind {
+            Kind::Bare | Kind::Txsafe => Vec::new(),
+            Kind::Ordered => {
+                [(deadlocks, "deadlock", "deadlocks"), (failed, "failure", "failures")]
+                    .into_iter()
+                    .filter(|&(number, ..)| number > 0)
+                    .map(|(number, one, many)| counted(number, one, many))
+                    .collect()
+            }
+        }
+    }
 }
 
 /// The modes side by side.
@@ -66,7 +94,7 @@ pub(crate) fn explain(runs: &[Run], deadlock_timeout: &str) -> String {
         runs.iter().map(|run| told_of(run, runs, deadlock_timeout)).collect();
     if runs.iter().all(|run| run.books.violations().is_empty()) {
         paragraphs.push(
-            "The books are exact in both modes: whatever was reported as done is in the ledger once, nothing that was \
+            "The books are exact in all modes: whatever was reported as done is in the ledger once, nothing that was \
              reported as failed is, and money, stock, shipments, addresses and numbers add up."
                 .to_owned(),
         );
@@ -74,14 +102,15 @@ pub(crate) fn explain(runs: &[Run], deadlock_timeout: &str) -> String {
     paragraphs.iter().map(|paragraph| wrapped(paragraph)).collect::<Vec<_>>().join("\n\n")
 }
 
-/// What is wrong with the books, loudly.
+/// What is wrong with the books, and what else was promised, loudly.
 pub(crate) fn violations(runs: &[Run]) -> Vec<String> {
     let of = |run: &Run| {
         let kind = run.kind;
-        run.books
-            .violations()
-            .into_iter()
-            .map(move |it| format!("THE BOOKS OF {kind} ARE WRONG: {it}"))
+        let wrong = run.books.violations().into_iter();
+        let wrong = wrong.map(move |it| format!("THE BOOKS OF {kind} ARE WRONG: {it}"));
+        let broken = run.broken_promises().into_iter();
+        let broken = broken.map(move |it| format!("{kind} PROMISED NONE, AND THERE WAS: {it}"));
+        wrong.chain(broken)
     };
     runs.iter().flat_map(of).collect()
 }
@@ -134,35 +163,10 @@ impl Numbers {
 }
 
 fn told_of(run: &Run, runs: &[Run], deadlock_timeout: &str) -> String {
-    let counts = run.tally.counts;
-    let asked = counts.committed + counts.failed;
-    let p99 = milliseconds(run.tally.latencies.percentile_ms(99.0));
-    let mut told = match (run.kind, counts.failed) {
-        (Kind::Bare, 0) => format!(
-            "bare: none of {} requests failed this time; locks collide by chance, so try more --seconds.",
-            thousands(asked)
-        ),
-        (Kind::Bare, failed) => format!(
-            "bare: {} of {} requests failed to their caller, {} by a deadlock. The server looks for one \
-             only after its deadlock_timeout ({deadlock_timeout}), and until then whoever needs one of these rows \
-             queues up behind: p99 is {p99} ms.",
-            thousands(failed),
-            thousands(asked),
-            thousands(counts.deadlocks),
-        ),
-        (Kind::Txsafe, failed) => format!(
-            "txsafe: {} failed. Rolled back early and repeated, unseen by their callers: {} that ran into a lock ({}, \
-             {}). p99 is {p99} ms{}.",
-            if failed == 0 {
-                format!("the same handlers, rows and requests, and none of {}", thousands(asked))
-            } else {
-                format!("{} of {} requests", thousands(failed), thousands(asked))
-            },
-            counted(counts.lock_timeouts + counts.deadlocks, "attempt", "attempts"),
-            counted(counts.lock_timeouts, "lock timeout", "lock timeouts"),
-            counted(counts.deadlocks, "deadlock", "deadlocks"),
-            compared(run, runs),
-        ),
+    let mut told = match run.kind {
+        Kind::Bare => told_of_bare(run, deadlock_timeout),
+        Kind::Txsafe => told_of_txsafe(run, runs),
+        Kind::Ordered => told_of_ordered(run, runs),
     };
     if let Some(oddity) = &run.tally.first_oddity {
         told += &format!(" Some failures had nothing to do with locks; the first one: {oddity}.");
@@ -170,12 +174,73 @@ fn told_of(run: &Run, runs: &[Run], deadlock_timeout: &str) -> String {
     told
 }
 
+fn told_of_bare(run: &Run, deadlock_timeout: &str) -> String {
+    let counts = run.tally.counts;
+    let asked = thousands(counts.committed + counts.failed);
+    match counts.failed {
+        0 => format!(
+            "bare: none of {asked} requests failed this time; locks collide by chance, so try more --seconds."
+        ),
+        failed => format!(
+            "bare: {} of {asked} requests failed to their caller, {} by a deadlock. The server looks for one only \
+             after its deadlock_timeout ({deadlock_timeout}), and until then whoever needs one of these rows queues up \
+             behind: p99 is {} ms.",
+            thousands(failed),
+            thousands(counts.deadlocks),
+            p99(run),
+        ),
+    }
+}
+
+fn told_of_txsafe(run: &Run, runs: &[Run]) -> String {
+    let counts = run.tally.counts;
+    format!(
+        "txsafe: {} failed. Rolled back early and repeated, unseen by their callers: {} that ran into a lock ({}, {}). \
+         p99 is {} ms{}.",
+        who(run, "the same handlers, rows and requests"),
+        counted(counts.lock_timeouts + counts.deadlocks, "attempt", "attempts"),
+        counted(counts.lock_timeouts, "lock timeout", "lock timeouts"),
+        counted(counts.deadlocks, "deadlock", "deadlocks"),
+        p99(run),
+        compared(run, runs),
+    )
+}
+
+fn told_of_ordered(run: &Run, runs: &[Run]) -> String {
+    let counts = run.tally.counts;
+    format!(
+        "ordered: {} failed. Locks are taken as {}, and rows of one table by their keys, so nobody waits in a circle: \
+         {}, and {} repeated after too long in a queue. p99 is {} ms{}.",
+        who(run, "the same writes, rows and requests"),
+        ShopOrder::TEXT,
+        counted(counts.deadlocks, "deadlock", "deadlocks"),
+        counted(counts.lock_timeouts, "attempt", "attempts"),
+        p99(run),
+        compared(run, runs),
+    )
+}
+
+/// Who failed; nobody, with `alike` as in the bare mode.
+fn who(run: &Run, alike: &str) -> String {
+    let Counts { committed, failed, .. } = run.tally.counts;
+    let asked = thousands(committed + failed);
+    if failed == 0 {
+        format!("{alike}, and none of {asked}")
+    } else {
+        format!("{} of {asked} requests", thousands(failed))
+    }
+}
+
+fn p99(run: &Run) -> String {
+    milliseconds(run.tally.latencies.percentile_ms(99.0))
+}
+
 /// How much a run committed, measured by the bare one.
 fn compared(run: &Run, runs: &[Run]) -> String {
     let bare = runs.iter().find(|run| run.kind == Kind::Bare);
     match bare.map(|bare| run.tally.per_second() / bare.tally.per_second()) {
         Some(ratio) if ratio.is_finite() => {
-            format!(", at {ratio:.1} times the committed requests per second")
+            format!(", at {ratio:.1} times as many commits per second as bare")
         }
         Some(_) | None => String::new(),
     }
@@ -202,6 +267,44 @@ fn wrapped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tally::Latencies;
+    use std::time::Duration;
+
+    fn run(kind: Kind, counts: Counts, books: Books) -> Run {
+        let tally = Tally {
+            counts,
+            elapsed: Duration::from_secs(1),
+            latencies: Latencies::new(),
+            answers: Vec::new(),
+            first_oddity: None,
+        };
+        Run { kind, tally, books }
+    }
+
+    #[test]
+    fn what_is_promised_depends_on_the_mode() {
+        let lost = || (Counts::default(), Books { lost: 1, ..Books::default() });
+        let deadlock = || (Counts { deadlocks: 1, ..Counts::default() }, Books::default());
+        let failure = || (Counts { failed: 1, ..Counts::default() }, Books::default());
+        let kept = |kind| {
+            [lost(), deadlock(), failure()]
+                .map(|(counts, books)| run(kind, counts, books).is_as_promised())
+        };
+        assert_eq!(Kind::ALL.map(kept), [[true; 3], [false, true, true], [false; 3]]);
+        assert!(run(Kind::Ordered, Counts::default(), Books::default()).is_as_promised());
+    }
+
+    #[test]
+    fn a_broken_promise_is_told() {
+        let counts = Counts { deadlocks: 1, failed: 2, ..Counts::default() };
+        assert_eq!(
+            violations(&[run(Kind::Ordered, counts, Books::default())]),
+            [
+                "ordered PROMISED NONE, AND THERE WAS: 1 deadlock",
+                "ordered PROMISED NONE, AND THERE WAS: 2 failures",
+            ]
+        );
+    }
 
     #[test]
     fn lines_are_broken_between_words() {

@@ -2,9 +2,13 @@
 
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
+use txsafe_diesel::Tx;
 
 use crate::{
+    failure::Failure,
     handlers,
+    locks::ShopOrder,
+    ordered,
     shop::{ACCOUNTS, ITEMS, ORDERS, ORGANIZATIONS, USERS},
 };
 
@@ -68,6 +72,25 @@ impl Request {
                 handlers::open_incident(conn, operation, organization).await
             }
             Self::Reserve { basket } => handlers::reserve(conn, operation, basket).await,
+        }
+    }
+
+    /// Calls the handler that takes its locks in order.
+    pub(crate) async fn handle_in_order(
+        &self,
+        tx: Tx<'_, ShopOrder>,
+        operation: i64,
+    ) -> Result<(), Failure> {
+        match self {
+            &Self::Transfer { from, to, cents } => {
+                ordered::transfer(tx, operation, from, to, cents).await
+            }
+            &Self::ShipOrder { order } => ordered::ship_order(tx, operation, order).await,
+            &Self::ChangeAddress { user } => ordered::change_address(tx, operation, user).await,
+            &Self::OpenIncident { organization } => {
+                ordered::open_incident(tx, operation, organization).await
+            }
+            Self::Reserve { basket } => ordered::reserve(tx, operation, basket).await,
         }
     }
 }

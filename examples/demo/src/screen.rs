@@ -55,7 +55,7 @@ impl Screen {
     pub(crate) fn progress(&self, kind: Kind, duration: Duration) -> Progress {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(milliseconds(duration));
-            let style = ProgressStyle::with_template("{prefix:>6} {bar:24.cyan/blue} {msg}");
+            let style = ProgressStyle::with_template("{prefix:>7} {bar:24.cyan/blue} {msg}");
             if let Ok(style) = style {
                 bar.set_style(style);
             }
@@ -85,7 +85,7 @@ impl Progress {
                 bar.set_position(milliseconds(elapsed).min(bar.length().unwrap_or(0)));
                 bar.set_message(line(elapsed, counts));
             }
-            None => to_stderr(&format!("{:>6} {}", self.kind.as_str(), line(elapsed, counts))),
+            None => to_stderr(&format!("{:>7} {}", self.kind.as_str(), line(elapsed, counts))),
         }
     }
 
