@@ -8,4 +8,6 @@ pub mod mode;
 pub mod rank;
 pub mod refusal;
 pub mod relation;
+#[cfg(feature = "sql")]
+pub(crate) mod sql;
 pub mod statement;
