@@ -6,13 +6,13 @@ use crate::{
     script::{Script, Step},
 };
 use futures_util::future::BoxFuture;
-use txsafe::{Keyed, NoOrder, drive::driver::AsyncDriver};
+use txsafe::{Keyed, NoOrder, Unlocked, drive::driver::AsyncDriver};
 
 /// How a driver plays steps.
 pub(super) trait Play: AsyncDriver {
     /// Plays steps on a transaction.
     fn play<'t>(
-        tx: &'t mut Self::Tx<'_, NoOrder>,
+        tx: &'t mut Self::Tx<'_, NoOrder, Unlocked>,
         steps: &'t [Step],
         script: &'t Script,
     ) -> BoxFuture<'t, Result<(), AppError>>;
@@ -22,7 +22,7 @@ impl<D: Play> Database for txsafe::Database<D> {
     fn run(&self, call: Call, script: Script) -> BoxFuture<'_, Result<Keyed<()>, AppError>> {
         Box::pin(async move {
             let db = self.with(call.options);
-            let body = async |mut tx: D::Tx<'_, NoOrder>| {
+            let body = async |mut tx: D::Tx<'_, NoOrder, Unlocked>| {
                 D::play(&mut tx, script.next_attempt(), &script).await
             };
             match call.key {

@@ -1,9 +1,12 @@
 //! The drivers whose transactions are futures.
 
+use crate::town::{diesel_pool, sqlx_pool};
+
 /// The cases, for one driver.
 macro_rules! cases {
-    ($module:ident, $driver:ident, $pool:expr) => {
+    ($module:ident, $driver:ident, $pool:ident) => {
         mod $module {
+            use super::$pool;
             use crate::town::*;
             use txsafe_conformance::error::AppError;
             use $driver::{Database, ForUpdate, KeyShare, Locked, Share, Tx, TxOptions};
@@ -228,13 +231,5 @@ macro_rules! cases {
     };
 }
 
-cases!(diesel_async, txsafe_diesel, |url| {
-    diesel_async::pooled_connection::deadpool::Pool::builder(txsafe_diesel::manager(url))
-        .max_size(2)
-        .build()
-        .unwrap()
-});
-
-cases!(sqlx, txsafe_sqlx, |url| {
-    sqlx::postgres::PgPoolOptions::new().max_connections(2).connect_lazy(url).unwrap()
-});
+cases!(diesel_async, txsafe_diesel, diesel_pool);
+cases!(sqlx, txsafe_sqlx, sqlx_pool);

@@ -5,12 +5,13 @@ use diesel::{
     PgConnection,
     r2d2::{ConnectionManager, Pool},
 };
-use std::{future::Future, thread};
+use std::{future::Future, thread, time::Duration};
 use tokio::{runtime::Handle, task::block_in_place};
 use txsafe_conformance::error::AppError;
 use txsafe_diesel::{
-    ForUpdate, KeyShare, Locked, Share, TxOptions,
+    Cause, ForUpdate, Holding, KeyShare, Locked, Share, TxOptions, advisory,
     blocking::{Database, Tx},
+    row, rows,
 };
 
 fn database(town: &Town) -> Database<TownOrder> {
@@ -248,4 +249,78 @@ async fn foreign_keys_wait_for_no_lock_but_the_strongest() {
     });
     let waited = waited.unwrap().unwrap_err();
     assert_eq!(waited.code().unwrap().code(), "55P03");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_locked_by_rank_and_key() {
+    let town = Town::found("set").await;
+    let db = database(&town);
+    let (rows, free) = block_in_place(|| {
+        let set = (
+            advisory::<Import>("file".into()),
+            [row::<UserRow>(9), row(2)],
+            rows::<OrderRow>([7, 3, 99]),
+        );
+        db.transaction_locking("set", set, |holding| {
+            let Holding { tx, rows: ((), [nine, two], orders), .. } = holding;
+            tx.at::<Tenant>().advisory_lock(1)?;
+            let orders: Vec<_> = orders.iter().map(|order| order.id).collect();
+            Ok::<_, AppError>(((nine.id, two.id, orders), block_on(town.free_users())))
+        })
+    })
+    .unwrap();
+    assert_eq!(rows, (9, 2, vec![3, 7]));
+    assert_eq!(free, [1, 3, 4, 5, 6, 7, 8, 10]);
+    let missing = block_in_place(|| {
+        db.transaction("missing", |tx| {
+            let _rows = tx.lock_all((row::<UserRow>(99), row::<OrgRow>(1)))?;
+            Ok::<_, AppError>(())
+        })
+    });
+    assert!(missing.unwrap_err().ours().is_row_not_found());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_advisory_lock_is_the_servers() {
+    let town = Town::found("advisory").await;
+    let db = database(&town);
+    town.hold_tenant(7).await;
+    let (tried, held) = block_in_place(|| {
+        db.transaction("advisory", |tx| {
+            let mut tx = tx.at::<Tenant>();
+            tx.advisory_lock_many(&[5, 6])?;
+            tx.try_advisory_lock_shared::<Import>("file".into())?;
+            let tried = tx.try_advisory_lock::<Tenant>(7)?;
+            Ok::<_, AppError>((tried, block_on(town.advisory_locks())))
+        })
+    })
+    .unwrap();
+    assert!(!tried);
+    let five = town.ask(&format!("SELECT {}", advisory_id(43, "int8send(5)"))).await;
+    assert!(held.contains(&five) && held.len() == 3, "{held:?}");
+    let options = TxOptions::new().lock_timeout(Duration::from_millis(10));
+    let given_up = block_in_place(|| {
+        db.with(options).transaction_once("timeout", |tx| {
+            tx.at::<Tenant>().advisory_lock(7)?;
+            Ok::<_, AppError>(())
+        })
+    });
+    assert_eq!(given_up.unwrap_err().ours().cause(), Some(Cause::LockTimeout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_rolled_back_is_given_out_again() {
+    let town = Town::found("number").await;
+    let db = database(&town);
+    let take = |fails: bool| {
+        db.transaction("number", |tx| {
+            let number = tx.at::<Number>().next_in_sequence("a".into())?;
+            if fails { Err(AppError::Own("rolled back")) } else { Ok(number) }
+        })
+    };
+    block_in_place(|| {
+        assert_eq!(take(false).unwrap(), 100);
+        assert!(take(true).is_err());
+        assert_eq!(take(false).unwrap(), 101);
+    });
 }

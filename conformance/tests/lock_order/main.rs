@@ -1,8 +1,13 @@
 //! The lock order of types, on all three drivers: the same words, the same locks, the same refusals.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+#![expect(clippy::print_stdout, reason = "a test that fails prints its seed")]
 
 mod asynchronous;
 mod blocking;
+mod graph;
+mod more_than_rows;
+mod random;
+mod sets;
 
 mod town;

@@ -1,5 +1,6 @@
 //! A town of organizations, their orders, users and items, whose locks have one order; and somebody who holds locks, too.
 
+use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
 use tokio_postgres::{Client, NoTls};
 use txsafe::Ranked;
 use txsafe_conformance::error::AppError;
@@ -9,8 +10,13 @@ txsafe::rank!(pub Organization: table "organizations" key "id" as i64);
 txsafe::rank!(pub Order: table "orders" key "id" as i64);
 txsafe::rank!(pub User: table "users" key "id" as i64);
 txsafe::rank!(pub Item: table "Item list" key "SKU" as String);
+txsafe::rank!(pub Import: advisory 42 as String);
+txsafe::rank!(pub Tenant: advisory 43 as i64);
+txsafe::rank!(pub Number: sequence "incident's number" start 100 as String);
 
-txsafe::lock_order! { pub TownOrder: Organization => Order => User => Item }
+txsafe::lock_order! {
+    pub TownOrder: Organization => Order => User => Item => Import => Tenant => Number
+}
 
 mod schema {
     diesel::table! {
@@ -58,6 +64,12 @@ row!(OrderRow of orders, Order { id: i64, organization: i64 });
 row!(UserRow of users, User { id: i64, name: String });
 row!(ItemRow of items, Item { #[sqlx(rename = "SKU")] sku: String });
 
+/// The id of an advisory lock, as PostgreSQL computes it.
+pub(crate) fn advisory_id(namespace: i32, key: &str) -> String {
+    let hashed = format!("sha256(int4send({namespace}) || {key})");
+    format!("('x' || encode(substr({hashed}, 1, 8), 'hex'))::bit(64)::bigint")
+}
+
 const TABLES: &str = r#"
     CREATE TABLE organizations (id bigint PRIMARY KEY, name text NOT NULL);
     INSERT INTO organizations VALUES (1, 'mill'), (2, 'forge');
@@ -87,6 +99,7 @@ impl Town {
             schema,
         };
         town.watcher.batch_execute(TABLES).await.unwrap();
+        town.watcher.batch_execute(txsafe::SEQUENCES_SQL).await.unwrap();
         town
     }
 
@@ -105,11 +118,70 @@ impl Town {
         while self.watcher.query(sql, &[&self.name()]).await.unwrap().is_empty() {}
     }
 
+    /// What SQL answers.
+    pub(crate) async fn ask(&self, sql: &str) -> i64 {
+        self.watcher.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// Somebody else holds an advisory lock, in a transaction.
+    pub(crate) async fn hold_tenant(&self, key: i64) {
+        let id = advisory_id(43, &format!("int8send({key})"));
+        let sql = format!("BEGIN; SELECT pg_advisory_xact_lock({id})");
+        self.other.batch_execute(&sql).await.unwrap();
+    }
+
+    /// The ids of all advisory locks in this town's database.
+    pub(crate) async fn advisory_locks(&self) -> Vec<i64> {
+        let sql = "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks JOIN pg_stat_activity USING (pid)
+                   WHERE locktype = 'advisory' AND objsubid = 1 AND application_name LIKE $1 || '%' ORDER BY 1";
+        self.watcher
+            .query(sql, &[&self.name()])
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect()
+    }
+
+    /// Whether nobody has locked the rows of `rows`: a table and a condition.
+    pub(crate) async fn is_free(&self, rows: &str) -> bool {
+        let sql = format!("SELECT FROM {rows} FOR UPDATE SKIP LOCKED");
+        !self.watcher.query(&sql, &[]).await.unwrap().is_empty()
+    }
+
     /// The users that nobody has locked.
     pub(crate) async fn free_users(&self) -> Vec<i64> {
         let sql = "SELECT id FROM users ORDER BY id FOR UPDATE SKIP LOCKED";
         self.watcher.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
+}
+
+/// Sends plain SQL.
+pub(crate) async fn diesel_sql<O, H>(
+    tx: &mut txsafe_diesel::Tx<'_, O, H>,
+    sql: &str,
+) -> Result<(), AppError> {
+    diesel_async::RunQueryDsl::execute(diesel::sql_query(sql), tx).await?;
+    Ok(())
+}
+
+/// Sends plain SQL.
+pub(crate) async fn sqlx_sql<O, H>(
+    tx: &mut txsafe_sqlx::Tx<'_, O, H>,
+    sql: &str,
+) -> Result<(), AppError> {
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(tx).await?;
+    Ok(())
+}
+
+/// A pool of diesel-async connections.
+pub(crate) fn diesel_pool(url: &str) -> Pool<AsyncPgConnection> {
+    Pool::builder(txsafe_diesel::manager(url)).max_size(8).build().unwrap()
+}
+
+/// A pool of SQLx's connections.
+pub(crate) fn sqlx_pool(url: &str) -> sqlx::PgPool {
+    sqlx::postgres::PgPoolOptions::new().max_connections(8).connect_lazy(url).unwrap()
 }
 
 async fn connect(url: &str) -> Client {

@@ -1,13 +1,29 @@
 //! What the core's `Database` is made of, for diesel-async.
 
-use crate::{checkout::checkout, held::Held, session::Session, tx::Tx};
+use crate::{
+    asked::Asked, checkout::checkout, failure::of_diesel, held::Held, row::Row, session::Session,
+    tx::Tx,
+};
 use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
+use futures_util::future::BoxFuture;
 use std::{
     fmt,
     future::Future,
     time::{Duration, Instant},
 };
-use txsafe::{Failure, LockOrder, NoOrder, decide::settings::Settings, drive::driver::AsyncDriver};
+use txsafe::{
+    Error, Failure, LockOrder, NoOrder, Unlocked,
+    decide::settings::Settings,
+    drive::{
+        driver::AsyncDriver,
+        lock::{Locks, Reads},
+        session::Question,
+    },
+    hold::order::{
+        held::HeldLocks,
+        statement::{LockCall, LockStatement},
+    },
+};
 
 /// A database, reached through a deadpool of diesel-async connections.
 ///
@@ -26,12 +42,46 @@ pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Driver, O>;
 #[expect(clippy::exhaustive_enums, reason = "it is never made")]
 pub enum Driver {}
 
+impl Locks for Driver {
+    type Tx<'c, O: LockOrder, Held> = Tx<'c, O, Held>;
+
+    fn held<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> &'t mut HeldLocks {
+        &mut tx.parts().1.locks
+    }
+
+    fn with_rank<'c, O: LockOrder, Held, Other>(
+        tx: Self::Tx<'c, O, Held>,
+    ) -> Self::Tx<'c, O, Other> {
+        tx.with_rank()
+    }
+
+    fn call<'t, O: LockOrder, Held>(
+        tx: &'t mut Self::Tx<'_, O, Held>,
+        call: LockCall,
+    ) -> BoxFuture<'t, Result<Option<String>, Error>> {
+        Box::pin(async move {
+            let binds = &[call.parameter()];
+            let asked = Asked(Question { sql: call.sql(), binds }).ask(tx).await;
+            asked.map_err(|error| of_diesel(&error).into())
+        })
+    }
+}
+
+impl<T: Row> Reads<T> for Driver {
+    fn read<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+        statement: LockStatement,
+    ) -> BoxFuture<'t, Result<Vec<T>, Error>> {
+        Box::pin(
+            async move { T::lock(tx, statement).await.map_err(|error| of_diesel(&error).into()) },
+        )
+    }
+}
+
 impl AsyncDriver for Driver {
     type Pool = Pool<AsyncPgConnection>;
     type Held<'a> = Held<'a>;
     type Session<'a> = Session<'a>;
-    type Tx<'c, O: LockOrder> = Tx<'c, O>;
-
     const SHOWS_BIND_VALUES: bool = true;
 
     fn status(pool: &Self::Pool) -> impl fmt::Debug {
@@ -47,7 +97,7 @@ impl AsyncDriver for Driver {
         Ok(Session::pooled(object, settings))
     }
 
-    fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Tx<'c, O> {
+    fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Self::Tx<'c, O, Unlocked> {
         session.tx()
     }
 

@@ -4,6 +4,10 @@
     doc = "Guarded, retrying transactions for Diesel on PostgreSQL; the README is shown with all features."
 )]
 
+#[cfg(feature = "async")]
+mod advisory;
+#[cfg(any(feature = "async", feature = "blocking"))]
+mod asked;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 #[cfg(feature = "async")]
@@ -33,6 +37,8 @@ mod row;
 #[cfg(feature = "async")]
 mod savepoint;
 #[cfg(feature = "async")]
+mod sequence;
+#[cfg(feature = "async")]
 mod session;
 #[cfg(any(feature = "async", feature = "blocking"))]
 mod told;
@@ -54,8 +60,10 @@ pub use {
 pub use row::Row;
 
 pub use txsafe::{
-    Allows, Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, ForUpdate, GiveUp,
-    IDEMPOTENCY_KEYS_SQL, Isolation, KeyShare, Keyed, LockKey, LockOrder, LockOrderRefusal, Locked,
-    Mode, NoKeyUpdate, NoOrder, Outcome, Passed, Phase, Position, Rank, Ranked, Remedy, Report,
-    RetryPolicy, Share, SqlState, Statement, Trail, TxOptions, Unlocked, lock_order, rank, ranked,
+    AdvisoryRank, Allows, Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, ForUpdate,
+    GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, Inversion, Isolation, KeyShare, Keyed,
+    LockGraph, LockKey, LockOrder, LockOrderRefusal, LockSet, Locked, ManyRows, Mode, NoKeyUpdate,
+    NoOrder, ObservedOrder, OneKey, OneRow, Outcome, Passed, Phase, Position, Rank, Ranked, Remedy,
+    Report, RetryPolicy, SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank, Trail,
+    TxOptions, Unlocked, advisory, lock_order, rank, ranked, row, rows,
 };

@@ -1,11 +1,12 @@
 //! Locks in the order that the types demand.
 
-use crate::{failure::of_diesel, row::Row, tx::Tx};
+use crate::{driver::Driver, row::Row, tx::Tx};
 use futures_util::future::BoxFuture;
 use std::{future::Future, panic::Location};
 use txsafe::{
-    Allows, Error, LockOrder, Locked, Mode, NoKeyUpdate, Passed, Position, Rank, Ranked,
-    hold::order::statement::LockStatement,
+    Allows, Error, LockOrder, LockSet, Locked, Mode, NoKeyUpdate, Passed, Position, Rank, Ranked,
+    TableRank,
+    drive::{lock, lock_set},
 };
 
 impl<'c, O: LockOrder, Held> Tx<'c, O, Held> {
@@ -33,6 +34,26 @@ impl<'c, O: LockOrder, Held> Tx<'c, O, Held> {
         self.with_rank()
     }
 
+    /// Locks a [set](LockSet) of rows and advisory locks, of any ranks that may be locked now, in their order however they
+    /// are written down. What was read comes back with the transaction, whose rank is the highest of the set.
+    ///
+    /// ```text
+    /// let ((order, users), tx) = tx.lock_all((row::<OrderRow>(7), rows::<UserRow>([3, 5]))).await?;
+    /// ```
+    ///
+    /// # Errors
+    /// A `row` that isn't there; a lock that is refused at run time, as by [`lock`](Tx::lock); what the server said.
+    #[track_caller]
+    pub fn lock_all<S>(self, set: S) -> BoxFuture<'c, Result<AllLocked<'c, S, O, Held>, Error>>
+    where
+        S: LockSet<Driver, O, Held> + 'c,
+        Held: 'static,
+    {
+        let at = Location::caller();
+        // In a box, because the compiler repeats the errors of a type that names all its parameters at each use.
+        Box::pin(async move { lock_set::lock_all::<Driver, O, Held, S>(self, &set, at).await })
+    }
+
     /// Locks a row of a rank that was passed already, if nobody else holds it: `None` if somebody does, or if there is no
     /// such row. It doesn't wait, so it may go back.
     ///
@@ -49,25 +70,16 @@ impl<'c, O: LockOrder, Held> Tx<'c, O, Held> {
         Held: 'static,
     {
         let at = Location::caller();
-        // In a box, because the compiler repeats the errors of a type that names all its parameters at each use.
-        Box::pin(async move {
-            let tried = self.parts().1.locks.plan_try::<O, T::Rank, NoKeyUpdate>(&key, at)?;
-            let row = self.read(tried.statement).await?.pop();
-            if row.is_none() {
-                self.parts().1.locks.rolled_back_to(tried.mark);
-            }
-            Ok(row)
-        })
-    }
-
-    async fn read<T: Row, M>(
-        &mut self,
-        statement: LockStatement,
-    ) -> Result<Vec<Locked<'c, T, M>>, Error> {
-        let rows = T::lock(self, statement).await.map_err(|error| of_diesel(&error))?;
-        Ok(rows.into_iter().map(Locked::new).collect())
+        // In a box, for the same reason.
+        Box::pin(async move { lock::try_row::<Driver, O, Held, T>(self, &key, at).await })
     }
 }
+
+/// What was read by [`lock_all`](Tx::lock_all), and the transaction.
+type AllLocked<'c, S, O, Held> = (
+    <S as LockSet<Driver, O, Held>>::Rows<'c>,
+    Tx<'c, O, <S as LockSet<Driver, O, Held>>::Highest>,
+);
 
 impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
     /// Locks a row of the current rank, by [`NoKeyUpdate`], and reads it.
@@ -100,11 +112,7 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
         T: Row + Ranked<Rank = R>,
     {
         let at = Location::caller();
-        async move {
-            let plan = self.parts().1.locks.plan::<O, R, M>(std::slice::from_ref(&key), at)?;
-            let row = self.read(plan).await?.pop();
-            row.ok_or_else(|| Error::row_not_found::<R>(&key))
-        }
+        async move { lock::row::<Driver, O, R, T, M>(self, &key, at).await }
     }
 
     /// Locks rows of the current rank by one statement, in ascending order of their keys and each once, and reads them in
@@ -120,18 +128,24 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
     where
         T: Row + Ranked<Rank = R>,
     {
-        let plan = self.parts().1.locks.plan::<O, R, NoKeyUpdate>(keys, Location::caller());
-        async move { self.read(plan?).await }
+        let at = Location::caller();
+        async move { lock::rows::<Driver, O, R, T, NoKeyUpdate>(self, keys, at).await }
     }
 
     /// Says that the next statement locks this row of the current rank by itself, as an `UPDATE` does. It is checked and
     /// remembered like [`lock`](Self::lock), and nothing is sent: one statement in place of two, where the row needn't be
     /// read first.
     ///
+    /// One row for one statement: an `UPDATE` of several rows locks them in an order of its own. Lock those by
+    /// [`lock_many`](Self::lock_many) first.
+    ///
     /// # Errors
     /// A greater key of this rank is locked already, or the row in a weaker mode.
     #[track_caller]
-    pub fn will_lock(&mut self, key: R::Key) -> Result<&mut Self, Error> {
+    pub fn will_lock(&mut self, key: R::Key) -> Result<&mut Self, Error>
+    where
+        R: TableRank,
+    {
         let keys = std::slice::from_ref(&key);
         self.parts().1.locks.expect::<O, R, NoKeyUpdate>(keys, Location::caller())?;
         Ok(self)

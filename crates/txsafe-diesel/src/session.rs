@@ -1,6 +1,7 @@
 //! A connection while it runs one attempt.
 
 use crate::{
+    asked::Asked,
     commit::COMMIT_UNSEEN_SQL,
     failure::of_diesel,
     held::Held,
@@ -9,14 +10,11 @@ use crate::{
     wire::{link::Link, said::Tag},
 };
 use diesel::{
-    QueryableByName,
     connection::{TransactionDepthChange, TransactionManagerStatus},
     result::Error as DieselError,
-    sql_types::{Nullable, Text},
 };
 use diesel_async::{
-    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
-    TransactionManager,
+    AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
     pooled_connection::{PoolableConnection, deadpool::Object},
 };
 use futures_util::FutureExt;
@@ -108,7 +106,7 @@ impl<'a> Session<'a> {
 impl AsyncSession for Session<'_> {
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         let can_post = !begin.is_awaited() && self.link.is_on_wire() && self.link.is_idle();
-        self.link.begin(self.bind_values);
+        self.link.begin(self.bind_values, self.account.locks.log());
         let conn = self.lease.connection();
         if can_post {
             // Polled once, BEGIN is on its way. What it did is read off the wire.
@@ -130,13 +128,9 @@ impl AsyncSession for Session<'_> {
     }
 
     async fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
-        let mut query = diesel::sql_query(question.sql).into_boxed::<diesel::pg::Pg>();
-        for bind in question.binds {
-            query = query.bind::<Text, _>(*bind);
-        }
-        let asked = query.load::<Answer>(self.lease.connection());
+        let asked = Asked(question).ask(self.lease.connection());
         match self.link.alarm.within(self.answer_timeout, asked).await {
-            Ok(Ok(rows)) => Ok(rows.into_iter().next().and_then(|row| row.answer)),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failure(&error)),
             Err(_elapsed) => Err(Failure::no_answer("a question", self.answer_timeout)),
         }
@@ -243,13 +237,6 @@ impl fmt::Debug for Session<'_> {
         f.debug_struct("Session").field("link", &self.link).finish_non_exhaustive()
     }
 }
-
-#[derive(QueryableByName)]
-struct Answer {
-    #[diesel(sql_type = Nullable<Text>)]
-    answer: Option<String>,
-}
-
 /// COMMIT, wherever it runs.
 struct Commit {
     link: Arc<Link>,

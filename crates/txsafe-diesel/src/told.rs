@@ -1,9 +1,7 @@
 //! What a connection's instrumentation tells of the attempt that runs on it.
 
 use std::{collections::VecDeque, time::Instant};
-#[cfg(feature = "async")]
-use txsafe::SqlState;
-use txsafe::{Failure, Trail};
+use txsafe::{Failure, SqlState, Trail, hold::order::graph::log::LockLog};
 
 /// Statements that were started and not finished are remembered up to this number.
 const MOST_STARTED: usize = 64;
@@ -18,6 +16,7 @@ pub(crate) struct Told {
     /// Statements whose callers haven't seen their end, in order; some never will.
     pub(crate) started: VecDeque<Started>,
     bind_values: bool,
+    locks: LockLog,
 }
 
 /// A statement as its caller started it.
@@ -29,13 +28,14 @@ pub(crate) struct Started {
 
 impl Told {
     /// Of an attempt that starts now.
-    pub(crate) fn new(bind_values: bool, now: Instant) -> Self {
+    pub(crate) fn new(bind_values: bool, locks: LockLog, now: Instant) -> Self {
         Self {
             aborted_by: None,
             recovered_from: None,
             trail: Trail::new(now),
             started: VecDeque::new(),
             bind_values,
+            locks,
         }
     }
 
@@ -46,6 +46,18 @@ impl Told {
         }
         let sql = self.bind_values.then(sql);
         self.started.push_back(Started { at: Instant::now(), sql });
+    }
+
+    /// A statement ran from `start` to `end`: `sql`, which may be shown in another way.
+    pub(crate) fn ran(
+        &mut self,
+        sql: String,
+        shown: Option<String>,
+        (start, end): (Instant, Instant),
+        code: Option<Option<SqlState>>,
+    ) {
+        self.locks.ran(&sql);
+        self.trail.push(shown.unwrap_or(sql), start, end, code);
     }
 
     /// Names the statement of the failure that has none yet, and says with which code it failed.

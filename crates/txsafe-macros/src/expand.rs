@@ -1,19 +1,23 @@
 //! From the relation to the items that let the compiler check it.
 
-use crate::{graph::Relation, parse::Order};
+use crate::{
+    graph::Relation,
+    parse::{Order, Rank},
+};
 use proc_macro::{Delimiter, Group, Literal, TokenStream, TokenTree};
 use std::fmt::Write;
 
 pub(crate) fn expand(order: &Order, relation: &Relation) -> TokenStream {
     let mut out = Tokens::default();
     declaration(order, relation, &mut out);
+    texts(order, relation, &mut out);
     positions(order, relation, &mut out);
     pairs(order, relation, &mut out);
     distinct(order, &mut out);
     out.0
 }
 
-/// The order's type, its texts, and the trait that explains it.
+/// The order's type, and the trait that explains it.
 fn declaration(order: &Order, relation: &Relation, out: &mut Tokens) {
     let name = &order.name;
     let text = text(order, relation);
@@ -37,7 +41,6 @@ fn declaration(order: &Order, relation: &Relation, out: &mut Tokens) {
     ));
     out.stream(&order.visibility);
     out.text(&format!("trait {name}Before<Next> {{}}"));
-    let (mermaid, dot) = (mermaid(order, relation), dot(order, relation));
     for (head, body) in [
         (
             format!("impl<Held, Next> @::Allows<Held, Next> for {name}"),
@@ -49,17 +52,40 @@ fn declaration(order: &Order, relation: &Relation, out: &mut Tokens) {
             ),
             format!("where Earlier: {name}Before<Held>, {name}: @::Position<Earlier> {{}}"),
         ),
-        (
-            format!("impl @::LockOrder for {name}"),
-            format!(
-                "{{ const NAME: &'static str = {:?}; const TEXT: &'static str = {text:?}; \
-                 const MERMAID: &'static str = {mermaid:?}; const DOT: &'static str = {dot:?}; }}",
-                name.to_string()
-            ),
-        ),
     ] {
         out.in_crate(&order.krate, &head).in_crate(&order.krate, &body);
     }
+}
+
+/// What the order is called, and its texts.
+fn texts(order: &Order, relation: &Relation, out: &mut Tokens) {
+    let text = text(order, relation);
+    let (mermaid, dot) = (mermaid(order, relation), dot(order, relation));
+    let mut neighbours = Tokens::default();
+    for &(a, b) in &relation.edges {
+        let mut pair = Tokens::default();
+        for rank in [a, b] {
+            pair.text("<").stream(&order.ranks[rank].path);
+            pair.in_crate(&order.krate, "as @::Rank>::class,");
+        }
+        neighbours.group(Delimiter::Parenthesis, pair).text(",");
+    }
+    let mut items = Tokens::default();
+    items.text(&format!(
+        "const NAME: &'static str = {:?}; const TEXT: &'static str = {text:?}; \
+         const MERMAID: &'static str = {mermaid:?}; const DOT: &'static str = {dot:?};",
+        order.name.to_string()
+    ));
+    let mut pair = Tokens::default();
+    pair.in_crate(&order.krate, "@::hold::order::relation::Neighbours");
+    items
+        .text("const NEIGHBOURS: &'static")
+        .group(Delimiter::Bracket, pair)
+        .text("= &")
+        .group(Delimiter::Bracket, neighbours)
+        .text(";");
+    out.in_crate(&order.krate, &format!("impl @::LockOrder for {}", order.name))
+        .group(Delimiter::Brace, items);
 }
 
 /// Each rank has its place, and can be the first to be locked.
@@ -87,9 +113,25 @@ fn pairs(order: &Order, relation: &Relation, out: &mut Tokens) {
                     .text("> for")
                     .stream(&held_rank.path)
                     .text("{}");
+                higher(order, [held_rank, next_rank], next_rank, out);
+                if held != next {
+                    higher(order, [next_rank, held_rank], next_rank, out);
+                }
             }
         }
     }
+}
+
+/// Of a set that is locked at once, the highest rank counts.
+fn higher(order: &Order, [one, other]: [&Rank; 2], higher: &Rank, out: &mut Tokens) {
+    out.in_crate(&order.krate, "impl @::Higher<")
+        .stream(&one.path)
+        .text(",")
+        .stream(&other.path)
+        .text(&format!("> for {}", order.name));
+    let mut rank = Tokens::default();
+    rank.text("type Rank =").stream(&higher.path).text(";");
+    out.group(Delimiter::Brace, rank);
 }
 
 /// No two ranks lock the same rows. It isn't generic, so `cargo check` evaluates it.
@@ -98,7 +140,7 @@ fn distinct(order: &Order, out: &mut Tokens) {
     for rank in &order.ranks {
         targets.text("<").stream(&rank.path).in_crate(&order.krate, "as @::Rank>::TARGET,");
         let message = format!(
-            "lock order `{}`: `{}` locks the same table as a rank before it; give both one rank",
+            "lock order `{}`: `{}` locks what a rank before it locks; give both one rank",
             order.name, rank.text
         );
         messages.token(Literal::string(&message)).text(",");

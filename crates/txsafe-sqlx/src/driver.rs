@@ -1,14 +1,26 @@
 //! What the core's `Database` is made of, for SQLx.
 
-use crate::{checkout::checkout, held::Held, session::Session, tx::Tx};
-use sqlx::PgPool;
+use crate::{checkout::checkout, failure::of_sqlx, held::Held, row::Row, session::Session, tx::Tx};
+use futures_util::future::BoxFuture;
+use sqlx::{AssertSqlSafe, PgPool};
 use std::{
     fmt,
     future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
-use txsafe::{Failure, LockOrder, NoOrder, decide::settings::Settings, drive::driver::AsyncDriver};
+use txsafe::{
+    Error, Failure, LockOrder, NoOrder, Unlocked,
+    decide::settings::Settings,
+    drive::{
+        driver::AsyncDriver,
+        lock::{Locks, Reads},
+    },
+    hold::order::{
+        held::HeldLocks,
+        statement::{LockCall, LockStatement},
+    },
+};
 
 /// A database, reached through a [`PgPool`], however that was built.
 pub type Database<O = NoOrder> = txsafe::Database<Driver, O>;
@@ -24,12 +36,48 @@ pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Driver, O>;
 #[expect(clippy::exhaustive_enums, reason = "it is never made")]
 pub enum Driver {}
 
+impl Locks for Driver {
+    type Tx<'c, O: LockOrder, Held> = Tx<'c, O, Held>;
+
+    fn held<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> &'t mut HeldLocks {
+        &mut tx.account.locks
+    }
+
+    fn with_rank<'c, O: LockOrder, Held, Other>(
+        tx: Self::Tx<'c, O, Held>,
+    ) -> Self::Tx<'c, O, Other> {
+        tx.with_rank()
+    }
+
+    fn call<'t, O: LockOrder, Held>(
+        tx: &'t mut Self::Tx<'_, O, Held>,
+        call: LockCall,
+    ) -> BoxFuture<'t, Result<Option<String>, Error>> {
+        Box::pin(async move {
+            let query = sqlx::query_scalar(AssertSqlSafe(call.sql())).bind(call.parameter());
+            let answer = query.fetch_optional(tx).await.map_err(|error| of_sqlx(&error))?;
+            Ok(answer.flatten())
+        })
+    }
+}
+
+impl<T: Row> Reads<T> for Driver {
+    fn read<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+        statement: LockStatement,
+    ) -> BoxFuture<'t, Result<Vec<T>, Error>> {
+        Box::pin(async move {
+            let sql = format!("SELECT *{}$1{}", statement.from(), statement.rest());
+            let query = sqlx::query_as(AssertSqlSafe(sql)).bind(statement.keys());
+            query.fetch_all(tx).await.map_err(|error| of_sqlx(&error).into())
+        })
+    }
+}
+
 impl AsyncDriver for Driver {
     type Pool = PgPool;
     type Held<'a> = Held<'a>;
     type Session<'a> = Session<'a>;
-    type Tx<'c, O: LockOrder> = Tx<'c, O>;
-
     const SHOWS_BIND_VALUES: bool = false;
 
     fn status(pool: &PgPool) -> impl fmt::Debug {
@@ -46,7 +94,7 @@ impl AsyncDriver for Driver {
         Ok(Session::pooled(conn, alarm, settings))
     }
 
-    fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Tx<'c, O> {
+    fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Self::Tx<'c, O, Unlocked> {
         session.tx()
     }
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod advisory;
 mod checkout;
 mod driver;
 mod executor;
@@ -7,18 +8,22 @@ mod failure;
 mod held;
 mod lock;
 mod observed;
+mod row;
 mod savepoint;
+mod sequence;
 mod session;
 mod tx;
 
 pub use driver::{Configured, Database, Driver, WithKey};
 pub use held::Held;
-pub use lock::Row;
+pub use row::Row;
 pub use tx::Tx;
 
 pub use txsafe::{
-    Allows, Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, ForUpdate, GiveUp,
-    IDEMPOTENCY_KEYS_SQL, Isolation, KeyShare, Keyed, LockKey, LockOrder, LockOrderRefusal, Locked,
-    Mode, NoKeyUpdate, NoOrder, Outcome, Passed, Phase, Position, Rank, Ranked, Remedy, Report,
-    RetryPolicy, Share, SqlState, Statement, Trail, TxOptions, Unlocked, lock_order, rank, ranked,
+    AdvisoryRank, Allows, Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, ForUpdate,
+    GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, Inversion, Isolation, KeyShare, Keyed,
+    LockGraph, LockKey, LockOrder, LockOrderRefusal, LockSet, Locked, ManyRows, Mode, NoKeyUpdate,
+    NoOrder, ObservedOrder, OneKey, OneRow, Outcome, Passed, Phase, Position, Rank, Ranked, Remedy,
+    Report, RetryPolicy, SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank, Trail,
+    TxOptions, Unlocked, advisory, lock_order, rank, ranked, row, rows,
 };

@@ -3,7 +3,7 @@
 use crate::failure::of_sqlx;
 use sqlx::{Error as SqlxError, SqlStr};
 use std::time::Instant;
-use txsafe::{Failure, Trail, drive::session::Standing};
+use txsafe::{Failure, Trail, drive::session::Standing, hold::order::graph::log::LockLog};
 
 /// What is known of the attempt that runs.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(crate) struct Observed {
     /// The statement that runs, or whose end nobody waited for.
     running: Option<Running>,
     trail: Trail,
+    locks: LockLog,
 }
 
 #[derive(Debug)]
@@ -38,12 +39,19 @@ impl Observed {
             is_unsure: false,
             running: None,
             trail: Trail::new(Instant::now()),
+            locks: LockLog::default(),
         }
+    }
+
+    /// Says where what statements lock is noted.
+    pub(crate) fn note_locks(&mut self, locks: LockLog) {
+        self.locks = locks;
     }
 
     /// A statement starts; `is_simple` if its text may hold several.
     pub(crate) fn started(&mut self, sql: SqlStr, is_simple: bool) {
         self.is_unsure |= may_end_transaction(sql.as_str(), is_simple);
+        self.locks.ran(sql.as_str());
         let recovers = first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
         self.running = Some(Running { sql, start: Instant::now(), recovers });
     }

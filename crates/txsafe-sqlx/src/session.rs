@@ -87,6 +87,7 @@ impl AsyncSession for Session<'_> {
         match self.alarm.within(patience, begun).await {
             Ok(Ok(())) => {
                 self.observed = Observed::new();
+                self.observed.note_locks(self.account.locks.log());
                 Ok(())
             }
             Ok(Err(error)) => Err(of_sqlx(&error)),

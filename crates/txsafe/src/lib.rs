@@ -17,17 +17,21 @@ pub use drive::{
     closure::{AsyncFuncMut, AsyncFuncOnce},
     configured::{Configured, WithKey},
     database::Database,
+    lock_set::{Holding, LockSet},
 };
 pub use hold::{
     error::{Error, ErrorKind},
     keyed::{IDEMPOTENCY_KEYS_SQL, Keyed},
     order::{
+        graph::{edges::LockGraph, inversion::Inversion, observed::ObservedOrder},
         key::LockKey,
         locked::Locked,
         mode::{ForUpdate, KeyShare, Mode, NoKeyUpdate, Share},
-        rank::{Rank, Ranked},
+        rank::{AdvisoryRank, Rank, Ranked, SequenceRank, TableRank},
         refusal::LockOrderRefusal,
-        relation::{Allows, LockOrder, NoOrder, Passed, Position, Unlocked},
+        relation::{Allows, Higher, LockOrder, NoOrder, Passed, Position, Unlocked},
+        sequence::SEQUENCES_SQL,
+        set::{ManyRows, OneKey, OneRow, advisory, row, rows},
     },
     outcome::Outcome,
     report::{Attempt, Report},

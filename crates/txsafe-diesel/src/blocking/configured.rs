@@ -2,6 +2,7 @@
 
 use super::{
     database::Database,
+    driver::{Driver, ready},
     held::Held,
     pool::{Pool, R2d2Pool},
     tx::Tx,
@@ -9,7 +10,7 @@ use super::{
 };
 use std::{fmt, panic::Location};
 use txsafe::{
-    Error, Keyed, LockOrder, NoOrder, TxOptions,
+    Error, Holding, Keyed, LockOrder, LockSet, NoOrder, TxOptions, Unlocked,
     drive::{blocking::run, call::Call},
 };
 
@@ -74,6 +75,23 @@ impl<O: LockOrder> Configured<'_, O> {
         E: From<Error>,
     {
         let call = self.call(name, Location::caller())?;
+        unkeyed(call, Work::new(self.db, body))
+    }
+
+    /// See [`Database::transaction_locking`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_locking<S, T, E, F>(self, name: &str, set: S, mut body: F) -> Result<T, E>
+    where
+        S: LockSet<Driver, O, Unlocked>,
+        F: for<'c> FnMut(Holding<'c, Driver, O, S>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let at = Location::caller();
+        let call = self.call(name, at)?;
+        let body = |tx: Tx<'_, O>| body(ready(Holding::lock(tx, &set, at))?);
         unkeyed(call, Work::new(self.db, body))
     }
 

@@ -2,6 +2,7 @@
 
 use super::{
     configured::{Configured, WithKey},
+    driver::Driver,
     held::Held,
     language::Language,
     pool::{Pool, R2d2Pool},
@@ -9,7 +10,7 @@ use super::{
 };
 use std::{fmt, marker::PhantomData, sync::Arc};
 use txsafe::{
-    Budget, Builder, Error, LockOrder, NoOrder, TxOptions,
+    Budget, Builder, Error, Holding, LockOrder, LockSet, NoOrder, TxOptions, Unlocked,
     drive::{builder::Unordered, shared::Shared},
 };
 
@@ -120,6 +121,22 @@ impl<O: LockOrder> Database<O> {
         E: From<Error>,
     {
         self.plain().transaction(name, body)
+    }
+
+    /// Runs `body` in a transaction like [`transaction`](Self::transaction), once it holds a [set](LockSet) of locks: rows
+    /// and advisory locks of any ranks, which are locked in their order however they are written down. So there is no
+    /// wrong order to be written, and what is locked is read first.
+    ///
+    /// # Errors
+    /// As for [`transaction`](Self::transaction); and a row that isn't there.
+    #[track_caller]
+    pub fn transaction_locking<S, T, E, F>(&self, name: &str, set: S, body: F) -> Result<T, E>
+    where
+        S: LockSet<Driver, O, Unlocked>,
+        F: for<'c> FnMut(Holding<'c, Driver, O, S>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        self.plain().transaction_locking(name, set, body)
     }
 
     /// Runs `body` in a transaction like [`transaction`](Self::transaction), and never a second time: a first step for

@@ -8,7 +8,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
-use txsafe::{Failure, SqlState, Trail, drive::session::Standing};
+use txsafe::{
+    Failure, SqlState, Trail, drive::session::Standing, hold::order::graph::log::LockLog,
+};
 
 /// What is known of one connection.
 #[derive(Default)]
@@ -61,15 +63,15 @@ impl Link {
                 told.aborted_by = None;
             }
         }
-        told.trail.push(started.sql.unwrap_or(sql), started.at, Instant::now(), code);
+        told.ran(sql, started.sql, (started.at, Instant::now()), code);
     }
 
     // --- what the session does ---
 
     /// An attempt begins.
-    pub(crate) fn begin(&self, bind_values: bool) {
+    pub(crate) fn begin(&self, bind_values: bool, locks: LockLog) {
         let mut state = self.state();
-        state.told = Some(Told::new(bind_values, Instant::now()));
+        state.told = Some(Told::new(bind_values, locks, Instant::now()));
         state.ending = false;
     }
 

@@ -54,11 +54,13 @@
 //! `tcp_user_timeout` (milliseconds) bounds what was sent and not acknowledged, keepalives (seconds) the wait for an
 //! answer. Source: PostgreSQL manual, section 34.1.2, "Parameter Key Words".
 
+mod advisory;
 mod checkout;
 mod configured;
 mod database;
 #[cfg(feature = "deadpool-diesel")]
 mod deadpool;
+mod driver;
 mod held;
 #[cfg(feature = "deadpool-diesel")]
 mod interact;
@@ -68,12 +70,14 @@ mod lock;
 mod observer;
 mod pool;
 mod savepoint;
+mod sequence;
 mod session;
 mod tx;
 mod work;
 
 pub use configured::{Configured, WithKey};
 pub use database::Database;
+pub use driver::Driver;
 pub use held::Held;
 pub use observer::chain_instrumentation;
 pub use pool::Pool;

@@ -8,9 +8,9 @@ use super::{
     pool::Object,
     tx::Tx,
 };
-use crate::{commit::COMMIT_UNSEEN_SQL, failure::of_diesel};
+use crate::{asked::Asked, commit::COMMIT_UNSEEN_SQL, failure::of_diesel};
 use diesel::{
-    Connection, PgConnection, QueryableByName, RunQueryDsl,
+    Connection, PgConnection, QueryableByName,
     connection::{
         AnsiTransactionManager, InstrumentationEvent, SimpleConnection, TransactionManager,
         TransactionManagerStatus,
@@ -89,19 +89,13 @@ impl<O: Object> BlockingSession for Session<'_, O> {
     fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         let begun = self.lease.with(|conn| Manager::begin_transaction_sql(conn, begin.sql()));
         begun.map_err(|error| of_diesel(&error))?;
-        self.link.begin(self.bind_values);
+        self.link.begin(self.bind_values, self.account.locks.log());
         Ok(())
     }
 
     fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
-        let mut query = diesel::sql_query(question.sql).into_boxed::<diesel::pg::Pg>();
-        for bind in question.binds {
-            query = query.bind::<Text, _>(*bind);
-        }
-        match self.lease.with(|conn| query.load::<Answer>(conn)) {
-            Ok(rows) => Ok(rows.into_iter().next().and_then(|row| row.answer)),
-            Err(error) => Err(self.failure(&error)),
-        }
+        let asked = self.lease.with(|conn| Asked(question).ask_blocking(conn));
+        asked.map_err(|error| self.failure(&error))
     }
 
     /// Every call has waited for its answer; so nothing is in flight.

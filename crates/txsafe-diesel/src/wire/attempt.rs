@@ -3,7 +3,7 @@
 use super::said::Tag;
 use crate::told::Told;
 use std::time::Instant;
-use txsafe::{Failure, SqlState};
+use txsafe::{Failure, SqlState, hold::order::graph::log::LockLog};
 
 /// The transaction status of ReadyForQuery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +36,13 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// An attempt whose BEGIN is answered by answer number `begin_answer`.
-    pub(super) fn new(begin_answer: u64, bind_values: bool, now: Instant) -> Self {
+    pub(super) fn new(begin_answer: u64, bind_values: bool, locks: LockLog, now: Instant) -> Self {
         Self {
             begin_answer,
             begun: false,
             begin_failure: None,
             ran_unprotected: false,
-            told: Told::new(bind_values, now),
+            told: Told::new(bind_values, locks, now),
             failed_statement: None,
             left: false,
             ending: false,

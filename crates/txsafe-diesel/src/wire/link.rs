@@ -21,6 +21,7 @@ use std::{
 use txsafe::{
     Failure, Trail,
     drive::{alarm::Alarm, session::Standing},
+    hold::order::graph::log::LockLog,
 };
 
 type Cancel = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -220,21 +221,21 @@ impl Link {
                 failure => attempt.told.finished_unseen(&sql, failure),
             }
         }
-        let sql = started.and_then(|started| started.sql).unwrap_or(sql);
-        attempt.told.trail.push(sql, start.min(end), end, code);
+        let shown = started.and_then(|started| started.sql);
+        attempt.told.ran(sql, shown, (start.min(end), end), code);
     }
 
     // --- what the session does ---
 
     /// An attempt begins: its BEGIN is the next request.
-    pub(crate) fn begin(&self, bind_values: bool) {
+    pub(crate) fn begin(&self, bind_values: bool, locks: LockLog) {
         let now = Instant::now();
         let mut state = self.state();
         let begin_answer = state.sent + 1;
         if !state.on_wire {
             state.status = Status::Open;
         }
-        state.attempt = Some(Attempt::new(begin_answer, bind_values, now));
+        state.attempt = Some(Attempt::new(begin_answer, bind_values, locks, now));
     }
 
     /// BEGIN is behind us, whether its answer was awaited, came at once, or is read by nobody: what is told begins here.
@@ -395,7 +396,7 @@ mod tests {
     fn begin_is_no_statement_of_the_closure_however_fast_it_is_answered() {
         for is_answered_at_once in [false, true] {
             let link = Link::on_wire();
-            link.begin(false);
+            link.begin(false, LockLog::default());
             link.statement_started(|| "BEGIN".into());
             if is_answered_at_once {
                 link.statement_finished(|| "BEGIN".into(), None);

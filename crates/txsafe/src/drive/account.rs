@@ -1,12 +1,17 @@
 //! What an attempt leaves behind beside its result: hooks to run and the trail.
 
 use super::{
+    call::Call,
     events,
     hooks::{self, AsyncHook, BlockingHook, Hooks},
 };
 use crate::{
     decide::failure::Failure,
-    hold::{order::held::HeldLocks, outcome::Outcome, trail::Trail},
+    hold::{
+        order::{graph::log::LockLog, held::HeldLocks},
+        outcome::Outcome,
+        trail::Trail,
+    },
 };
 use std::sync::Arc;
 
@@ -36,6 +41,17 @@ impl<H> Account<H> {
             trail: Trail::default(),
             locks: HeldLocks::default(),
         }
+    }
+
+    /// The attempt begins, of this call.
+    pub(crate) fn begin(&mut self, call: &Call) {
+        self.transaction = Arc::clone(&call.named.name);
+        self.locks.watch(LockLog::new(
+            &call.shared.graph,
+            &self.transaction,
+            call.place,
+            events::lock_inversion,
+        ));
     }
 
     /// Takes the hooks to be run, in order, now that the attempt ended.

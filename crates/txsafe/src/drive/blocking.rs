@@ -15,7 +15,7 @@ use crate::{
     decide::{begin::Begin, remedy::Phase},
     hold::{keyed::Keyed, scope},
 };
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 /// Runs one transaction to its end: attempts, pauses, hooks.
 ///
@@ -64,7 +64,7 @@ fn attempt<W: Work>(
         Ok(session) => session,
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };
-    session.account().transaction = Arc::clone(&progress.call.named.name);
+    session.account().begin(&progress.call);
     if progress.is_unidentified() {
         let answer = session.ask(identity::QUESTION).unwrap_or_default();
         if let Some(outer) = progress.identified(answer) {

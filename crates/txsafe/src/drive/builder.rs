@@ -1,12 +1,22 @@
 //! How a database is set up.
 
-use super::shared::{OnReport, Shared};
+use super::{
+    events,
+    shared::{OnReport, Shared},
+};
 use crate::{
     decide::{
         budget::Budget,
         options::{TxOptions, transaction_settings},
     },
-    hold::{error::Error, order::relation::LockOrder, report::Report},
+    hold::{
+        error::Error,
+        order::{
+            graph::edges::LockGraph,
+            relation::{LockOrder, Neighbours},
+        },
+        report::Report,
+    },
 };
 use std::{fmt, sync::Arc};
 
@@ -18,6 +28,8 @@ pub struct Builder<D> {
     budget: Budget,
     service: Option<String>,
     on_report: Option<OnReport>,
+    graph: LockGraph,
+    declared: Option<(&'static str, &'static [Neighbours])>,
     hides_bind_values: bool,
     make: Box<dyn FnOnce(Arc<Shared>) -> D + Send>,
 }
@@ -30,6 +42,8 @@ impl<D> Builder<D> {
             budget: Budget::default(),
             service: None,
             on_report: None,
+            graph: LockGraph::default(),
+            declared: None,
             hides_bind_values: false,
             make: Box::new(make),
         }
@@ -67,6 +81,14 @@ impl<D> Builder<D> {
         self
     }
 
+    /// The graph that learns in which order transactions really lock. Default: [`LockGraph::global`];
+    /// [`LockGraph::off`] is the off switch.
+    #[must_use]
+    pub fn lock_graph(mut self, graph: LockGraph) -> Self {
+        self.graph = graph;
+        self
+    }
+
     /// Gives the database a lock order; see [`lock_order!`](crate::lock_order). Default: none, and nothing to be locked
     /// through types.
     #[must_use]
@@ -74,9 +96,19 @@ impl<D> Builder<D> {
     where
         D: Unordered + 'static,
     {
-        let Self { options, budget, service, on_report, hides_bind_values, make } = self;
+        let Self {
+            options,
+            budget,
+            service,
+            on_report,
+            graph,
+            declared: _,
+            hides_bind_values,
+            make,
+        } = self;
         let make = Box::new(move |shared| make(shared).ordered());
-        Builder { options, budget, service, on_report, hides_bind_values, make }
+        let declared = Some((O::NAME, O::NEIGHBOURS));
+        Builder { options, budget, service, on_report, graph, declared, hides_bind_values, make }
     }
 
     /// Checks all settings and makes the database. Nothing is connected yet.
@@ -84,8 +116,13 @@ impl<D> Builder<D> {
     /// # Errors
     /// A setting that can't be meant, with its name, its value and the cure.
     pub fn build(self) -> Result<D, Error> {
-        let Self { options, budget, service, on_report, hides_bind_values, make } = self;
-        let mut shared = Shared::new(options, budget, service, on_report)?;
+        let Self { options, budget, service, on_report, graph, declared, hides_bind_values, make } =
+            self;
+        if let (Some(graph), Some((order, neighbours))) = (graph.graph(), declared) {
+            let inversions = graph.declare(order, neighbours);
+            inversions.iter().for_each(|inversion| events::lock_inversion(inversion));
+        }
+        let mut shared = Shared::new(options, budget, service, on_report, graph)?;
         if hides_bind_values {
             shared.hide_bind_values()?;
         }

@@ -5,15 +5,16 @@ use super::{
     closure::{AsyncFuncMut, AsyncFuncOnce},
     database::Database,
     driver::{AsyncDriver, AsyncHeld, Slot},
+    lock_set::{Holding, LockSet},
     run::run,
-    work::{Again, Body, Once, Source, Work},
+    work::{Again, Body, Locking, Once, Source, Work},
 };
 use crate::{
     decide::options::TxOptions,
     hold::{
         error::Error,
         keyed::Keyed,
-        order::relation::{LockOrder, NoOrder},
+        order::relation::{LockOrder, NoOrder, Unlocked},
     },
 };
 use std::{fmt, future::Future, panic::Location, sync::Arc};
@@ -46,8 +47,8 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, D, O> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -57,6 +58,33 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, D, O> {
         let call = self.call(name, Location::caller());
         let pool = Source::Pool(&self.db.pool);
         async move { unkeyed(call?, Work::new(pool, Again(body))).await }
+    }
+
+    /// See [`Database::transaction_locking`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_locking<'a, S, T, E, F>(
+        self,
+        name: &'a str,
+        set: S,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
+    where
+        S: LockSet<D, O, Unlocked> + 'a,
+        F: for<'c> AsyncFnMut(Holding<'c, D, O, S>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<Holding<'c, D, O, S>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+        'd: 'a,
+    {
+        let at = Location::caller();
+        let call = self.call(name, at);
+        let pool = Source::Pool(&self.db.pool);
+        async move { unkeyed(call?, Work::new(pool, Locking(set, body, at))).await }
     }
 
     /// See [`Database::transaction_once`].
@@ -70,8 +98,8 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, D, O> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnOnce(D::Tx<'c, O>) -> Result<T, E>
-            + for<'c> AsyncFuncOnce<D::Tx<'c, O>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnOnce(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -96,8 +124,8 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, D, O> {
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
         &'a mut C: Into<D::Held<'a>>,
-        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -135,8 +163,8 @@ impl<'d, D: AsyncDriver, O: LockOrder> WithKey<'d, D, O> {
         body: F,
     ) -> impl Future<Output = Result<Keyed<T>, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,

@@ -5,13 +5,14 @@ use super::{
     closure::{AsyncFuncMut, AsyncFuncOnce},
     configured::{Configured, WithKey},
     driver::AsyncDriver,
+    lock_set::{Holding, LockSet},
     shared::Shared,
 };
 use crate::{
     decide::{budget::Budget, options::TxOptions},
     hold::{
         error::Error,
-        order::relation::{LockOrder, NoOrder},
+        order::relation::{LockOrder, NoOrder, Unlocked},
     },
 };
 use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
@@ -56,8 +57,8 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
@@ -78,14 +79,39 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
         body: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
-        F: for<'c> AsyncFnOnce(D::Tx<'c, O>) -> Result<T, E>
-            + for<'c> AsyncFuncOnce<D::Tx<'c, O>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnOnce(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,
         E: From<Error> + Send + 'a,
     {
         self.plain().transaction_once(name, body)
+    }
+
+    /// Runs `body` in a transaction like [`transaction`](Self::transaction), once it holds a [set](LockSet) of locks: rows
+    /// and advisory locks of any ranks, which are locked in their order however they are written down. So there is no
+    /// wrong order to be written, and what is locked is read first.
+    ///
+    /// # Errors
+    /// As for [`transaction`](Self::transaction); and a row that isn't there.
+    #[track_caller]
+    pub fn transaction_locking<'a, S, T, E, F>(
+        &'a self,
+        name: &'a str,
+        set: S,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
+    where
+        S: LockSet<D, O, Unlocked> + 'a,
+        F: for<'c> AsyncFnMut(Holding<'c, D, O, S>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<Holding<'c, D, O, S>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+    {
+        self.plain().transaction_locking(name, set, body)
     }
 
     /// Runs `body` in a transaction on a connection that the caller holds: a plain one, or a pool's object. Pauses keep
@@ -103,8 +129,8 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
     ) -> impl Future<Output = Result<T, E>> + Send + 'a
     where
         &'a mut C: Into<D::Held<'a>>,
-        F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
-            + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
+        F: for<'c> AsyncFnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
             + Send
             + 'a,
         T: Send + 'a,

@@ -1,9 +1,9 @@
 //! What an async adapter knows of its driver.
 
-use super::session::AsyncSession;
+use super::{lock::Locks, session::AsyncSession};
 use crate::{
     decide::{failure::Failure, settings::Settings},
-    hold::order::relation::LockOrder,
+    hold::order::relation::{LockOrder, Unlocked},
 };
 use std::{
     fmt,
@@ -14,15 +14,13 @@ use std::{
 
 /// What an async adapter knows of its driver: pools, connections, and what a closure gets. Adapters implement it for a
 /// type that is never made, and name `Database<Driver>` for their users.
-pub trait AsyncDriver: Send + Sync + 'static {
+pub trait AsyncDriver: Locks + Send + Sync {
     /// Where connections come from; clones are the same pool.
     type Pool: Clone + Send + Sync + 'static;
     /// A connection that the caller holds.
     type Held<'a>: AsyncHeld<Pool = Self::Pool, Session = Self::Session<'a>> + 'a;
     /// A connection while it runs one attempt.
     type Session<'a>: AsyncSession;
-    /// The transaction as its closure sees it, on a database with the lock order `O`, before anything is locked.
-    type Tx<'c, O: LockOrder>: Send;
 
     /// Whether the driver gives out the bind values of statements.
     const SHOWS_BIND_VALUES: bool;
@@ -37,8 +35,8 @@ pub trait AsyncDriver: Send + Sync + 'static {
         deadline: Option<Instant>,
     ) -> impl Future<Output = Result<Self::Session<'a>, Failure>> + Send;
 
-    /// The transaction that the closure works with.
-    fn tx<'c, O: LockOrder>(session: &'c mut Self::Session<'_>) -> Self::Tx<'c, O>;
+    /// The transaction that the closure works with, before anything is locked.
+    fn tx<'c, O: LockOrder>(session: &'c mut Self::Session<'_>) -> Self::Tx<'c, O, Unlocked>;
 
     /// Sleeps.
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static;

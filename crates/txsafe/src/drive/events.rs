@@ -8,7 +8,7 @@ use crate::{
         failure::Failure,
         remedy::{Cause, Remedy},
     },
-    hold::{outcome::Outcome, report::Report},
+    hold::{order::graph::inversion::Inversion, outcome::Outcome, report::Report},
 };
 use metrics::SharedString;
 use std::{sync::Arc, time::Duration};
@@ -125,6 +125,20 @@ pub(crate) fn abandoned_commit(
             "COMMIT failed after its caller had gone away: {failure}",
         ),
     }
+}
+
+/// Locks were wanted in an order that can deadlock.
+pub(crate) fn lock_inversion(inversion: &Inversion) {
+    metrics::counter!("txsafe_lock_inversions_total").increment(1);
+    warn!("{inversion}");
+}
+
+/// Two advisory keys are one lock.
+pub(crate) fn advisory_collision(one: &str, other: &str) {
+    warn!(
+        "two advisory keys have the same 64-bit id, and who locks one waits for the other: {one} and {other}; \
+         give one of the ranks another namespace",
+    );
 }
 
 fn label(transaction: &Arc<str>) -> SharedString {

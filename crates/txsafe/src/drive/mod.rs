@@ -16,6 +16,8 @@ mod ending;
 mod events;
 pub mod hooks;
 mod identity;
+pub mod lock;
+pub mod lock_set;
 mod meters;
 mod progress;
 pub mod run;

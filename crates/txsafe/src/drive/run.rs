@@ -19,7 +19,6 @@ use futures_util::future::{Either, select};
 use std::{
     future::Future,
     pin::pin,
-    sync::Arc,
     time::{Duration, Instant},
 };
 use tracing::Instrument;
@@ -76,7 +75,7 @@ async fn attempt<W: AsyncWork>(
         Ok(session) => session,
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };
-    session.account().transaction = Arc::clone(&progress.call.named.name);
+    session.account().begin(&progress.call);
     if progress.is_unidentified() {
         let answer = session.ask(identity::QUESTION).await.unwrap_or_default();
         if let Some(outer) = progress.identified(answer) {

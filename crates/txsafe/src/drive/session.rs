@@ -59,17 +59,26 @@ impl Question<'_> {
     #[must_use]
     pub fn inlined(&self) -> String {
         let mut sql = String::with_capacity(self.sql.len() + 64);
-        let mut parts = self.sql.split('$');
-        sql.extend(parts.next());
-        for part in parts {
-            // Behind the sign stands the number of a bind value, from 1 to 9.
-            let bind = part.chars().next().and_then(|n| n.to_digit(10)).map(|n| n as usize - 1);
-            if let Some(bind) = bind.and_then(|n| self.binds.get(n)) {
+        for (text, bind) in self.parts() {
+            if let Some(bind) = bind {
                 push_literal(&mut sql, bind);
             }
-            sql.push_str(part.get(1..).unwrap_or_default());
+            sql.push_str(text);
         }
         sql
+    }
+
+    /// The texts between its parameters, each but the first with the bind value that stands before it.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.sql.split('$').enumerate().map(|(i, part)| {
+            if i == 0 {
+                return (part, None);
+            }
+            // Behind the sign stands the number of a bind value, from 1 to 9.
+            let bind = part.chars().next().and_then(|n| n.to_digit(10)).map(|n| n as usize - 1);
+            let bind = bind.and_then(|n| self.binds.get(n)).copied();
+            (part.get(1..).unwrap_or_default(), bind)
+        })
     }
 }
 

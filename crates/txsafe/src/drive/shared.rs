@@ -6,7 +6,7 @@ use crate::{
         budget::Budget, invalid::InvalidSetting, options::TxOptions, patience::Patience,
         settings::Settings,
     },
-    hold::{name, report::Report},
+    hold::{name, order::graph::edges::LockGraph, report::Report},
 };
 use std::{
     collections::HashMap,
@@ -29,6 +29,7 @@ pub struct Shared {
     pub(crate) settings: Arc<Settings>,
     pub(crate) budget: Budget,
     pub(crate) on_report: Option<OnReport>,
+    pub(crate) graph: LockGraph,
     preset: TxOptions,
     hides_bind_values: bool,
     service: Option<String>,
@@ -51,6 +52,7 @@ impl Shared {
         budget: Budget,
         service: Option<String>,
         on_report: Option<OnReport>,
+        graph: LockGraph,
     ) -> Result<Self, InvalidSetting> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let settings = Arc::new(Settings::resolve(&preset, &TxOptions::new())?);
@@ -63,6 +65,7 @@ impl Shared {
             settings,
             budget,
             on_report,
+            graph,
             preset,
             hides_bind_values: false,
             service,
@@ -170,7 +173,14 @@ mod tests {
     use std::time::Duration;
 
     fn shared() -> Shared {
-        Shared::new(TxOptions::new(), Budget::default(), Some("shop".into()), None).unwrap()
+        Shared::new(
+            TxOptions::new(),
+            Budget::default(),
+            Some("shop".into()),
+            None,
+            LockGraph::off(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -188,8 +198,13 @@ mod tests {
     #[test]
     fn bad_names_and_budgets_are_refused() {
         assert!(shared().named("").is_err());
-        assert!(Shared::new(TxOptions::new(), Budget::new(0), None, None).is_err());
+        assert!(
+            Shared::new(TxOptions::new(), Budget::new(0), None, None, LockGraph::off()).is_err()
+        );
         let service = Some(String::new());
-        assert!(Shared::new(TxOptions::new(), Budget::default(), service, None).is_err());
+        assert!(
+            Shared::new(TxOptions::new(), Budget::default(), service, None, LockGraph::off())
+                .is_err()
+        );
     }
 }

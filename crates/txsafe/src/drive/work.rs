@@ -3,15 +3,20 @@
 use super::{
     closure::{AsyncFuncMut, AsyncFuncOnce},
     driver::{AsyncDriver, AsyncHeld, Slot},
+    lock_set::{Holding, LockSet},
     session::AsyncWork,
 };
 use crate::{
     decide::{failure::Failure, settings::Settings},
-    hold::{error::Error, order::relation::LockOrder},
+    hold::{
+        error::Error,
+        order::relation::{LockOrder, Unlocked},
+    },
 };
 use std::{
     future::Future,
     marker::PhantomData,
+    panic::Location,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,20 +49,26 @@ pub(crate) struct Once<F>(pub(crate) Option<F>);
 
 /// The caller's closure, run on a transaction.
 pub(crate) trait Body<D: AsyncDriver, O: LockOrder, T, E>: Send {
-    fn run<'c>(&'c mut self, tx: D::Tx<'c, O>) -> impl Future<Output = Result<T, E>> + Send;
+    fn run<'c>(
+        &'c mut self,
+        tx: D::Tx<'c, O, Unlocked>,
+    ) -> impl Future<Output = Result<T, E>> + Send;
 }
 
 impl<D, O, F, T, E> Body<D, O, T, E> for Again<F>
 where
     D: AsyncDriver,
     O: LockOrder,
-    F: for<'c> AsyncFnMut(D::Tx<'c, O>) -> Result<T, E>
-        + for<'c> AsyncFuncMut<D::Tx<'c, O>, Result<T, E>, Fut: Send>
+    F: for<'c> AsyncFnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+        + for<'c> AsyncFuncMut<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
         + Send,
     T: Send,
     E: Send,
 {
-    fn run<'c>(&'c mut self, tx: D::Tx<'c, O>) -> impl Future<Output = Result<T, E>> + Send {
+    fn run<'c>(
+        &'c mut self,
+        tx: D::Tx<'c, O, Unlocked>,
+    ) -> impl Future<Output = Result<T, E>> + Send {
         (self.0)(tx)
     }
 }
@@ -66,17 +77,40 @@ impl<D, O, F, T, E> Body<D, O, T, E> for Once<F>
 where
     D: AsyncDriver,
     O: LockOrder,
-    F: for<'c> AsyncFnOnce(D::Tx<'c, O>) -> Result<T, E>
-        + for<'c> AsyncFuncOnce<D::Tx<'c, O>, Result<T, E>, Fut: Send>
+    F: for<'c> AsyncFnOnce(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+        + for<'c> AsyncFuncOnce<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
         + Send,
     T: Send,
     E: Send,
 {
-    fn run<'c>(&'c mut self, tx: D::Tx<'c, O>) -> impl Future<Output = Result<T, E>> + Send {
+    fn run<'c>(
+        &'c mut self,
+        tx: D::Tx<'c, O, Unlocked>,
+    ) -> impl Future<Output = Result<T, E>> + Send {
         let Some(body) = self.0.take() else {
             unreachable!("the run loop never runs a body of `transaction_once` again");
         };
         body(tx)
+    }
+}
+
+/// A closure that can be run again, on a transaction that holds a set of locks.
+pub(crate) struct Locking<S, F>(pub(crate) S, pub(crate) F, pub(crate) &'static Location<'static>);
+
+impl<D, O, S, F, T, E> Body<D, O, T, E> for Locking<S, F>
+where
+    D: AsyncDriver,
+    O: LockOrder,
+    S: LockSet<D, O, Unlocked>,
+    F: for<'c> AsyncFnMut(Holding<'c, D, O, S>) -> Result<T, E>
+        + for<'c> AsyncFuncMut<Holding<'c, D, O, S>, Result<T, E>, Fut: Send>
+        + Send,
+    T: Send,
+    E: From<Error> + Send,
+{
+    async fn run<'c>(&'c mut self, tx: D::Tx<'c, O, Unlocked>) -> Result<T, E> {
+        let Self(set, body, at) = self;
+        body(Holding::lock(tx, set, at).await?).await
     }
 }
 

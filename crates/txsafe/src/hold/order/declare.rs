@@ -1,6 +1,6 @@
 //! The macros that declare ranks, rows and orders.
 
-/// Declares a rank: a table whose rows are locked, next to its schema.
+/// Declares a rank: a table whose rows are locked, next to its schema; or advisory locks, or a scoped sequence.
 ///
 /// The key's type is one that sorts alike in Rust and SQL, a [`LockKey`](crate::hold::order::key::LockKey).
 ///
@@ -11,13 +11,39 @@
 /// );
 /// txsafe::rank!(pub Item: table "shop.items" key "sku" as String);
 ///
+/// // Advisory locks, by a namespace that no other rank has, and keys within it.
+/// txsafe::rank!(pub Import: advisory 42 as String);
+///
+/// // A sequence of numbers for each organization, without gaps. They start at 1, or where you say.
+/// txsafe::rank!(pub IncidentNumber: sequence "incident_number" as i64);
+/// txsafe::rank!(pub InvoiceNumber: sequence "invoice_number" start 10_000 as i64);
+///
 /// use txsafe::Rank;
 /// assert_eq!(Organization::NAME, "Organization");
 /// ```
 #[macro_export]
 macro_rules! rank {
     ($(#[$meta:meta])* $vis:vis $name:ident: table $table:literal key $key:literal as $type:ty) => {
-        $(#[$meta])*
+        $crate::__rank!([$(#[$meta])*] [$vis] $name $type, TableRank, Table { name: $table, key: $key });
+    };
+    ($(#[$meta:meta])* $vis:vis $name:ident: advisory $namespace:literal as $type:ty) => {
+        $crate::__rank!([$(#[$meta])*] [$vis] $name $type, AdvisoryRank, Advisory { namespace: $namespace });
+    };
+    ($(#[$meta:meta])* $vis:vis $name:ident: sequence $sequence:literal as $type:ty) => {
+        $crate::rank!($(#[$meta])* $vis $name: sequence $sequence start 1 as $type);
+    };
+    ($(#[$meta:meta])* $vis:vis $name:ident: sequence $sequence:literal start $start:literal as $type:ty) => {
+        $crate::__rank!(
+            [$(#[$meta])*] [$vis] $name $type, SequenceRank, Sequence { name: $sequence, start: $start }
+        );
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __rank {
+    ([$($meta:tt)*] [$vis:vis] $name:ident $type:ty, $kind:ident, $target:ident $fields:tt) => {
+        $($meta)*
         #[derive(Debug, Clone, Copy)]
         #[allow(clippy::exhaustive_enums)]
         $vis enum $name {}
@@ -26,8 +52,16 @@ macro_rules! rank {
             type Key = $type;
             const NAME: &'static str = ::core::stringify!($name);
             const TARGET: $crate::hold::order::rank::Target =
-                $crate::hold::order::rank::Target::Table { name: $table, key: $key };
+                $crate::hold::order::rank::Target::$target $fields;
+
+            fn class() -> &'static $crate::hold::order::graph::class::Class {
+                static CLASS: $crate::hold::order::graph::class::Class =
+                    $crate::hold::order::graph::class::Class::of(<$name as $crate::Rank>::TARGET);
+                &CLASS
+            }
         }
+
+        impl $crate::hold::order::rank::$kind for $name {}
     };
 }
 

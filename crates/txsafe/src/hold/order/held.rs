@@ -1,46 +1,60 @@
 //! The locks that an attempt holds, and what they refuse at run time: what types can't see.
 
 use super::{
+    advisory::{self, AdvisoryId},
+    graph::{class::Class, log::LockLog},
     key::LockKey,
-    mode::Mode,
-    rank::Rank,
+    mode::{ForUpdate, Mode, NoKeyUpdate, Share},
+    rank::{AdvisoryRank, Rank, SequenceRank, TableRank},
     refusal::{LockOrderRefusal, Reason},
     relation::{LockOrder, Position},
-    statement::LockStatement,
+    sequence,
+    statement::{LockCall, LockStatement},
 };
 use crate::hold::error::{Error, ErrorKind};
 use std::{cmp::Ordering, fmt, panic::Location};
 
 /// The locks that an attempt took through its types, in the order in which it took them.
 #[derive(Debug, Default)]
-pub struct HeldLocks(Vec<Held>);
+pub struct HeldLocks {
+    list: Vec<Wanted>,
+    log: LockLog,
+}
 
+/// Where the list of locks stood.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    list: usize,
+    log: usize,
+}
+
+/// A lock that is wanted, or held.
 #[derive(Debug)]
-struct Held {
-    position: u32,
-    rank: &'static str,
-    key: Vec<u8>,
+pub struct Wanted {
+    pub(super) position: u32,
+    pub(super) rank: &'static str,
+    pub(super) class: &'static Class,
+    /// See [`LockKey::to_prefix`].
+    pub(super) prefix: u64,
+    pub(super) key: Vec<u8>,
     /// The key as it was given, for messages.
-    shown: Box<dyn fmt::Debug + Send + Sync>,
-    strength: u8,
-    at: &'static Location<'static>,
+    pub(super) shown: Box<dyn fmt::Debug + Send + Sync>,
+    pub(super) strength: u8,
+    pub(super) at: &'static Location<'static>,
 }
 
 impl HeldLocks {
     /// Plans to lock `keys` of rank `R` in mode `M` for the code at `at`, waiting where others hold them.
     ///
     /// They count as held from now on: a caller that goes away may leave them granted on the server.
-    ///
-    /// # Errors
-    /// [`ErrorKind::LockOrder`], where waiting for them could close a cycle.
-    pub fn plan<O, R, M>(
+    pub(crate) fn plan<O, R, M>(
         &mut self,
         keys: &[R::Key],
         at: &'static Location<'static>,
     ) -> Result<LockStatement, Error>
     where
         O: LockOrder + Position<R>,
-        R: Rank,
+        R: TableRank,
         M: Mode,
     {
         let keys = sorted(keys);
@@ -48,10 +62,10 @@ impl HeldLocks {
         Ok(LockStatement::new::<R, M>(&keys, false))
     }
 
-    /// The same for keys that a statement of the caller's locks: one, or several in ascending order.
+    /// Expects that a statement of the caller's locks `keys` of rank `R`: one, or several in ascending order.
     ///
     /// # Errors
-    /// As for [`plan`](Self::plan).
+    /// [`ErrorKind::LockOrder`], where waiting for them could close a cycle.
     pub fn expect<O, R, M>(
         &mut self,
         keys: &[R::Key],
@@ -62,92 +76,157 @@ impl HeldLocks {
         R: Rank,
         M: Mode,
     {
-        let mut greatest = self.greatest();
-        for key in keys {
-            let wanted = Held::new::<O, R, M>(key, at);
-            // Nearly always; what is greater than all isn't among them.
-            if greatest.is_none_or(|greatest| wanted > self.0[greatest]) {
-                greatest = Some(self.0.len());
-                self.0.push(wanted);
-                continue;
-            }
-            match self.0.iter().find(|held| held.is_same_row(&wanted)) {
-                Some(held) if held.strength >= wanted.strength => {}
-                Some(held) => return Err(wanted.refused::<O>(Reason::Upgrade, held)),
-                None => {
-                    let Some(held) = greatest.map(|greatest| &self.0[greatest]) else {
-                        unreachable!("what isn't greater is less than something");
-                    };
-                    let is_key = held.position == wanted.position;
-                    let reason = if is_key { Reason::Key } else { Reason::Rank };
-                    return Err(wanted.refused::<O>(reason, held));
-                }
-            }
+        keys.iter().try_for_each(|key| self.admit::<O>(Wanted::row::<O, R, M>(key, at)))
+    }
+
+    /// Plans to lock advisory keys of rank `R`, in ascending order of their ids.
+    pub(crate) fn plan_advisory<O, R>(
+        &mut self,
+        keys: &[(AdvisoryId, R::Key)],
+        is_shared: bool,
+        at: &'static Location<'static>,
+    ) -> Result<LockCall, Error>
+    where
+        O: LockOrder + Position<R>,
+        R: AdvisoryRank,
+    {
+        let mut keys: Vec<_> = keys.iter().collect();
+        keys.sort_by_key(|(id, _)| id.id);
+        for (id, key) in &keys {
+            self.admit::<O>(Wanted::advisory::<O, R>(*id, key, is_shared, at))?;
         }
-        Ok(())
+        let ids: Vec<_> = keys.iter().map(|(id, _)| id.id).collect();
+        Ok(advisory::lock(&ids, is_shared))
+    }
+
+    /// Plans to take the next number of a scope.
+    pub(crate) fn plan_sequence<O, R>(
+        &mut self,
+        scope: &R::Key,
+        at: &'static Location<'static>,
+    ) -> Result<LockCall, Error>
+    where
+        O: LockOrder + Position<R>,
+        R: SequenceRank,
+    {
+        self.expect::<O, R, NoKeyUpdate>(std::slice::from_ref(scope), at)?;
+        Ok(sequence::next::<R>(scope))
     }
 
     /// Plans to lock `key` of rank `R` if nobody else holds it. Since it can't wait, it may be of any rank.
-    ///
-    /// # Errors
-    /// [`ErrorKind::LockOrder`], where the row is held in a weaker mode.
-    pub fn plan_try<O, R, M>(
+    pub(crate) fn plan_try<O, R, M>(
         &mut self,
         key: &R::Key,
         at: &'static Location<'static>,
-    ) -> Result<Tried, Error>
+    ) -> Result<Tried<LockStatement>, Error>
     where
         O: LockOrder + Position<R>,
-        R: Rank,
+        R: TableRank,
         M: Mode,
     {
         let statement = LockStatement::new::<R, M>(std::slice::from_ref(key), true);
-        let wanted = Held::new::<O, R, M>(key, at);
-        let is_new = match self.0.iter().find(|held| held.is_same_row(&wanted)) {
-            Some(held) if held.strength >= wanted.strength => false,
-            Some(held) => return Err(wanted.refused::<O>(Reason::Upgrade, held)),
-            None => true,
-        };
+        self.tried::<O, _>(Wanted::row::<O, R, M>(key, at), statement)
+    }
+
+    /// The same for an advisory lock.
+    pub(crate) fn plan_try_advisory<O, R>(
+        &mut self,
+        (id, key): (AdvisoryId, &R::Key),
+        is_shared: bool,
+        at: &'static Location<'static>,
+    ) -> Result<Tried<LockCall>, Error>
+    where
+        O: LockOrder + Position<R>,
+        R: AdvisoryRank,
+    {
+        let call = advisory::try_lock(id.id, is_shared);
+        self.tried::<O, _>(Wanted::advisory::<O, R>(id, key, is_shared, at), call)
+    }
+
+    fn tried<O: LockOrder, S>(&mut self, wanted: Wanted, statement: S) -> Result<Tried<S>, Error> {
         let mark = self.mark();
-        if is_new {
-            self.0.push(wanted);
+        match self.list.iter().find(|held| held.is_same(&wanted)) {
+            Some(held) if held.strength >= wanted.strength => {}
+            Some(held) => return Err(wanted.refused::<O>(Reason::Upgrade, held)),
+            None => self.push(wanted, false),
         }
         Ok(Tried { statement, mark })
     }
 
-    /// The index of the lock that is greatest by rank and key.
-    fn greatest(&self) -> Option<usize> {
-        (0..self.0.len()).reduce(|one, other| if self.0[other] > self.0[one] { other } else { one })
+    /// Counts a lock that may have to wait as held, unless waiting for it could close a cycle.
+    pub(crate) fn admit<O: LockOrder>(&mut self, wanted: Wanted) -> Result<(), Error> {
+        // Nearly always; what is greater than all isn't among them.
+        let Some(greatest) = self.greatest().filter(|greatest| wanted <= **greatest) else {
+            self.push(wanted, true);
+            return Ok(());
+        };
+        match self.list.iter().find(|held| held.is_same(&wanted)) {
+            Some(held) if held.strength >= wanted.strength => Ok(()),
+            Some(held) => Err(wanted.refused::<O>(Reason::Upgrade, held)),
+            None => {
+                let is_key = greatest.position == wanted.position;
+                let reason = if is_key { Reason::Key } else { Reason::Rank };
+                Err(wanted.refused::<O>(reason, greatest))
+            }
+        }
+    }
+
+    fn push(&mut self, wanted: Wanted, waits: bool) {
+        self.log.wants(wanted.class, wanted.prefix, wanted.at, waits);
+        self.list.push(wanted);
+    }
+
+    /// The lock that is greatest by rank and key.
+    fn greatest(&self) -> Option<&Wanted> {
+        self.list.iter().reduce(|one, other| if other > one { other } else { one })
     }
 
     /// Where the list stands now, for [`rolled_back_to`](Self::rolled_back_to).
     #[must_use]
-    pub fn mark(&self) -> usize {
-        self.0.len()
+    pub fn mark(&self) -> Mark {
+        Mark { list: self.list.len(), log: self.log.mark() }
     }
 
     /// A savepoint was rolled back, or nothing was locked: PostgreSQL has released the locks taken since `mark`.
     /// Source: PostgreSQL manual, section 13.3.1, "Table-Level Locks".
-    pub fn rolled_back_to(&mut self, mark: usize) {
-        self.0.truncate(mark);
+    pub fn rolled_back_to(&mut self, mark: Mark) {
+        self.list.truncate(mark.list);
+        self.log.rolled_back_to(mark.log);
+    }
+
+    /// Tells a graph from now on.
+    pub(crate) fn watch(&mut self, log: LockLog) {
+        self.log = log;
+    }
+
+    /// For adapters: where plain SQL is noted.
+    #[must_use]
+    pub fn log(&self) -> LockLog {
+        self.log.clone()
     }
 }
 
 /// An attempt at a lock that doesn't wait.
 #[derive(Debug)]
-#[non_exhaustive]
-pub struct Tried {
+pub(crate) struct Tried<S> {
     /// The statement that tries.
-    pub statement: LockStatement,
+    pub(crate) statement: S,
     /// Where the list stood before, for [`HeldLocks::rolled_back_to`] if it locked nothing.
-    pub mark: usize,
+    pub(crate) mark: Mark,
 }
 
-impl Held {
-    fn new<O: Position<R>, R: Rank, M: Mode>(key: &R::Key, at: &'static Location<'static>) -> Self {
+impl Wanted {
+    pub(crate) fn row<O, R, M>(key: &R::Key, at: &'static Location<'static>) -> Self
+    where
+        O: Position<R>,
+        R: Rank,
+        M: Mode,
+    {
         Self {
             position: O::POSITION,
             rank: R::NAME,
+            class: R::class(),
+            prefix: key.to_prefix(),
             key: key.to_sortable(),
             shown: Box::new(key.clone()),
             strength: M::STRENGTH,
@@ -155,7 +234,30 @@ impl Held {
         }
     }
 
-    fn is_same_row(&self, other: &Self) -> bool {
+    /// Advisory locks are sorted by what the server knows them by.
+    pub(crate) fn advisory<O, R>(
+        id: AdvisoryId,
+        key: &R::Key,
+        is_shared: bool,
+        at: &'static Location<'static>,
+    ) -> Self
+    where
+        O: Position<R>,
+        R: AdvisoryRank,
+    {
+        Self {
+            position: O::POSITION,
+            rank: R::NAME,
+            class: R::class(),
+            prefix: id.id.to_prefix(),
+            key: id.id.to_sortable(),
+            shown: Box::new(key.clone()),
+            strength: if is_shared { Share::STRENGTH } else { ForUpdate::STRENGTH },
+            at,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
         (self.position, &self.key) == (other.position, &other.key)
     }
 
@@ -167,20 +269,20 @@ impl Held {
     }
 }
 
-impl PartialEq for Held {
+impl PartialEq for Wanted {
     fn eq(&self, other: &Self) -> bool {
-        self.is_same_row(other)
+        self.is_same(other)
     }
 }
 
-impl PartialOrd for Held {
+impl PartialOrd for Wanted {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some((self.position, &self.key).cmp(&(other.position, &other.key)))
     }
 }
 
 /// In ascending order, each once.
-fn sorted<K: LockKey>(keys: &[K]) -> Vec<K> {
+pub(crate) fn sorted<K: LockKey>(keys: &[K]) -> Vec<K> {
     let mut keys = keys.to_vec();
     keys.sort();
     keys.dedup();

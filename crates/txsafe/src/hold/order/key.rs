@@ -20,6 +20,28 @@ pub trait LockKey: Ord + Clone + Debug + Send + Sync + 'static + sealed::Sealed 
     /// For comparing keys of one rank where their type isn't known any more: bytes that sort as the keys do.
     #[doc(hidden)]
     fn to_sortable(&self) -> Vec<u8>;
+
+    /// For the lock graph: compares as the keys do, as far as their first 8 bytes go.
+    #[doc(hidden)]
+    fn to_prefix(&self) -> u64 {
+        let mut prefix = [0; 8];
+        for (to, from) in prefix.iter_mut().zip(self.to_sortable()) {
+            *to = from;
+        }
+        u64::from_be_bytes(prefix)
+    }
+
+    /// Its bytes as PostgreSQL sends them, for hashing.
+    #[doc(hidden)]
+    fn to_sent(&self) -> Vec<u8> {
+        self.to_sortable()
+    }
+
+    /// The key itself, where it fits beside a namespace into 64 bits.
+    #[doc(hidden)]
+    fn to_narrow(&self) -> Option<i32> {
+        None
+    }
 }
 
 mod sealed {
@@ -27,7 +49,7 @@ mod sealed {
 }
 
 macro_rules! integers {
-    ($($integer:ty, $sql:literal;)*) => {$(
+    ($($integer:ty, $sql:literal, $narrow:expr;)*) => {$(
         impl sealed::Sealed for $integer {}
 
         impl LockKey for $integer {
@@ -42,14 +64,27 @@ macro_rules! integers {
                 // Two's complement sorts as bytes once its sign is turned over.
                 (self ^ <$integer>::MIN).to_be_bytes().to_vec()
             }
+
+            fn to_prefix(&self) -> u64 {
+                (i64::from(*self) ^ i64::MIN).cast_unsigned()
+            }
+
+            fn to_sent(&self) -> Vec<u8> {
+                self.to_be_bytes().to_vec()
+            }
+
+            fn to_narrow(&self) -> Option<i32> {
+                let narrow: fn($integer) -> Option<i32> = $narrow;
+                narrow(*self)
+            }
         }
     )*};
 }
 
 integers! {
-    i16, "smallint";
-    i32, "integer";
-    i64, "bigint";
+    i16, "smallint", |key| Some(key.into());
+    i32, "integer", Some;
+    i64, "bigint", |_| None;
 }
 
 impl sealed::Sealed for String {}

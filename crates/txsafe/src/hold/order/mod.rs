@@ -1,6 +1,8 @@
 #![doc = include_str!("../../../docs/lock-order.md")]
 
+pub(crate) mod advisory;
 pub mod declare;
+pub mod graph;
 pub mod held;
 pub mod key;
 pub mod locked;
@@ -8,6 +10,6 @@ pub mod mode;
 pub mod rank;
 pub mod refusal;
 pub mod relation;
-#[cfg(feature = "sql")]
-pub(crate) mod sql;
+pub mod sequence;
+pub mod set;
 pub mod statement;

@@ -1,5 +1,7 @@
 //! Orders, and the relation between what is held and what may be locked next.
 
+use super::graph::class::Class;
+
 /// A lock order; declared by [`lock_order!`](crate::lock_order).
 pub trait LockOrder: Send + Sync + 'static {
     /// Its name.
@@ -10,7 +12,14 @@ pub trait LockOrder: Send + Sync + 'static {
     const MERMAID: &'static str;
     /// The order as a Graphviz digraph.
     const DOT: &'static str;
+    /// Neighbours in a chain.
+    #[doc(hidden)]
+    const NEIGHBOURS: &'static [Neighbours];
 }
+
+/// The classes of two ranks, of which the second comes directly after the first.
+#[doc(hidden)]
+pub type Neighbours = (fn() -> &'static Class, fn() -> &'static Class);
 
 /// No order: the transactions of a database that declared none. Nothing can be locked through their types.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +31,7 @@ impl LockOrder for NoOrder {
     const TEXT: &'static str = "";
     const MERMAID: &'static str = "flowchart TD\n";
     const DOT: &'static str = "digraph NoOrder {\n}\n";
+    const NEIGHBOURS: &'static [Neighbours] = &[];
 }
 
 /// The rank `R` has a place in this order.
@@ -53,6 +63,17 @@ pub trait Allows<Held, Next>: Position<Next> {}
     note = "to lock `{Earlier}` now, use `tx.at::<{Earlier}>()` and `lock`"
 )]
 pub trait Passed<Held, Earlier>: Position<Earlier> {}
+
+/// Which of two ranks is the higher one.
+#[diagnostic::on_unimplemented(
+    message = "`{One}` and `{Other}` are never locked together: neither comes before the other in `{Self}`",
+    label = "not in one set of `{Self}`",
+    note = "in a `partial` order, ranks of different chains have no order among themselves"
+)]
+pub trait Higher<One, Other> {
+    /// The higher one.
+    type Rank;
+}
 
 /// Nothing is locked yet.
 #[derive(Debug, Clone, Copy)]

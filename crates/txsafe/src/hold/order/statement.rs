@@ -3,8 +3,9 @@
 use super::{
     key::{self, LockKey},
     mode::Mode,
-    rank::{Rank, Target},
+    rank::{TableRank, Target},
 };
+use std::borrow::Cow;
 
 /// A statement that locks rows of one rank in ascending order of their keys, and returns them.
 ///
@@ -22,10 +23,8 @@ pub struct LockStatement {
 }
 
 impl LockStatement {
-    pub(crate) fn new<R: Rank, M: Mode>(keys: &[R::Key], skips_locked: bool) -> Self {
-        let Target::Table { name, key } = R::TARGET;
-        let table = name.split('.').map(quoted).collect::<Vec<_>>().join(".");
-        let key = quoted(key);
+    pub(crate) fn new<R: TableRank, M: Mode>(keys: &[R::Key], skips_locked: bool) -> Self {
+        let (table, key) = table_and_key::<R>();
         Self {
             from: format!(" FROM {table} WHERE {key} = ANY (CAST("),
             rest: format!(
@@ -56,6 +55,48 @@ impl LockStatement {
     pub fn keys(&self) -> &str {
         &self.keys
     }
+}
+
+/// A statement that is no query of rows: with one parameter, `$1`, of type `text`, and one column of that type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockCall {
+    sql: Cow<'static, str>,
+    parameter: String,
+}
+
+impl LockCall {
+    pub(crate) fn new(sql: impl Into<Cow<'static, str>>, parameter: String) -> Self {
+        Self { sql: sql.into(), parameter }
+    }
+
+    /// Locks a row without reading more than its key.
+    pub(crate) fn row<R: TableRank, M: Mode>(key: &R::Key) -> Self {
+        let (table, column) = table_and_key::<R>();
+        let (ty, clause) = (R::Key::SQL_TYPE, M::CLAUSE);
+        let sql = format!(
+            "SELECT {column}::text FROM {table} WHERE {column} = ANY (CAST($1 AS text)::{ty}[]) {clause}"
+        );
+        Self::new(sql, key::array(std::slice::from_ref(key)))
+    }
+
+    /// The statement.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// The value of the parameter.
+    #[must_use]
+    pub fn parameter(&self) -> &str {
+        &self.parameter
+    }
+}
+
+fn table_and_key<R: TableRank>() -> (String, String) {
+    let Target::Table { name, key } = R::TARGET else {
+        unreachable!("`rank!` gives table ranks a table");
+    };
+    (name.split('.').map(quoted).collect::<Vec<_>>().join("."), quoted(key))
 }
 
 /// An identifier as it is written in the catalog, whatever characters it has.

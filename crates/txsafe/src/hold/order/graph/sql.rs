@@ -1,6 +1,5 @@
 //! Which rows a statement waits for, as far as its text says so.
 //! Source: PostgreSQL manual, section 13.3.2, "Row-Level Locks", and "SELECT", "The Locking Clause".
-#![cfg_attr(not(test), expect(dead_code, reason = "the lock graph is its user"))]
 
 use sqlparser::{
     ast::{
@@ -42,7 +41,7 @@ const LOCKING_WORDS: [&str; 6] = ["update", "delete", "share", "merge", "lock", 
 ///
 /// A text that may lock is read on a thread of its own, since the caller's stack, often that of a future's task, may be
 /// too short for it. So callers keep the answer, which depends on the text alone.
-pub(crate) fn row_locks(sql: &str) -> Vec<RowLock> {
+pub(super) fn row_locks(sql: &str) -> Vec<RowLock> {
     if !may_lock(sql) || sql.len() > MAX_TEXT_BYTES {
         return Vec::new();
     }
@@ -56,23 +55,24 @@ pub(crate) fn row_locks(sql: &str) -> Vec<RowLock> {
 
 /// Rows of one table that are locked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct RowLock {
+pub(super) struct RowLock {
     /// As the catalog writes it: unquoted names in lower case, `public.` left out, other schemas kept: `shop.orders`.
-    pub(crate) table: String,
+    pub(super) table: String,
     /// What tells one row, where the statement says so by equality.
-    pub(crate) key: Option<KeySource>,
+    pub(super) key: Option<KeySource>,
 }
 
 /// Where the key of a row is found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum KeySource {
+pub(super) enum KeySource {
     /// `$n`, counted from 0.
     Bind(usize),
     /// An integer without leading zeros, or the content of a string. A column has one type, so `7` and `'7'` are alike.
     Literal(String),
 }
 
-fn may_lock(sql: &str) -> bool {
+/// Whether a text may lock at all. Asked of every statement, it is quick.
+pub(super) fn may_lock(sql: &str) -> bool {
     sql.as_bytes().split(|byte| !is_of_word(*byte)).any(|word| {
         LOCKING_WORDS.iter().any(|locking| word.eq_ignore_ascii_case(locking.as_bytes()))
     })

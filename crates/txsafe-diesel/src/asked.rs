@@ -1,0 +1,61 @@
+//! Questions of our own, as queries of Diesel's: prepared once, and one round trip then.
+
+use diesel::{
+    pg::Pg,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    result::QueryResult,
+    sql_types::{Nullable, Text},
+};
+use txsafe::drive::session::Question;
+
+/// A question with its bind values, which answers one text or none.
+pub(crate) struct Asked<'a>(pub(crate) Question<'a>);
+
+impl Asked<'_> {
+    #[cfg(feature = "async")]
+    pub(crate) async fn ask(
+        self,
+        conn: &mut diesel_async::AsyncPgConnection,
+    ) -> QueryResult<Option<String>> {
+        let answers: Vec<Option<String>> = diesel_async::RunQueryDsl::load(self, conn).await?;
+        Ok(answers.into_iter().next().flatten())
+    }
+
+    /// The blocking twin.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn ask_blocking(
+        self,
+        conn: &mut diesel::PgConnection,
+    ) -> QueryResult<Option<String>> {
+        let answers: Vec<Option<String>> = diesel::RunQueryDsl::load(self, conn)?;
+        Ok(answers.into_iter().next().flatten())
+    }
+}
+
+impl QueryFragment<Pg> for Asked<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let mut parts = self.0.parts();
+        out.push_sql(parts.next().map_or("", |(sql, _)| sql));
+        for (sql, bind) in parts {
+            if let Some(bind) = bind {
+                out.push_bind_param::<Text, _>(bind)?;
+            }
+            out.push_sql(sql);
+        }
+        Ok(())
+    }
+}
+
+impl QueryId for Asked<'_> {
+    type QueryId = ();
+
+    // Its text tells it apart.
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for Asked<'_> {
+    type SqlType = Nullable<Text>;
+}
+
+#[cfg(feature = "blocking")]
+impl diesel::RunQueryDsl<diesel::PgConnection> for Asked<'_> {}

@@ -1,0 +1,356 @@
+//! What one attempt locks, as the graph is told of it.
+
+#[cfg(feature = "sql")]
+use super::plain::Read;
+use super::{
+    class::{Class, ClassId},
+    edges::{Direction, Edge, Graph, LockGraph},
+    inversion::{Inversion, Place, Witness},
+};
+use std::{
+    fmt,
+    panic::Location,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What one attempt locks; shared by the types that lock and by what sees its plain SQL. By default nothing is noted.
+#[derive(Clone, Default)]
+pub struct LockLog(Option<Arc<Mutex<Log>>>);
+
+struct Log {
+    graph: Arc<Graph>,
+    transaction: Arc<str>,
+    /// Where the transaction was called.
+    call: &'static Location<'static>,
+    tell: fn(&Inversion),
+    held: Vec<Held>,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    class: ClassId,
+    /// Compares as the keys do, at least by their first bytes.
+    key: Option<u64>,
+    place: Place,
+    /// It was waited for.
+    waited: bool,
+}
+
+impl LockLog {
+    /// Of an attempt of a transaction that was called at `call`; inversions go to `tell`.
+    pub(crate) fn new(
+        graph: &LockGraph,
+        transaction: &Arc<str>,
+        call: &'static Location<'static>,
+        tell: fn(&Inversion),
+    ) -> Self {
+        Self(graph.graph().map(|graph| {
+            Arc::new(Mutex::new(Log {
+                graph: Arc::clone(graph),
+                transaction: Arc::clone(transaction),
+                call,
+                tell,
+                held: Vec::with_capacity(8),
+            }))
+        }))
+    }
+
+    /// A lock is wanted, at a place in the code.
+    pub(crate) fn wants(
+        &self,
+        class: &Class,
+        key: u64,
+        at: &'static Location<'static>,
+        waits: bool,
+    ) {
+        let (Some(mut log), Some(class)) = (self.log(), class.id()) else { return };
+        log.want(Held { class, key: Some(key), place: Place::Code(at), waited: waits });
+    }
+
+    /// For adapters: a statement runs, or ran, or failed. What it locks is read from its text.
+    #[cfg_attr(not(feature = "sql"), expect(unused_variables, reason = "nothing reads SQL"))]
+    pub fn ran(&self, sql: &str) {
+        #[cfg(feature = "sql")]
+        if let Some(mut log) = self.log()
+            && let Some(statement) = log.graph.statements.read(sql)
+        {
+            for Read { class, key } in statement.locks.iter().copied() {
+                let place = Place::Sql(Arc::clone(&statement.sql));
+                log.want(Held { class, key, place, waited: true });
+            }
+        }
+    }
+
+    /// Where the list stands now.
+    pub(crate) fn mark(&self) -> usize {
+        self.log().map(|log| log.held.len()).unwrap_or_default()
+    }
+
+    /// What was locked since `mark` has been given back.
+    pub(crate) fn rolled_back_to(&self, mark: usize) {
+        if let Some(mut log) = self.log() {
+            log.held.truncate(mark);
+        }
+    }
+
+    fn log(&self) -> Option<MutexGuard<'_, Log>> {
+        self.0.as_ref().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Held {
+    /// Whether it may be the same row, which then needn't be waited for. Where a key isn't known nobody can say, nor of a
+    /// literal in SQL and a key of a type.
+    fn may_be(&self, other: &Self) -> bool {
+        let is_code = |held: &Self| matches!(held.place, Place::Code(_));
+        self.key.is_none()
+            || other.key.is_none()
+            || self.key == other.key
+            || is_code(self) != is_code(other)
+    }
+}
+
+impl Log {
+    fn want(&mut self, wanted: Held) {
+        let mut of_class = self.held.iter().rev().filter(|held| held.class == wanted.class);
+        let is_held = of_class.any(|held| wanted.may_be(held));
+        if is_held {
+            return;
+        }
+        if wanted.waited {
+            self.compare(&wanted);
+        }
+        self.held.push(wanted);
+    }
+
+    /// Learns what is new of the locks behind the last one. Those before it led to it, and so are known; but to a lock that
+    /// wasn't waited for, nothing leads.
+    fn compare(&self, wanted: &Held) {
+        for held in self.held.iter().rev() {
+            if held.class == wanted.class {
+                self.compare_keys(held, wanted);
+            } else if !self.graph.is_known(held.class, wanted.class) {
+                self.tell(self.graph.learn(self.edge(held, wanted)));
+            }
+            if held.waited {
+                break;
+            }
+        }
+    }
+
+    fn compare_keys(&self, held: &Held, wanted: &Held) {
+        let is_less = held.key < wanted.key;
+        let direction = if is_less { Direction::Ascending } else { Direction::Descending };
+        if !self.graph.is_known_direction(wanted.class, direction) {
+            self.tell(self.graph.learn_direction(self.edge(held, wanted), direction));
+        }
+    }
+
+    fn edge(&self, held: &Held, wanted: &Held) -> Edge {
+        let witness = Witness::Seen {
+            transaction: Arc::clone(&self.transaction),
+            call: self.call,
+            held: held.place.clone(),
+            wanted: wanted.place.clone(),
+        };
+        Edge { from: held.class, to: wanted.class, witness }
+    }
+
+    fn tell(&self, inversion: Option<Arc<Inversion>>) {
+        if let Some(inversion) = inversion {
+            (self.tell)(&inversion);
+        }
+    }
+}
+
+impl fmt::Debug for LockLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.log() {
+            None => f.write_str("LockLog(off)"),
+            Some(log) => f.debug_tuple("LockLog").field(&log.held).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hold::order::{key::LockKey, rank::Rank, relation::LockOrder};
+
+    crate::rank!(Order: table "log_orders" key "id" as i64);
+    crate::rank!(User: table "log_users" key "id" as i64);
+    crate::rank!(Item: table "log_items" key "id" as String);
+    crate::lock_order! { pub(super) Shop: Order => User => Item }
+
+    fn log(graph: &LockGraph, transaction: &str) -> LockLog {
+        LockLog::new(graph, &transaction.into(), Location::caller(), |_| {})
+    }
+
+    impl LockLog {
+        #[track_caller]
+        fn locks<R: Rank>(&self, key: impl Into<R::Key>) -> &Self {
+            self.wants(R::class(), key.into().to_prefix(), Location::caller(), true);
+            self
+        }
+
+        #[track_caller]
+        fn tries<R: Rank>(&self, key: impl Into<R::Key>) -> &Self {
+            self.wants(R::class(), key.into().to_prefix(), Location::caller(), false);
+            self
+        }
+    }
+
+    fn told(graph: &LockGraph) -> Vec<String> {
+        graph.inversions().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_inversion_is_told_once_with_both_transactions_and_all_places() {
+        let graph = LockGraph::new();
+        log(&graph, "ship").locks::<Order>(1).locks::<User>(1);
+        assert!(told(&graph).is_empty());
+        for _ in 0..2 {
+            log(&graph, "move").locks::<User>(2).locks::<Order>(2);
+        }
+        let told = told(&graph);
+        let [told] = told.as_slice() else { panic!("once: {told:?}") };
+        assert!(
+            told.starts_with(
+                "lock order inversion: `log_orders` was wanted while `log_users` was held"
+            ),
+            "{told}"
+        );
+        assert!(
+            told.contains("transaction \"move\"") && told.contains("transaction \"ship\""),
+            "{told}"
+        );
+        assert_eq!(told.matches(file!()).count(), 6, "two calls, four locks: {told}");
+        assert_eq!(graph.inversions()[0].transactions(), ["move".into(), "ship".into()]);
+    }
+
+    #[test]
+    fn a_circle_of_three_is_one() {
+        let graph = LockGraph::new();
+        log(&graph, "a").locks::<Order>(1).locks::<User>(1);
+        log(&graph, "b").locks::<User>(1).locks::<Item>("x");
+        log(&graph, "c").locks::<Item>("x").locks::<Order>(1);
+        assert_eq!(told(&graph).len(), 1);
+        assert_eq!(told(&graph)[0].lines().count(), 4, "{}", told(&graph)[0]);
+    }
+
+    #[test]
+    fn another_row_of_a_table_that_was_left_is_one() {
+        let graph = LockGraph::new();
+        log(&graph, "a").locks::<Order>(1).locks::<User>(2).locks::<Order>(1);
+        assert!(told(&graph).is_empty(), "a row that is held isn't waited for");
+        log(&graph, "a").locks::<Order>(1).locks::<User>(2).locks::<Order>(3);
+        assert_eq!(told(&graph).len(), 1);
+    }
+
+    #[test]
+    fn keys_that_go_both_ways_are_one() {
+        let graph = LockGraph::new();
+        for _ in 0..2 {
+            log(&graph, "a").locks::<User>(1).locks::<User>(9);
+            log(&graph, "a").locks::<User>(-1).locks::<User>(i64::MAX);
+        }
+        assert!(told(&graph).is_empty());
+        log(&graph, "b").locks::<User>(5).locks::<User>(3);
+        log(&graph, "c").locks::<User>(5).locks::<User>(3);
+        assert_eq!(told(&graph).len(), 1);
+        assert!(told(&graph)[0].contains("within `log_users`"), "{}", told(&graph)[0]);
+    }
+
+    #[test]
+    fn what_cannot_wait_comes_after_nothing_and_before_what_follows() {
+        let graph = LockGraph::new();
+        log(&graph, "a").locks::<Order>(1).locks::<User>(1);
+        log(&graph, "b").locks::<User>(1).tries::<Order>(1);
+        assert!(told(&graph).is_empty());
+        log(&graph, "c").locks::<Item>("x").tries::<User>(1).locks::<Order>(1);
+        assert_eq!(told(&graph).len(), 1, "users before orders");
+        log(&graph, "d").locks::<Order>(1).locks::<Item>("x");
+        assert_eq!(told(&graph).len(), 2, "and items before orders");
+    }
+
+    #[test]
+    fn what_was_given_back_is_held_no_more() {
+        let graph = LockGraph::new();
+        log(&graph, "a").locks::<Order>(1).locks::<User>(1);
+        let log = log(&graph, "b");
+        let mark = log.mark();
+        log.locks::<User>(1);
+        log.rolled_back_to(mark);
+        log.locks::<Order>(1);
+        assert!(told(&graph).is_empty());
+    }
+
+    #[test]
+    fn a_declared_order_counts_as_seen() {
+        let graph = LockGraph::new();
+        let shop = graph.graph().unwrap();
+        assert!(shop.declare(Shop::NAME, Shop::NEIGHBOURS).is_empty());
+        log(&graph, "a").locks::<Item>("x").locks::<Order>(1);
+        let told = told(&graph);
+        assert!(
+            told[0].contains("declared: lock order `Shop`: `log_orders` before `log_users`"),
+            "{told:?}"
+        );
+        let drawn = graph.observed_order();
+        assert_eq!(
+            drawn.dot(),
+            "digraph observed {\n  \"log_items\" -> \"log_orders\" [color=red, label=\"inversion\"];\n  \
+             \"log_orders\" -> \"log_users\";\n  \"log_users\" -> \"log_items\";\n}\n"
+        );
+        assert_eq!(
+            drawn.mermaid(),
+            "flowchart TD\n  n0[\"log_items\"]\n  n1[\"log_orders\"]\n  n2[\"log_users\"]\n  \
+             n0 == inversion ==> n1\n  n1 --> n2\n  n2 --> n0\n"
+        );
+        let panicked = std::panic::catch_unwind(|| graph.assert_no_inversions());
+        assert!(panicked.is_err());
+    }
+
+    #[test]
+    fn a_declared_order_that_comes_late_finds_what_was_seen() {
+        let graph = LockGraph::new();
+        log(&graph, "a").locks::<User>(1).locks::<Order>(1);
+        assert_eq!(graph.graph().unwrap().declare(Shop::NAME, Shop::NEIGHBOURS).len(), 1);
+    }
+
+    #[test]
+    fn no_graph_notes_nothing() {
+        let graph = LockGraph::off();
+        log(&graph, "a").locks::<Order>(1).locks::<User>(1).locks::<Order>(2);
+        graph.assert_no_inversions();
+        assert_eq!(graph.observed_order().dot(), "digraph observed {\n}\n");
+    }
+
+    #[cfg(feature = "sql")]
+    #[test]
+    fn plain_sql_and_types_are_one_order() {
+        let graph = LockGraph::new();
+        log(&graph, "a").locks::<Order>(1).locks::<User>(1);
+        let log = log(&graph, "b");
+        log.ran("SELECT * FROM log_orders");
+        log.ran("UPDATE log_users SET name = $1 WHERE id = $2");
+        log.ran("UPDATE log_orders SET name = 'x' WHERE id = 7");
+        let told = told(&graph);
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].contains("(by `UPDATE log_users SET name = $1 WHERE id = $2`)"),
+            "{told:?}"
+        );
+    }
+
+    #[cfg(feature = "sql")]
+    #[test]
+    fn literal_keys_of_plain_sql_are_compared() {
+        let graph = LockGraph::new();
+        let update = |id| format!("UPDATE log_users SET name = 'x' WHERE id = {id}");
+        log(&graph, "a").ran(&format!("{}; {}", update(2), update(10)));
+        assert!(told(&graph).is_empty());
+        log(&graph, "b").ran(&format!("{}; {}", update(10), update(9)));
+        assert_eq!(told(&graph).len(), 1);
+    }
+}

@@ -1,0 +1,72 @@
+//! Plain SQL: what its texts lock, remembered.
+
+use super::{
+    class::ClassId,
+    sql::{KeySource, may_lock, row_locks},
+};
+use crate::hold::order::key::LockKey;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// So many texts are remembered; beyond, new ones aren't read, because reading takes time.
+const MOST_TEXTS: usize = 2_048;
+
+/// What texts lock.
+#[derive(Default)]
+pub(crate) struct Statements(RwLock<HashMap<Arc<str>, Arc<Statement>>>);
+
+/// A text that locks.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub(crate) sql: Arc<str>,
+    pub(crate) locks: Vec<Read>,
+}
+
+/// A lock as a text has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read {
+    pub(crate) class: ClassId,
+    /// See [`LockKey::to_prefix`].
+    pub(crate) key: Option<u64>,
+}
+
+impl Statements {
+    /// What this statement locks, if it does.
+    pub(crate) fn read(&self, sql: &str) -> Option<Arc<Statement>> {
+        if !may_lock(sql) {
+            return None;
+        }
+        let texts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = texts.get(sql) {
+            return Some(Arc::clone(known));
+        }
+        if texts.len() >= MOST_TEXTS {
+            return None;
+        }
+        drop(texts);
+        let locks = row_locks(sql).into_iter().filter_map(|lock| {
+            // Ours are told by their ranks, and are in nobody's way.
+            let is_ours = lock.table.starts_with("txsafe_");
+            let class = ClassId::named(&lock.table).filter(|_| !is_ours)?;
+            Some(Read { class, key: lock.key.and_then(prefix_of) })
+        });
+        let sql: Arc<str> = sql.into();
+        let statement = Arc::new(Statement { sql: Arc::clone(&sql), locks: locks.collect() });
+        let mut texts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        texts.insert(sql, Arc::clone(&statement));
+        Some(statement)
+    }
+}
+
+/// Of a literal. What a parameter stands for isn't seen here.
+fn prefix_of(key: KeySource) -> Option<u64> {
+    match key {
+        KeySource::Bind(_) => None,
+        KeySource::Literal(text) => Some(match text.parse::<i64>() {
+            Ok(number) => number.to_prefix(),
+            Err(_) => text.to_prefix(),
+        }),
+    }
+}
