@@ -19,7 +19,7 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 24] = [
+pub(crate) const FIGURES: [Figure; 26] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
@@ -124,6 +124,16 @@ pub(crate) const FIGURES: [Figure; 24] = [
         name: "lock_many_round_trips",
         bound: Bound::Exactly(1.0),
         compares: "round trips of locking 100 rows",
+    },
+    Figure {
+        name: "graph_acquisition_ns",
+        bound: Bound::AtMost(30.0),
+        compares: "time in ns that the lock graph takes for one lock of a transaction with eight",
+    },
+    Figure {
+        name: "graph_new_edge_us",
+        bound: Bound::AtMost(20.0),
+        compares: "time in µs that the lock graph takes for an edge it didn't know, with 5,000 that it does",
     },
     Figure {
         name: "storm_failed_to_caller",

@@ -8,6 +8,7 @@
 mod args;
 mod duel;
 mod figure;
+mod graph;
 mod ground;
 mod hot_row;
 mod load;
@@ -37,7 +38,7 @@ type Result<T> = std::result::Result<T, Error>;
 type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 
 /// The measurements, and the figures that each of them brings.
-const MEASUREMENTS: [(Measure, &[&str]); 18] = [
+const MEASUREMENTS: [(Measure, &[&str]); 20] = [
     (round_trips::diesel_async, &["round_trips_extra"]),
     (round_trips::diesel, &["round_trips_extra_diesel"]),
     (round_trips::sqlx, &["round_trips_extra_sqlx"]),
@@ -56,6 +57,8 @@ const MEASUREMENTS: [(Measure, &[&str]); 18] = [
     (storm::measure, &STORM),
     (locks::many, &["lock_many_vs_query"]),
     (locks::round_trips, &["lock_many_round_trips"]),
+    (graph::acquisition, &["graph_acquisition_ns"]),
+    (graph::new_edge, &["graph_new_edge_us"]),
 ];
 
 /// The figures of the storm, whose variants take turns.

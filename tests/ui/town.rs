@@ -27,7 +27,7 @@ pub struct OrderRow {
     pub id: i64,
 }
 
-#[derive(Queryable, Selectable)]
+#[derive(Queryable, Selectable, Identifiable)]
 #[diesel(table_name = users)]
 pub struct UserRow {
     pub id: i64,

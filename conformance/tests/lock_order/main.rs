@@ -9,5 +9,6 @@ mod graph;
 mod more_than_rows;
 mod random;
 mod sets;
+mod writes;
 
 mod town;

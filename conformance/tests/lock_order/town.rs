@@ -18,7 +18,10 @@ txsafe::lock_order! {
     pub TownOrder: Organization => Order => User => Item => Import => Tenant => Number
 }
 
-mod schema {
+txsafe::references!(Order => (Organization));
+txsafe::ranked!(schema::orders::table => Order);
+
+pub(crate) mod schema {
     diesel::table! {
         organizations (id) {
             id -> BigInt,
@@ -48,9 +51,9 @@ mod schema {
 
 /// One row type for all drivers.
 macro_rules! row {
-    ($row:ident of $table:ident, $rank:ty { $($(#[$meta:meta])* $field:ident: $type:ty),* }) => {
-        #[derive(Debug, PartialEq, diesel::Queryable, diesel::Selectable, sqlx::FromRow)]
-        #[diesel(table_name = schema::$table)]
+    ($row:ident of $table:ident by $key:ident, $rank:ty { $($(#[$meta:meta])* $field:ident: $type:ty),* }) => {
+        #[derive(Debug, PartialEq, diesel::Queryable, diesel::Selectable, diesel::Identifiable, sqlx::FromRow)]
+        #[diesel(table_name = schema::$table, primary_key($key))]
         pub(crate) struct $row { $($(#[$meta])* pub(crate) $field: $type),* }
 
         impl Ranked for $row {
@@ -59,10 +62,10 @@ macro_rules! row {
     };
 }
 
-row!(OrgRow of organizations, Organization { id: i64, name: String });
-row!(OrderRow of orders, Order { id: i64, organization: i64 });
-row!(UserRow of users, User { id: i64, name: String });
-row!(ItemRow of items, Item { #[sqlx(rename = "SKU")] sku: String });
+row!(OrgRow of organizations by id, Organization { id: i64, name: String });
+row!(OrderRow of orders by id, Order { id: i64, organization: i64 });
+row!(UserRow of users by id, User { id: i64, name: String });
+row!(ItemRow of items by sku, Item { #[sqlx(rename = "SKU")] sku: String });
 
 /// The id of an advisory lock, as PostgreSQL computes it.
 pub(crate) fn advisory_id(namespace: i32, key: &str) -> String {

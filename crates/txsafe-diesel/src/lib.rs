@@ -46,6 +46,8 @@ mod told;
 mod tx;
 #[cfg(feature = "async")]
 mod wire;
+#[cfg(feature = "async")]
+mod write;
 
 #[cfg(feature = "async")]
 pub use {
@@ -60,10 +62,11 @@ pub use {
 pub use row::Row;
 
 pub use txsafe::{
-    AdvisoryRank, Allows, Attempt, Budget, Builder, Cause, Error, ErrorKind, Failure, ForUpdate,
-    GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, Inversion, Isolation, KeyShare, Keyed,
-    LockGraph, LockKey, LockOrder, LockOrderRefusal, LockSet, Locked, ManyRows, Mode, NoKeyUpdate,
-    NoOrder, ObservedOrder, OneKey, OneRow, Outcome, Passed, Phase, Position, Rank, Ranked, Remedy,
-    Report, RetryPolicy, SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank, Trail,
-    TxOptions, Unlocked, advisory, lock_order, rank, ranked, row, rows,
+    AdvisoryRank, Allows, Attempt, Budget, Builder, Cause, Deletes, Error, ErrorKind, Failure,
+    ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, Inversion, Isolation, KeyShare,
+    Keyed, LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal, LockSet, Locked, ManyRows,
+    Mode, NoKeyUpdate, NoOrder, ObservedOrder, OneKey, OneRow, Outcome, ParentsLocked, Passed,
+    Phase, Position, Rank, Ranked, References, Remedy, Report, RetryPolicy, SEQUENCES_SQL,
+    SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes,
+    advisory, lock_order, rank, ranked, references, row, rows,
 };

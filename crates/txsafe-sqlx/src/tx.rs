@@ -36,6 +36,8 @@ pub struct Tx<'c, O = NoOrder, Held = Unlocked> {
     pub(crate) account: &'c mut Account<AsyncHook>,
     pub(crate) observed: &'c mut Observed,
     rank: PhantomData<fn() -> (O, Held)>,
+    // Invariant, as the evidence of its locks is: that of another transaction is none for this one.
+    lives: PhantomData<fn(&'c ()) -> &'c ()>,
 }
 
 impl<'c, O, Held> Tx<'c, O, Held> {
@@ -44,7 +46,7 @@ impl<'c, O, Held> Tx<'c, O, Held> {
         account: &'c mut Account<AsyncHook>,
         observed: &'c mut Observed,
     ) -> Self {
-        Self { conn, account, observed, rank: PhantomData }
+        Self { conn, account, observed, rank: PhantomData, lives: PhantomData }
     }
 
     /// The same transaction, where another rank may be the highest that is held.

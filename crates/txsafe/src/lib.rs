@@ -23,6 +23,7 @@ pub use hold::{
     error::{Error, ErrorKind},
     keyed::{IDEMPOTENCY_KEYS_SQL, Keyed},
     order::{
+        evidence::{Deletes, LockOf, ParentsLocked, References, Writes},
         graph::{edges::LockGraph, inversion::Inversion, observed::ObservedOrder},
         key::LockKey,
         locked::Locked,

@@ -74,6 +74,7 @@ mod sequence;
 mod session;
 mod tx;
 mod work;
+mod write;
 
 pub use configured::{Configured, WithKey};
 pub use database::Database;

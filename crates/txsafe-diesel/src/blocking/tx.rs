@@ -30,6 +30,8 @@ pub struct Tx<'c, O = NoOrder, Held = Unlocked> {
     account: &'c mut Account<BlockingHook>,
     link: &'c Link,
     rank: PhantomData<fn() -> (O, Held)>,
+    // Invariant, as the evidence of its locks is: that of another transaction is none for this one.
+    lives: PhantomData<fn(&'c ()) -> &'c ()>,
 }
 
 impl<'c, O, Held> Tx<'c, O, Held> {
@@ -38,7 +40,7 @@ impl<'c, O, Held> Tx<'c, O, Held> {
         account: &'c mut Account<BlockingHook>,
         link: &'c Link,
     ) -> Self {
-        Self { conn, account, link, rank: PhantomData }
+        Self { conn, account, link, rank: PhantomData, lives: PhantomData }
     }
 
     /// The same transaction, where another rank may be the highest that is held.

@@ -82,6 +82,27 @@ macro_rules! ranked {
     };
 }
 
+/// Says which ranks the foreign keys of a rank's table point at: the rows that an INSERT locks behind your back.
+///
+/// Inserts that go through the transaction's own `insert` then ask for the evidence that they are locked.
+///
+/// ```
+/// # txsafe::rank!(pub Organization: table "organizations" key "id" as i64);
+/// # txsafe::rank!(pub User: table "users" key "id" as i64);
+/// # txsafe::rank!(pub Order: table "orders" key "id" as i64);
+/// txsafe::references!(Order => (Organization, User));
+/// txsafe::references!(User => (Organization));
+/// txsafe::references!(Organization => ());
+/// ```
+#[macro_export]
+macro_rules! references {
+    ($rank:ty => ($($parent:ty),* $(,)?)) => {
+        impl $crate::hold::order::evidence::References for $rank {
+            type Parents = ($($parent,)*);
+        }
+    };
+}
+
 /// Declares the order in which ranks are locked, once for an application, whichever crates they come from.
 ///
 /// ```

@@ -2,6 +2,7 @@
 
 pub(crate) mod advisory;
 pub mod declare;
+pub mod evidence;
 pub mod graph;
 pub mod held;
 pub mod key;

@@ -38,7 +38,8 @@ struct Held {
 
 impl LockLog {
     /// Of an attempt of a transaction that was called at `call`; inversions go to `tell`.
-    pub(crate) fn new(
+    #[must_use]
+    pub fn new(
         graph: &LockGraph,
         transaction: &Arc<str>,
         call: &'static Location<'static>,
@@ -55,14 +56,8 @@ impl LockLog {
         }))
     }
 
-    /// A lock is wanted, at a place in the code.
-    pub(crate) fn wants(
-        &self,
-        class: &Class,
-        key: u64,
-        at: &'static Location<'static>,
-        waits: bool,
-    ) {
+    /// A lock is wanted, at a place in the code, with a key that compares as [`LockKey`](crate::LockKey)s do.
+    pub fn wants(&self, class: &Class, key: u64, at: &'static Location<'static>, waits: bool) {
         let (Some(mut log), Some(class)) = (self.log(), class.id()) else { return };
         log.want(Held { class, key: Some(key), place: Place::Code(at), waited: waits });
     }
