@@ -5,6 +5,7 @@
 
 mod asynchronous;
 mod blocking;
+mod deadlock;
 mod graph;
 mod more_than_rows;
 mod random;

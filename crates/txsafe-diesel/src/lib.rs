@@ -62,11 +62,11 @@ pub use {
 pub use row::Row;
 
 pub use txsafe::{
-    AdvisoryRank, Allows, Attempt, Budget, Builder, Cause, Deletes, Error, ErrorKind, Failure,
-    ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, Inversion, Isolation, KeyShare,
-    Keyed, LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal, LockSet, Locked, ManyRows,
-    Mode, NoKeyUpdate, NoOrder, ObservedOrder, OneKey, OneRow, Outcome, ParentsLocked, Passed,
-    Phase, Position, Rank, Ranked, References, Remedy, Report, RetryPolicy, SEQUENCES_SQL,
-    SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes,
-    advisory, lock_order, rank, ranked, references, row, rows,
+    AdvisoryRank, Allows, Attempt, Budget, Builder, Cause, Deadlock, Deletes, Error, ErrorKind,
+    Failure, ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, Inversion, Isolation,
+    KeyShare, Keyed, LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal, LockSet, Locked,
+    ManyRows, Mode, NoKeyUpdate, NoOrder, ObservedOrder, OneKey, OneRow, Opponent, Outcome,
+    ParentsLocked, Passed, Phase, Position, Rank, Ranked, References, Remedy, Report, RetryPolicy,
+    SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked,
+    Writes, advisory, lock_order, rank, ranked, references, row, rows,
 };

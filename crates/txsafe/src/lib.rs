@@ -6,6 +6,7 @@ pub mod hold;
 
 pub use decide::{
     budget::Budget,
+    deadlock::{Deadlock, Opponent},
     failure::Failure,
     options::{Isolation, TxOptions},
     remedy::{Cause, Phase, Remedy},

@@ -1,6 +1,6 @@
 //! What an adapter saw go wrong, in words that don't depend on the driver.
 
-use super::sqlstate::SqlState;
+use super::{deadlock::Deadlock, sqlstate::SqlState};
 use std::{fmt, time::Duration};
 
 /// A failure as its adapter saw it: on the wire, by instrumentation or as the driver's error.
@@ -22,6 +22,7 @@ pub struct Failure {
     statement: Option<String>,
     took: Option<Duration>,
     cure: Option<&'static str>,
+    deadlock: Option<Box<Deadlock>>,
 }
 
 /// How a failure came about; what the server said is beside it.
@@ -134,6 +135,13 @@ impl Failure {
         self
     }
 
+    /// Adds what is known of a deadlock.
+    #[must_use]
+    pub(crate) fn with_deadlock(mut self, deadlock: Deadlock) -> Self {
+        self.deadlock = Some(Box::new(deadlock));
+        self
+    }
+
     /// The SQLSTATE, where the server gave one.
     #[must_use]
     pub fn sqlstate(&self) -> Option<SqlState> {
@@ -170,6 +178,12 @@ impl Failure {
         self.nature == Nature::Lost
     }
 
+    /// Of a deadlock: what this transaction held, and who the others were.
+    #[must_use]
+    pub fn deadlock(&self) -> Option<&Deadlock> {
+        self.deadlock.as_deref()
+    }
+
     pub(crate) fn nature(&self) -> Nature {
         self.nature
     }
@@ -183,6 +197,7 @@ impl Failure {
             statement: None,
             took: None,
             cure: None,
+            deadlock: None,
         }
     }
 }
@@ -195,6 +210,9 @@ impl fmt::Display for Failure {
         }
         if let Some(sql) = &self.statement {
             write!(f, " in `{sql}`")?;
+        }
+        if let Some(deadlock) = &self.deadlock {
+            write!(f, "; {deadlock}")?;
         }
         if let Some(cure) = self.cure {
             write!(f, "; {cure}")?;

@@ -6,6 +6,7 @@
 pub mod begin;
 pub mod budget;
 pub(crate) mod cure;
+pub mod deadlock;
 pub mod failure;
 pub mod invalid;
 pub mod options;

@@ -7,6 +7,7 @@ use super::{
     events,
     hooks::BlockingHook,
     identity,
+    postmortem::{PostMortem, QUESTION_SQL},
     progress::Progress,
     session::{Question, Session, Standing, Work},
     verify::{Witness, verify_blocking},
@@ -100,7 +101,12 @@ fn attempt<W: Work>(
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began),
         (step, result) => {
-            let account = end(session, step);
+            let deadlock = PostMortem::of(&standing);
+            let (account, answer) = end_asking(session, step, deadlock.as_ref());
+            let standing = match deadlock {
+                Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
+                None => standing,
+            };
             (Ended::NotCommitted(result, standing), account)
         }
     }
@@ -140,14 +146,33 @@ fn commit<W: Work>(
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if that is certain.
-fn end<S: Session>(mut session: S, step: Step) -> Account<BlockingHook> {
+fn end<S: Session>(session: S, step: Step) -> Account<BlockingHook> {
+    end_asking(session, step, None).0
+}
+
+/// The same; and asks who the others were that it died with.
+fn end_asking<S: Session>(
+    mut session: S,
+    step: Step,
+    deadlock: Option<&PostMortem>,
+) -> (Account<BlockingHook>, Option<String>) {
     let rolled_back = match step {
         Step::RollBack => session.rollback().is_ok(),
         Step::Commit | Step::Close => false,
     };
+    let mut answer = None;
+    let binds = deadlock.filter(|_| rolled_back).and_then(PostMortem::binds);
+    if let Some([processes, ago]) = &binds {
+        let question = Question { sql: QUESTION_SQL, binds: &[processes, ago] };
+        match session.ask(question) {
+            Ok(told) => answer = told,
+            // It is in an unknown state, and closed.
+            Err(_) => return (std::mem::take(session.account()), None),
+        }
+    }
     let account = std::mem::take(session.account());
     if rolled_back {
         session.give_back();
     }
-    account
+    (account, answer)
 }

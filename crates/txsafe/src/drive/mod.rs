@@ -19,6 +19,7 @@ mod identity;
 pub mod lock;
 pub mod lock_set;
 mod meters;
+mod postmortem;
 mod progress;
 pub mod run;
 pub mod session;

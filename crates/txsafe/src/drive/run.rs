@@ -7,6 +7,7 @@ use super::{
     events,
     hooks::AsyncHook,
     identity,
+    postmortem::{PostMortem, QUESTION_SQL},
     progress::Progress,
     session::{AsyncSession, AsyncWork, Question, Standing},
     verify::{Witness, verify},
@@ -115,7 +116,12 @@ async fn attempt<W: AsyncWork>(
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began).await,
         (step, result) => {
-            let account = end(session, step).await;
+            let deadlock = PostMortem::of(&standing);
+            let (account, answer) = end_asking(session, step, deadlock.as_ref()).await;
+            let standing = match deadlock {
+                Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
+                None => standing,
+            };
             (Ended::NotCommitted(result, standing), account)
         }
     }
@@ -155,16 +161,35 @@ async fn commit<W: AsyncWork>(
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if that is certain.
-async fn end<S: AsyncSession>(mut session: S, step: Step) -> Account<AsyncHook> {
+async fn end<S: AsyncSession>(session: S, step: Step) -> Account<AsyncHook> {
+    end_asking(session, step, None).await.0
+}
+
+/// The same; and asks who the others were that it died with.
+async fn end_asking<S: AsyncSession>(
+    mut session: S,
+    step: Step,
+    deadlock: Option<&PostMortem>,
+) -> (Account<AsyncHook>, Option<String>) {
     let rolled_back = match step {
         Step::RollBack => session.rollback().await.is_ok(),
         Step::Commit | Step::Close => false,
     };
+    let mut answer = None;
+    let binds = deadlock.filter(|_| rolled_back).and_then(PostMortem::binds);
+    if let Some([processes, ago]) = &binds {
+        let question = Question { sql: QUESTION_SQL, binds: &[processes, ago] };
+        match session.ask(question).await {
+            Ok(told) => answer = told,
+            // It is in an unknown state, and closed.
+            Err(_) => return (std::mem::take(session.account()), None),
+        }
+    }
     let account = std::mem::take(session.account());
     if rolled_back {
         session.give_back();
     }
-    account
+    (account, answer)
 }
 
 /// `body`, or `None` if `alarm` rings first.

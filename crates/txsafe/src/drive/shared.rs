@@ -120,6 +120,18 @@ impl Shared {
         Ok(())
     }
 
+    /// The name of the transaction that shows up in `pg_stat_activity` as this; another program's stays as it is.
+    pub(crate) fn transaction_of(&self, application_name: &str) -> String {
+        let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        let ours = by_name.values().find(|named| {
+            // The server cuts it.
+            named.application_name.starts_with(application_name)
+                && (named.application_name.len() == application_name.len()
+                    || name::KEPT.contains(&application_name.len()))
+        });
+        ours.map_or_else(|| application_name.to_owned(), |named| named.name.to_string())
+    }
+
     /// What is known by this name; new names are checked.
     pub(crate) fn named(&self, name: &str) -> Result<Arc<Named>, InvalidSetting> {
         if let Some(named) = self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name) {

@@ -5,6 +5,9 @@ use crate::decide::invalid::InvalidSetting;
 /// The longest transaction name, in bytes.
 pub const LONGEST: usize = 128;
 
+/// What the server keeps of an `application_name`, in bytes, down to the last whole character.
+pub(crate) const KEPT: std::ops::RangeInclusive<usize> = 60..=63;
+
 /// Checks a transaction name: 1 to 128 bytes without control characters. Anything else is allowed, quotes and
 /// non-ASCII letters included; `application_name` shows as much of it as the server keeps (63 bytes).
 ///

@@ -67,6 +67,11 @@ impl fmt::Display for Report {
         )?;
         for attempt in &self.failures {
             writeln!(f, "  {attempt}")?;
+            let deadlock = attempt.failure.deadlock();
+            for line in deadlock.and_then(|it| it.inversion.as_deref()).unwrap_or_default().lines()
+            {
+                writeln!(f, "    {line}")?;
+            }
         }
         if let Some(reason) = self.gave_up {
             writeln!(f, "  gave up: {reason}")?;

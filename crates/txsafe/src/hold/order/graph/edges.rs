@@ -10,6 +10,7 @@ use super::{
 use crate::hold::order::relation::Neighbours;
 use std::{
     fmt,
+    panic::Location,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
@@ -94,6 +95,25 @@ impl LockGraph {
     #[must_use]
     pub fn inversions(&self) -> Vec<Arc<Inversion>> {
         self.0.as_ref().map(|graph| graph.learned().inversions.clone()).unwrap_or_default()
+    }
+
+    /// Where a transaction is called, if it was seen to lock.
+    pub(crate) fn place_of(&self, transaction: &str) -> Option<&'static Location<'static>> {
+        let learned = self.0.as_ref()?.learned();
+        let place = |edge: &Edge| match &edge.witness {
+            Witness::Seen { transaction: name, call, .. } if **name == *transaction => Some(*call),
+            Witness::Seen { .. } | Witness::Declared(_) => None,
+        };
+        let inverted = learned.inversions.iter().flat_map(|inversion| inversion.edges());
+        learned.edges.iter().flatten().chain(inverted).find_map(place)
+    }
+
+    /// An inversion between two transactions.
+    pub(crate) fn inversion_of(&self, one: &str, other: &str) -> Option<Arc<Inversion>> {
+        self.inversions().into_iter().find(|inversion| {
+            let names = inversion.transactions();
+            [one, other].iter().all(|name| names.iter().any(|known| **known == **name))
+        })
     }
 
     /// For the end of a test suite: fails if any inversion was noticed, and tells them all.

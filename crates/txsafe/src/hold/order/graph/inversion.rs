@@ -46,6 +46,10 @@ impl Inversion {
         Self { now, before: vec![before], is_of_keys: true }
     }
 
+    pub(super) fn edges(&self) -> impl Iterator<Item = &Edge> {
+        std::iter::once(&self.now).chain(&self.before)
+    }
+
     /// What was held, and what was wanted: tables, `advisory 42` or `sequence name`. They are the same where keys of one
     /// table were locked in both directions.
     #[must_use]
@@ -57,7 +61,7 @@ impl Inversion {
     #[must_use]
     pub fn transactions(&self) -> Vec<Arc<str>> {
         let mut names = Vec::new();
-        for edge in std::iter::once(&self.now).chain(&self.before) {
+        for edge in self.edges() {
             if let Witness::Seen { transaction, .. } = &edge.witness
                 && !names.contains(transaction)
             {

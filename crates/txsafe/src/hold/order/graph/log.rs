@@ -76,6 +76,12 @@ impl LockLog {
         }
     }
 
+    /// What is held, for messages.
+    pub(crate) fn held(&self) -> Vec<String> {
+        let shown = |held: &Held| format!("`{}` ({})", held.class.name(), held.place);
+        self.log().map(|log| log.held.iter().map(shown).collect()).unwrap_or_default()
+    }
+
     /// Where the list stands now.
     pub(crate) fn mark(&self) -> usize {
         self.log().map(|log| log.held.len()).unwrap_or_default()
