@@ -15,7 +15,7 @@ impl<'c, O: LockOrder, Held> Tx<'c, O, Held> {
     /// isn't waited for.
     ///
     /// ```
-    /// # use diesel::prelude::*;
+    /// # use diesel::{ExpressionMethods, Identifiable, Queryable, Selectable};
     /// # diesel::table! { orders (id) { id -> BigInt, status -> Text, } }
     /// # txsafe_diesel::rank!(pub Order: table "orders" key "id" as i64);
     /// # txsafe_diesel::lock_order! { pub ShopOrder: Order }

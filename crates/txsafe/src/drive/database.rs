@@ -154,7 +154,7 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
     /// lost answer is no error any more: the transaction is tried again, and either finds its key or commits now.
     ///
     /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs one
-    /// round trip, or two where the driver prepares the question each time (diesel-async).
+    /// round trip, and another one where a connection is asked for the first time.
     #[must_use]
     pub fn idempotency_key<'d>(&'d self, key: &'d str) -> WithKey<'d, D, O> {
         self.plain().idempotency_key(key)
