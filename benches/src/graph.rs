@@ -88,7 +88,7 @@ fn name() -> Arc<str> {
 fn classes(many: usize) -> Vec<&'static Class> {
     let class = |n| {
         let name = Box::leak(format!("bench_{n}").into_boxed_str());
-        &*Box::leak(Box::new(Class::of(Target::Table { name, key: "id" })))
+        &*Box::leak(Box::new(Class::of("Any", Target::Table { name, key: "id" })))
     };
     (0..many).map(class).collect()
 }

@@ -257,13 +257,13 @@ async fn a_set_is_locked_by_rank_and_key() {
     let db = database(&town);
     let (rows, free) = block_in_place(|| {
         let set = (
-            advisory::<Import>("file".into()),
+            advisory::<Import>(town.file()),
             [row::<UserRow>(9), row(2)],
             rows::<OrderRow>([7, 3, 99]),
         );
         db.transaction_locking("set", set, |holding| {
             let Holding { tx, rows: ((), [nine, two], orders), .. } = holding;
-            tx.at::<Tenant>().advisory_lock(1)?;
+            tx.at::<Tenant>().advisory_lock(town.tenant)?;
             let orders: Vec<_> = orders.iter().map(|order| order.id).collect();
             Ok::<_, AppError>(((nine.id, two.id, orders), block_on(town.free_users())))
         })
@@ -284,24 +284,24 @@ async fn a_set_is_locked_by_rank_and_key() {
 async fn an_advisory_lock_is_the_servers() {
     let town = Town::found("advisory").await;
     let db = database(&town);
-    town.hold_tenant(7).await;
+    town.hold_tenant().await;
     let (tried, held) = block_in_place(|| {
         db.transaction("advisory", |tx| {
             let mut tx = tx.at::<Tenant>();
-            tx.advisory_lock_many(&[5, 6])?;
-            tx.try_advisory_lock_shared::<Import>("file".into())?;
-            let tried = tx.try_advisory_lock::<Tenant>(7)?;
+            tx.advisory_lock_many(&[town.tenant + 1, town.tenant + 2])?;
+            tx.try_advisory_lock_shared::<Import>(town.file())?;
+            let tried = tx.try_advisory_lock::<Tenant>(town.tenant)?;
             Ok::<_, AppError>((tried, block_on(town.advisory_locks())))
         })
     })
     .unwrap();
     assert!(!tried);
-    let five = town.ask(&format!("SELECT {}", advisory_id(43, "int8send(5)"))).await;
-    assert!(held.contains(&five) && held.len() == 3, "{held:?}");
+    let one = town.ask(&format!("SELECT {}", tenant_id(town.tenant + 1))).await;
+    assert!(held.contains(&one) && held.len() == 3, "{held:?}");
     let options = TxOptions::new().lock_timeout(Duration::from_millis(10));
     let given_up = block_in_place(|| {
         db.with(options).transaction_once("timeout", |tx| {
-            tx.at::<Tenant>().advisory_lock(7)?;
+            tx.at::<Tenant>().advisory_lock(town.tenant)?;
             Ok::<_, AppError>(())
         })
     });

@@ -26,22 +26,20 @@ macro_rules! cases {
                 let (held, after) = (
                     db.transaction("advisory", async |tx| {
                         let mut tx = tx.at::<Import>();
-                        tx.advisory_lock("é".into()).await?;
-                        tx.advisory_lock("é".into()).await?;
+                        tx.advisory_lock(town.file()).await?;
+                        tx.advisory_lock(town.file()).await?;
                         let mut tx = tx.at::<Tenant>();
-                        tx.advisory_lock_many(&[7, 8, 9]).await?;
+                        tx.advisory_lock_many(&[0, 1, 2].map(|n| town.tenant + n)).await?;
                         Ok::<_, AppError>(town.advisory_locks().await)
                     })
                     .await
                     .unwrap(),
                     town.advisory_locks().await,
                 );
-                let mut expected = Vec::new();
-                let e = "convert_to('é', 'UTF8')".to_owned();
-                let keys = [7, 8, 9].map(|key| (43, format!("int8send({key})")));
-                for (namespace, key) in keys.into_iter().chain([(42, e)]) {
-                    let id = advisory_id(namespace, &key);
-                    expected.push(town.ask(&format!("SELECT {id}")).await);
+                let file = advisory_id(42, &format!("convert_to('{}', 'UTF8')", town.file()));
+                let mut expected = vec![town.ask(&format!("SELECT {file}")).await];
+                for tenant in (town.tenant..).take(3) {
+                    expected.push(town.ask(&format!("SELECT {}", tenant_id(tenant))).await);
                 }
                 expected.sort();
                 assert_eq!(held, expected, "as plain SQL computes them");
@@ -52,10 +50,10 @@ macro_rules! cases {
             async fn an_advisory_lock_waits_for_its_timeout() {
                 let town = Town::found("timeout").await;
                 let db = database(&town);
-                town.hold_tenant(7).await;
+                town.hold_tenant().await;
                 let options = TxOptions::new().lock_timeout(Duration::from_millis(10));
                 let given_up = db.with(options).transaction_once("timeout", async |tx| {
-                    tx.at::<Tenant>().advisory_lock(7).await?;
+                    tx.at::<Tenant>().advisory_lock(town.tenant).await?;
                     Ok::<_, AppError>(())
                 });
                 let error = given_up.await.unwrap_err().ours();
@@ -66,13 +64,13 @@ macro_rules! cases {
             async fn what_cannot_wait_says_so() {
                 let town = Town::found("try").await;
                 let db = database(&town);
-                town.hold_tenant(7).await;
+                town.hold_tenant().await;
                 let got = db.transaction("try", async |tx| {
                     let mut tx = tx.at::<Number>();
                     let got = (
-                        tx.try_advisory_lock::<Tenant>(7).await?,
-                        tx.try_advisory_lock_shared::<Tenant>(7).await?,
-                        tx.try_advisory_lock::<Tenant>(8).await?,
+                        tx.try_advisory_lock::<Tenant>(town.tenant).await?,
+                        tx.try_advisory_lock_shared::<Tenant>(town.tenant).await?,
+                        tx.try_advisory_lock::<Tenant>(town.tenant + 1).await?,
                     );
                     Ok::<_, AppError>(got)
                 });
@@ -85,13 +83,13 @@ macro_rules! cases {
                 let db = database(&town);
                 let refused = db.transaction("shared", async |tx| {
                     let mut tx = tx.at::<Tenant>();
-                    tx.advisory_lock_shared(7).await?;
+                    tx.advisory_lock_shared(town.tenant).await?;
                     let sql = format!(
                         "SELECT pg_try_advisory_xact_lock_shared({})::int::bigint",
-                        advisory_id(43, "int8send(7)")
+                        tenant_id(town.tenant)
                     );
                     assert_eq!(town.ask(&sql).await, 1);
-                    tx.advisory_lock(7).await?;
+                    tx.advisory_lock(town.tenant).await?;
                     Ok(())
                 });
                 let message = refusal(refused.await);
@@ -105,12 +103,12 @@ macro_rules! cases {
                 let db = database(&town);
                 // They lock against the order, and look for a deadlock before we do.
                 town.other.batch_execute("SET deadlock_timeout = '10ms'").await.unwrap();
-                town.hold_tenant(7).await;
+                town.hold_tenant().await;
                 let db = db.with(TxOptions::new().adaptive_lock_timeout(false));
                 let ours = db.transaction("deadlock", async |tx| {
                     let mut tx = tx.at::<User>();
                     let _one: Locked<'_, UserRow> = tx.lock(1).await?;
-                    tx.at::<Tenant>().advisory_lock(7).await?;
+                    tx.at::<Tenant>().advisory_lock(town.tenant).await?;
                     Ok::<_, AppError>(())
                 });
                 let theirs = async {

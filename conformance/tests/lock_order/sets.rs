@@ -34,14 +34,14 @@ macro_rules! cases {
                 let db = db.with(TxOptions::new().adaptive_lock_timeout(false));
                 let locking = db.transaction("set", async |tx| {
                     let set = (
-                        advisory::<Import>("file".into()),
+                        advisory::<Import>(town.file()),
                         rows::<UserRow>([8, 5, 3, 11]),
                         row::<OrderRow>(7),
                         row::<OrgRow>(1).in_mode::<Share>(),
                     );
                     let (((), users, order, org), tx) = tx.lock_all(set).await?;
                     let names: Vec<_> = users.iter().map(|user| user.name.clone()).collect();
-                    tx.at::<Tenant>().advisory_lock(1).await?;
+                    tx.at::<Tenant>().advisory_lock(town.tenant).await?;
                     Ok::<_, AppError>((names, order.id, org.name.clone()))
                 });
                 let writing = async {
@@ -88,7 +88,7 @@ macro_rules! cases {
                 let set = (
                     rows::<UserRow>([9, 1]),
                     (row::<UserRow>(5), row::<UserRow>(9).in_mode::<ForUpdate>()),
-                    advisory::<Import>("file".into()),
+                    advisory::<Import>(town.file()),
                 );
                 let held = db.transaction_locking("entangled", set, async |holding| {
                     let (many, (five, nine), ()) = &holding.rows;

@@ -67,6 +67,11 @@ row!(OrderRow of orders by id, Order { id: i64, organization: i64 });
 row!(UserRow of users by id, User { id: i64, name: String });
 row!(ItemRow of items by sku, Item { #[sqlx(rename = "SKU")] sku: String });
 
+/// The id of a tenant's advisory lock, in SQL.
+pub(crate) fn tenant_id(tenant: i64) -> String {
+    advisory_id(43, &format!("int8send({tenant})"))
+}
+
 /// The id of an advisory lock, as PostgreSQL computes it.
 pub(crate) fn advisory_id(namespace: i32, key: &str) -> String {
     let hashed = format!("sha256(int4send({namespace}) || {key})");
@@ -91,6 +96,8 @@ pub(crate) struct Town {
     /// Somebody who looks.
     watcher: Client,
     schema: Schema,
+    /// A tenant of this town's: advisory locks are the whole server database's, and other towns have theirs.
+    pub(crate) tenant: i64,
 }
 
 impl Town {
@@ -100,6 +107,7 @@ impl Town {
             other: connect(schema.url()).await,
             watcher: connect(schema.url()).await,
             schema,
+            tenant: fastrand::i64(..i64::MAX / 2),
         };
         town.watcher.batch_execute(TABLES).await.unwrap();
         town.watcher.batch_execute(txsafe::SEQUENCES_SQL).await.unwrap();
@@ -126,10 +134,14 @@ impl Town {
         self.watcher.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    /// Somebody else holds an advisory lock, in a transaction.
-    pub(crate) async fn hold_tenant(&self, key: i64) {
-        let id = advisory_id(43, &format!("int8send({key})"));
-        let sql = format!("BEGIN; SELECT pg_advisory_xact_lock({id})");
+    /// A file of this town's.
+    pub(crate) fn file(&self) -> String {
+        format!("é {}", self.name())
+    }
+
+    /// Somebody else holds the tenant's advisory lock, in a transaction.
+    pub(crate) async fn hold_tenant(&self) {
+        let sql = format!("BEGIN; SELECT pg_advisory_xact_lock({})", tenant_id(self.tenant));
         self.other.batch_execute(&sql).await.unwrap();
     }
 

@@ -5,21 +5,24 @@
 use crate::{driver::Driver, tx::Tx};
 use futures_util::future::BoxFuture;
 use std::panic::Location;
-use txsafe::{AdvisoryRank, Error, LockOrder, Passed, Position, Rank, drive::lock};
+use txsafe::{AdvisoryRank, Error, LockOrder, Passed, Position, drive::lock};
 
-impl<O: LockOrder + Position<R>, R: Rank> Tx<'_, O, R> {
+impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Takes an advisory lock of the current rank, waiting for it as for a row: at most the lock timeout, and deadlocks are
     /// found. It is given back when the transaction ends; there are none that outlive it.
     ///
     /// # Errors
     /// A lock of this rank with a greater id is held already, or this one as a shared one; what the server said.
     #[track_caller]
-    pub fn advisory_lock(&mut self, key: R::Key) -> BoxFuture<'_, Result<(), Error>>
+    pub fn advisory_lock(&mut self, key: Held::Key) -> BoxFuture<'_, Result<(), Error>>
     where
-        R: AdvisoryRank,
+        Held: AdvisoryRank,
+        O: Position<Held>,
     {
         let at = Location::caller();
-        Box::pin(async move { lock::advisory::<Driver, O, R, R>(self, &[key], false, at).await })
+        Box::pin(
+            async move { lock::advisory::<Driver, O, Held, Held>(self, &[key], false, at).await },
+        )
     }
 
     /// Takes an advisory lock of the current rank that others may share: those who want it for themselves wait.
@@ -27,12 +30,15 @@ impl<O: LockOrder + Position<R>, R: Rank> Tx<'_, O, R> {
     /// # Errors
     /// As for [`advisory_lock`](Self::advisory_lock).
     #[track_caller]
-    pub fn advisory_lock_shared(&mut self, key: R::Key) -> BoxFuture<'_, Result<(), Error>>
+    pub fn advisory_lock_shared(&mut self, key: Held::Key) -> BoxFuture<'_, Result<(), Error>>
     where
-        R: AdvisoryRank,
+        Held: AdvisoryRank,
+        O: Position<Held>,
     {
         let at = Location::caller();
-        Box::pin(async move { lock::advisory::<Driver, O, R, R>(self, &[key], true, at).await })
+        Box::pin(
+            async move { lock::advisory::<Driver, O, Held, Held>(self, &[key], true, at).await },
+        )
     }
 
     /// Takes advisory locks of the current rank by one statement, in the order of their ids.
@@ -40,16 +46,17 @@ impl<O: LockOrder + Position<R>, R: Rank> Tx<'_, O, R> {
     /// # Errors
     /// As for [`advisory_lock`](Self::advisory_lock).
     #[track_caller]
-    pub fn advisory_lock_many(&mut self, keys: &[R::Key]) -> BoxFuture<'_, Result<(), Error>>
+    pub fn advisory_lock_many(&mut self, keys: &[Held::Key]) -> BoxFuture<'_, Result<(), Error>>
     where
-        R: AdvisoryRank,
+        Held: AdvisoryRank,
+        O: Position<Held>,
     {
         let (keys, at) = (keys.to_vec(), Location::caller());
-        Box::pin(async move { lock::advisory::<Driver, O, R, R>(self, &keys, false, at).await })
+        Box::pin(
+            async move { lock::advisory::<Driver, O, Held, Held>(self, &keys, false, at).await },
+        )
     }
-}
 
-impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Takes an advisory lock of the current rank, or of one that was passed already, if nobody else holds it. It doesn't
     /// wait, so it may go back. Says whether it was taken.
     ///

@@ -62,7 +62,7 @@ pub use {
 pub use row::Row;
 
 pub use txsafe::{
-    AdvisoryRank, Allows, Attempt, Budget, Builder, Cause, Deadlock, Deletes, Error, ErrorKind,
+    AdvisoryRank, Allows, At, Attempt, Budget, Builder, Cause, Deadlock, Deletes, Error, ErrorKind,
     Failure, ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, Inversion, Isolation,
     KeyShare, Keyed, LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal, LockSet, Locked,
     ManyRows, Mode, NoKeyUpdate, NoOrder, ObservedOrder, OneKey, OneRow, Opponent, Outcome,

@@ -1,10 +1,12 @@
 //! Locks in the order that the types demand.
+//!
+//! Futures are boxed, because the compiler repeats the errors of a type that names all its parameters at each use.
 
 use crate::{driver::Driver, row::Row, tx::Tx};
 use futures_util::future::BoxFuture;
-use std::{future::Future, panic::Location};
+use std::panic::Location;
 use txsafe::{
-    Allows, Error, LockOrder, LockSet, Locked, Mode, NoKeyUpdate, Passed, Position, Rank, Ranked,
+    Allows, At, Error, LockOrder, LockSet, Locked, Mode, NoKeyUpdate, Passed, Position, Rank,
     TableRank,
     drive::{lock, lock_set},
 };
@@ -50,7 +52,6 @@ impl<'c, O: LockOrder, Held> Tx<'c, O, Held> {
         Held: 'static,
     {
         let at = Location::caller();
-        // In a box, because the compiler repeats the errors of a type that names all its parameters at each use.
         Box::pin(async move { lock_set::lock_all::<Driver, O, Held, S>(self, &set, at).await })
     }
 
@@ -70,7 +71,6 @@ impl<'c, O: LockOrder, Held> Tx<'c, O, Held> {
         Held: 'static,
     {
         let at = Location::caller();
-        // In a box, for the same reason.
         Box::pin(async move { lock::try_row::<Driver, O, Held, T>(self, &key, at).await })
     }
 }
@@ -81,8 +81,8 @@ type AllLocked<'c, S, O, Held> = (
     Tx<'c, O, <S as LockSet<Driver, O, Held>>::Highest>,
 );
 
-impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
-    /// Locks a row of the current rank, by [`NoKeyUpdate`], and reads it.
+impl<'c, O: LockOrder, Held: 'static> Tx<'c, O, Held> {
+    /// Locks a row of the current rank, by [`NoKeyUpdate`], and reads it: `tx.lock::<UserRow>(7)`.
     ///
     /// # Errors
     /// There is no such row; a greater key of this rank is locked already, or the row in a weaker mode; what the server
@@ -90,10 +90,12 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
     #[track_caller]
     pub fn lock<T>(
         &mut self,
-        key: R::Key,
-    ) -> impl Future<Output = Result<Locked<'c, T>, Error>> + Send
+        key: <T::Rank as Rank>::Key,
+    ) -> BoxFuture<'_, Result<Locked<'c, T>, Error>>
     where
-        T: Row + Ranked<Rank = R>,
+        T: Row,
+        Held: At<T::Rank>,
+        O: Position<T::Rank>,
     {
         self.lock_for::<NoKeyUpdate, T>(key)
     }
@@ -105,14 +107,16 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
     #[track_caller]
     pub fn lock_for<M, T>(
         &mut self,
-        key: R::Key,
-    ) -> impl Future<Output = Result<Locked<'c, T, M>, Error>> + Send
+        key: <T::Rank as Rank>::Key,
+    ) -> BoxFuture<'_, Result<Locked<'c, T, M>, Error>>
     where
         M: Mode,
-        T: Row + Ranked<Rank = R>,
+        T: Row,
+        Held: At<T::Rank>,
+        O: Position<T::Rank>,
     {
         let at = Location::caller();
-        async move { lock::row::<Driver, O, R, T, M>(self, &key, at).await }
+        Box::pin(async move { lock::row::<Driver, O, Held, T, M>(self, &key, at).await })
     }
 
     /// Locks rows of the current rank by one statement, in ascending order of their keys and each once, and reads them in
@@ -123,13 +127,32 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
     #[track_caller]
     pub fn lock_many<T>(
         &mut self,
-        keys: &[R::Key],
-    ) -> impl Future<Output = Result<Vec<Locked<'c, T>>, Error>> + Send
+        keys: &[<T::Rank as Rank>::Key],
+    ) -> BoxFuture<'_, Result<Vec<Locked<'c, T>>, Error>>
     where
-        T: Row + Ranked<Rank = R>,
+        T: Row,
+        Held: At<T::Rank>,
+        O: Position<T::Rank>,
     {
-        let at = Location::caller();
-        async move { lock::rows::<Driver, O, R, T, NoKeyUpdate>(self, keys, at).await }
+        let (keys, at) = (keys.to_vec(), Location::caller());
+        Box::pin(
+            async move { lock::rows::<Driver, O, Held, T, NoKeyUpdate>(self, &keys, at).await },
+        )
+    }
+
+    /// Locks rows of the current rank like [`lock_many`](Self::lock_many), and reads none: before an `UPDATE` of several
+    /// rows, which locks them in an order of its own.
+    ///
+    /// # Errors
+    /// As for [`lock_many`](Self::lock_many).
+    #[track_caller]
+    pub fn lock_keys(&mut self, keys: &[Held::Key]) -> BoxFuture<'_, Result<(), Error>>
+    where
+        Held: TableRank,
+        O: Position<Held>,
+    {
+        let (keys, at) = (keys.to_vec(), Location::caller());
+        Box::pin(async move { lock::keys::<Driver, O, Held, Held>(self, &keys, at).await })
     }
 
     /// Says that the next statement locks this row of the current rank by itself, as an `UPDATE` does. It is checked and
@@ -137,17 +160,18 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
     /// read first.
     ///
     /// One row for one statement: an `UPDATE` of several rows locks them in an order of its own. Lock those by
-    /// [`lock_many`](Self::lock_many) first.
+    /// [`lock_keys`](Self::lock_keys) first.
     ///
     /// # Errors
     /// A greater key of this rank is locked already, or the row in a weaker mode.
     #[track_caller]
-    pub fn will_lock(&mut self, key: R::Key) -> Result<&mut Self, Error>
+    pub fn will_lock(&mut self, key: Held::Key) -> Result<&mut Self, Error>
     where
-        R: TableRank,
+        Held: TableRank,
+        O: Position<Held>,
     {
         let keys = std::slice::from_ref(&key);
-        self.parts().1.locks.expect::<O, R, NoKeyUpdate>(keys, Location::caller())?;
+        self.parts().1.locks.expect::<O, Held, NoKeyUpdate>(keys, Location::caller())?;
         Ok(self)
     }
 }

@@ -23,7 +23,7 @@ fn declaration(order: &Order, relation: &Relation, out: &mut Tokens) {
     let text = text(order, relation);
     let place = format!("{}:{}", name.span().file(), name.span().line());
     out.stream(&order.attributes)
-        .text("#[derive(Debug, Clone, Copy)] #[allow(clippy::exhaustive_enums)]")
+        .text("#[derive(Debug, Clone, Copy)] #[allow(clippy::exhaustive_enums, missing_docs)]")
         .stream(&order.visibility)
         .text("enum")
         .token(name.clone())

@@ -31,7 +31,7 @@ pub use hold::{
         mode::{ForUpdate, KeyShare, Mode, NoKeyUpdate, Share},
         rank::{AdvisoryRank, Rank, Ranked, SequenceRank, TableRank},
         refusal::LockOrderRefusal,
-        relation::{Allows, Higher, LockOrder, NoOrder, Passed, Position, Unlocked},
+        relation::{Allows, At, Higher, LockOrder, NoOrder, Passed, Position, Unlocked},
         sequence::SEQUENCES_SQL,
         set::{ManyRows, OneKey, OneRow, advisory, row, rows},
     },

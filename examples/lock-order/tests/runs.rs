@@ -12,7 +12,7 @@ fn nobody_waits_in_a_circle_and_the_graph_sees_who_could() {
         "  deadlocks     0",
         "  Organization --> Order",
         "  declared: lock order `ShopOrder`: `inventory_items` before `accounts`",
-        "  n0 == inversion ==> n3",
+        "  n1 == inversion ==> n3",
     ] {
         assert!(said.lines().any(|said| said == line), "no line `{line}` in:\n{said}");
     }

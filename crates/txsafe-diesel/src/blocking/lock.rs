@@ -7,7 +7,7 @@ use super::{
 use crate::row::Row;
 use std::panic::Location;
 use txsafe::{
-    Allows, Error, LockOrder, LockSet, Locked, Mode, NoKeyUpdate, Passed, Position, Rank, Ranked,
+    Allows, At, Error, LockOrder, LockSet, Locked, Mode, NoKeyUpdate, Passed, Position, Rank,
     TableRank,
     drive::{lock, lock_set},
 };
@@ -80,16 +80,18 @@ type AllLocked<'c, S, O, Held> = (
     Tx<'c, O, <S as LockSet<Driver, O, Held>>::Highest>,
 );
 
-impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
-    /// Locks a row of the current rank, by [`NoKeyUpdate`], and reads it.
+impl<'c, O: LockOrder, Held: 'static> Tx<'c, O, Held> {
+    /// Locks a row of the current rank, by [`NoKeyUpdate`], and reads it: `tx.lock::<UserRow>(7)`.
     ///
     /// # Errors
     /// There is no such row; a greater key of this rank is locked already, or the row in a weaker mode; what the server
     /// said.
     #[track_caller]
-    pub fn lock<T>(&mut self, key: R::Key) -> Result<Locked<'c, T>, Error>
+    pub fn lock<T>(&mut self, key: <T::Rank as Rank>::Key) -> Result<Locked<'c, T>, Error>
     where
-        T: Row + Ranked<Rank = R>,
+        T: Row,
+        Held: At<T::Rank>,
+        O: Position<T::Rank>,
     {
         self.lock_for::<NoKeyUpdate, T>(key)
     }
@@ -99,12 +101,15 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
     /// # Errors
     /// As for [`lock`](Self::lock).
     #[track_caller]
-    pub fn lock_for<M, T>(&mut self, key: R::Key) -> Result<Locked<'c, T, M>, Error>
+    pub fn lock_for<M, T>(&mut self, key: <T::Rank as Rank>::Key) -> Result<Locked<'c, T, M>, Error>
     where
         M: Mode,
-        T: Row + Ranked<Rank = R>,
+        T: Row,
+        Held: At<T::Rank>,
+        O: Position<T::Rank>,
     {
-        ready(lock::row::<Driver, O, R, T, M>(self, &key, Location::caller()))
+        let at = Location::caller();
+        ready(lock::row::<Driver, O, Held, T, M>(self, &key, at))
     }
 
     /// Locks rows of the current rank by one statement, in ascending order of their keys and each once, and reads them in
@@ -113,11 +118,32 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
     /// # Errors
     /// As for [`lock`](Self::lock), except that no row is missed.
     #[track_caller]
-    pub fn lock_many<T>(&mut self, keys: &[R::Key]) -> Result<Vec<Locked<'c, T>>, Error>
+    pub fn lock_many<T>(
+        &mut self,
+        keys: &[<T::Rank as Rank>::Key],
+    ) -> Result<Vec<Locked<'c, T>>, Error>
     where
-        T: Row + Ranked<Rank = R>,
+        T: Row,
+        Held: At<T::Rank>,
+        O: Position<T::Rank>,
     {
-        ready(lock::rows::<Driver, O, R, T, NoKeyUpdate>(self, keys, Location::caller()))
+        let at = Location::caller();
+        ready(lock::rows::<Driver, O, Held, T, NoKeyUpdate>(self, keys, at))
+    }
+
+    /// Locks rows of the current rank like [`lock_many`](Self::lock_many), and reads none: before an `UPDATE` of several
+    /// rows, which locks them in an order of its own.
+    ///
+    /// # Errors
+    /// As for [`lock_many`](Self::lock_many).
+    #[track_caller]
+    pub fn lock_keys(&mut self, keys: &[Held::Key]) -> Result<(), Error>
+    where
+        Held: TableRank,
+        O: Position<Held>,
+    {
+        let at = Location::caller();
+        ready(lock::keys::<Driver, O, Held, Held>(self, keys, at))
     }
 
     /// Says that the next statement locks this row of the current rank by itself, as an `UPDATE` does. It is checked and
@@ -125,17 +151,18 @@ impl<'c, O: LockOrder + Position<R>, R: Rank> Tx<'c, O, R> {
     /// read first.
     ///
     /// One row for one statement: an `UPDATE` of several rows locks them in an order of its own. Lock those by
-    /// [`lock_many`](Self::lock_many) first.
+    /// [`lock_keys`](Self::lock_keys) first.
     ///
     /// # Errors
     /// A greater key of this rank is locked already, or the row in a weaker mode.
     #[track_caller]
-    pub fn will_lock(&mut self, key: R::Key) -> Result<&mut Self, Error>
+    pub fn will_lock(&mut self, key: Held::Key) -> Result<&mut Self, Error>
     where
-        R: TableRank,
+        Held: TableRank,
+        O: Position<Held>,
     {
         let keys = std::slice::from_ref(&key);
-        self.parts().1.locks.expect::<O, R, NoKeyUpdate>(keys, Location::caller())?;
+        self.parts().1.locks.expect::<O, Held, NoKeyUpdate>(keys, Location::caller())?;
         Ok(self)
     }
 }

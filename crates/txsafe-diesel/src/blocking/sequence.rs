@@ -5,9 +5,9 @@ use super::{
     tx::Tx,
 };
 use std::panic::Location;
-use txsafe::{Error, LockOrder, Position, Rank, SequenceRank, drive::lock};
+use txsafe::{Error, LockOrder, Position, SequenceRank, drive::lock};
 
-impl<O: LockOrder + Position<R>, R: Rank> Tx<'_, O, R> {
+impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Takes the next number of a scope, of the sequence that is the current rank: the next incident of one organization.
     ///
     /// Numbers of one scope have no gaps and no duplicates: a number is used if and only if its transaction commits, and
@@ -21,10 +21,11 @@ impl<O: LockOrder + Position<R>, R: Rank> Tx<'_, O, R> {
     /// # Errors
     /// A greater scope of this rank was asked already; the table is missing; what the server said.
     #[track_caller]
-    pub fn next_in_sequence(&mut self, scope: R::Key) -> Result<i64, Error>
+    pub fn next_in_sequence(&mut self, scope: Held::Key) -> Result<i64, Error>
     where
-        R: SequenceRank,
+        Held: SequenceRank,
+        O: Position<Held>,
     {
-        ready(lock::next_in_sequence::<Driver, O, R, R>(self, &scope, Location::caller()))
+        ready(lock::next_in_sequence::<Driver, O, Held, Held>(self, &scope, Location::caller()))
     }
 }

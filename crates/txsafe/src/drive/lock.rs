@@ -13,10 +13,10 @@ use crate::{
         error::Error,
         order::{
             advisory::{AdvisoryId, Ids},
-            held::HeldLocks,
+            held::{HeldLocks, sorted},
             locked::Locked,
             mode::{Mode, NoKeyUpdate},
-            rank::{AdvisoryRank, Rank, Ranked, SequenceRank},
+            rank::{AdvisoryRank, Rank, Ranked, SequenceRank, TableRank},
             relation::{LockOrder, Position},
             statement::{LockCall, LockStatement},
         },
@@ -98,6 +98,26 @@ where
         D::held(tx).rolled_back_to(mark);
     }
     Ok(rows.into_iter().map(Locked::new).collect())
+}
+
+/// Locks rows by one statement, and reads none.
+///
+/// # Errors
+/// The order refuses them; what the server said.
+pub async fn keys<D, O, Held, R>(
+    tx: &mut D::Tx<'_, O, Held>,
+    keys: &[R::Key],
+    at: &'static Location<'static>,
+) -> Result<(), Error>
+where
+    D: Locks,
+    O: LockOrder + Position<R>,
+    R: TableRank,
+{
+    let keys = sorted(keys);
+    D::held(tx).expect::<O, R, NoKeyUpdate>(&keys, at)?;
+    D::call(tx, LockCall::rows::<R, NoKeyUpdate>(&keys)).await?;
+    Ok(())
 }
 
 /// Locks a row of any rank if nobody else holds it.

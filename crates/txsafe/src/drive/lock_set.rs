@@ -138,7 +138,10 @@ where
     }
 
     fn calls(&self, at: &'static Location<'static>) -> Vec<(Wanted, LockCall)> {
-        vec![(Wanted::row::<O, T::Rank, M>(&self.key, at), LockCall::row::<T::Rank, M>(&self.key))]
+        vec![(
+            Wanted::row::<O, T::Rank, M>(&self.key, at),
+            LockCall::rows::<T::Rank, M>(std::slice::from_ref(&self.key)),
+        )]
     }
 
     fn lock<'t, 'c: 't>(
@@ -176,7 +179,10 @@ where
 
     fn calls(&self, at: &'static Location<'static>) -> Vec<(Wanted, LockCall)> {
         let call = |key: &<T::Rank as Rank>::Key| {
-            (Wanted::row::<O, T::Rank, M>(key, at), LockCall::row::<T::Rank, M>(key))
+            (
+                Wanted::row::<O, T::Rank, M>(key, at),
+                LockCall::rows::<T::Rank, M>(std::slice::from_ref(key)),
+            )
         };
         self.keys.iter().map(call).collect()
     }

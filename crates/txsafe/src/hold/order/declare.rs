@@ -45,7 +45,7 @@ macro_rules! __rank {
     ([$($meta:tt)*] [$vis:vis] $name:ident $type:ty, $kind:ident, $target:ident $fields:tt) => {
         $($meta)*
         #[derive(Debug, Clone, Copy)]
-        #[allow(clippy::exhaustive_enums)]
+        #[allow(clippy::exhaustive_enums, missing_docs)]
         $vis enum $name {}
 
         impl $crate::Rank for $name {
@@ -56,7 +56,7 @@ macro_rules! __rank {
 
             fn class() -> &'static $crate::hold::order::graph::class::Class {
                 static CLASS: $crate::hold::order::graph::class::Class =
-                    $crate::hold::order::graph::class::Class::of(<$name as $crate::Rank>::TARGET);
+                    $crate::hold::order::graph::class::Class::of(<$name as $crate::Rank>::NAME, <$name as $crate::Rank>::TARGET);
                 &CLASS
             }
         }

@@ -4,6 +4,11 @@ use super::{graph::class::Class, key::LockKey};
 
 /// A class of locks: the rows of one table, the advisory locks of one namespace, the counters of one sequence. Declared
 /// by [`rank!`](crate::rank), once, next to the schema.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no rank",
+    label = "nothing can be locked at `{Self}`",
+    note = "a transaction is at `Unlocked` until it goes to a rank: `let mut tx = tx.at::<…>();`"
+)]
 pub trait Rank: Sized + Send + Sync + 'static {
     /// The type of the key that tells its locks apart.
     type Key: LockKey;
@@ -46,7 +51,8 @@ pub enum Target {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no rows",
     label = "is declared as something else than a table",
-    note = "rows are of ranks that are declared as `rank!({Self}: table \"…\" key \"…\" as …)`"
+    note = "rows are of ranks that are declared as `rank!({Self}: table \"…\" key \"…\" as …)`",
+    note = "a transaction is at `Unlocked` until it goes to a rank: `let mut tx = tx.at::<…>();`"
 )]
 pub trait TableRank: Rank {}
 
@@ -54,7 +60,8 @@ pub trait TableRank: Rank {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` isn't a rank of advisory locks",
     label = "is declared as something else",
-    note = "one is declared as `rank!({Self}: advisory 42 as i64)`, with a namespace of its own"
+    note = "one is declared as `rank!({Self}: advisory 42 as i64)`, with a namespace of its own",
+    note = "a transaction is at `Unlocked` until it goes to a rank: `let mut tx = tx.at::<…>();`"
 )]
 pub trait AdvisoryRank: Rank {}
 
@@ -62,7 +69,8 @@ pub trait AdvisoryRank: Rank {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` isn't a scoped sequence",
     label = "is declared as something else",
-    note = "one is declared as `rank!({Self}: sequence \"…\" as i64)`, with the type of its scopes"
+    note = "one is declared as `rank!({Self}: sequence \"…\" as i64)`, with the type of its scopes",
+    note = "a transaction is at `Unlocked` until it goes to a rank: `let mut tx = tx.at::<…>();`"
 )]
 pub trait SequenceRank: Rank {}
 

@@ -1,6 +1,6 @@
 //! Orders, and the relation between what is held and what may be locked next.
 
-use super::graph::class::Class;
+use super::{graph::class::Class, rank::Rank};
 
 /// A lock order; declared by [`lock_order!`](crate::lock_order).
 pub trait LockOrder: Send + Sync + 'static {
@@ -63,6 +63,26 @@ pub trait Allows<Held, Next>: Position<Next> {}
     note = "to lock `{Earlier}` now, use `tx.at::<{Earlier}>()` and `lock`"
 )]
 pub trait Passed<Held, Earlier>: Position<Earlier> {}
+
+/// A transaction whose highest rank is `Self` is at the rank `R`.
+#[diagnostic::on_unimplemented(
+    message = "`{R}` can't be locked here: the transaction is at `{Self}`",
+    label = "not at `{R}`",
+    note = "go to its rank first, where nothing behind it is locked yet: `let mut tx = tx.at::<{R}>();`"
+)]
+pub trait At<R> {}
+
+impl<R: Rank> At<R> for R {}
+
+/// With the impl above alone, the compiler would take a row's rank for that of the transaction, and then wonder about the
+/// row. With a second one it waits for the row, and says what is wrong with the transaction.
+impl<R: Rank> At<Nowhere> for R {}
+
+/// No rank.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_enums, reason = "it is never made")]
+pub enum Nowhere {}
 
 /// Which of two ranks is the higher one.
 #[diagnostic::on_unimplemented(

@@ -69,14 +69,11 @@ impl LockCall {
         Self { sql: sql.into(), parameter }
     }
 
-    /// Locks a row without reading more than its key.
-    pub(crate) fn row<R: TableRank, M: Mode>(key: &R::Key) -> Self {
-        let (table, column) = table_and_key::<R>();
-        let (ty, clause) = (R::Key::SQL_TYPE, M::CLAUSE);
-        let sql = format!(
-            "SELECT {column}::text FROM {table} WHERE {column} = ANY (CAST($1 AS text)::{ty}[]) {clause}"
-        );
-        Self::new(sql, key::array(std::slice::from_ref(key)))
+    /// Locks rows in ascending order of their keys, and says of the last one that it did.
+    pub(crate) fn rows<R: TableRank, M: Mode>(keys: &[R::Key]) -> Self {
+        let LockStatement { from, rest, keys } = LockStatement::new::<R, M>(keys, false);
+        // A query with an aggregate can't lock, so the one within does.
+        Self::new(format!("SELECT max('locked') FROM (SELECT 1{from}$1{rest}) AS locked"), keys)
     }
 
     /// The statement.

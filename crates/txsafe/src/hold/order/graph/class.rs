@@ -15,6 +15,7 @@ pub(crate) const MOST_CLASSES: usize = 1_024;
 /// The class of a rank's locks; one `static` for each rank, made by [`rank!`](crate::rank).
 #[derive(Debug)]
 pub struct Class {
+    rank: &'static str,
     target: Target,
     /// 0 where it hasn't been asked for; else one more than the id, or [`NONE`].
     id: AtomicU32,
@@ -29,8 +30,8 @@ pub(crate) struct ClassId(u16);
 impl Class {
     /// The class of what a rank locks.
     #[must_use]
-    pub const fn of(target: Target) -> Self {
-        Self { target, id: AtomicU32::new(0) }
+    pub const fn of(rank: &'static str, target: Target) -> Self {
+        Self { rank, target, id: AtomicU32::new(0) }
     }
 
     pub(crate) fn id(&self) -> Option<ClassId> {
@@ -49,8 +50,8 @@ impl Class {
     fn name(&self) -> String {
         match self.target {
             Target::Table { name, .. } => name.strip_prefix("public.").unwrap_or(name).to_owned(),
-            Target::Advisory { namespace } => format!("advisory {namespace}"),
-            Target::Sequence { name, .. } => format!("sequence {name}"),
+            Target::Advisory { namespace } => format!("{} (advisory {namespace})", self.rank),
+            Target::Sequence { name, .. } => format!("{} (sequence {name})", self.rank),
         }
     }
 }
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_rank_and_plain_sql_name_one_class() {
-        let class = Class::of(Target::Table { name: "public.class_test", key: "id" });
+        let class = Class::of("Any", Target::Table { name: "public.class_test", key: "id" });
         let id = class.id();
         assert_eq!(id, ClassId::named("class_test"));
         assert_eq!(class.id(), id, "from the static");
