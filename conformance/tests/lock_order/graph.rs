@@ -1,8 +1,10 @@
 //! The order in which transactions really lock: what the graph says of it, although nothing deadlocks.
 
-use crate::town::{diesel_pool, diesel_sql, sqlx_pool, sqlx_sql};
+use crate::town::{
+    diesel_pool, diesel_rename, diesel_sql, schema::users, sqlx_pool, sqlx_rename, sqlx_sql,
+};
 use diesel::{
-    PgConnection, RunQueryDsl,
+    ExpressionMethods, PgConnection, QueryDsl, RunQueryDsl,
     r2d2::{ConnectionManager, Pool},
     sql_query,
 };
@@ -13,9 +15,9 @@ const ORDER: &str = "UPDATE orders SET organization = 2 WHERE id = 1";
 
 /// The cases, for one driver.
 macro_rules! cases {
-    ($module:ident, $driver:ident, $pool:ident, $sql:ident) => {
+    ($module:ident, $driver:ident, $pool:ident, $sql:ident, $rename:ident) => {
         mod $module {
-            use super::{ORDER, USER, $pool, $sql};
+            use super::{ORDER, USER, $pool, $rename, $sql};
             use crate::town::*;
             use txsafe_conformance::error::AppError;
             use $driver::{Database, LockGraph, Locked};
@@ -78,6 +80,28 @@ macro_rules! cases {
             }
 
             #[tokio::test]
+            async fn keys_are_compared_that_are_parameters() {
+                let town = Town::found("keys").await;
+                let graph = LockGraph::new();
+                let db = Database::builder($pool(town.url())).lock_graph(graph.clone());
+                let db = db.build().unwrap();
+                let rename = async |first: i64, second: i64| {
+                    let ended = db.transaction("rename", async |mut tx| {
+                        $rename(&mut tx, first).await?;
+                        $rename(&mut tx, second).await
+                    });
+                    ended.await.unwrap();
+                };
+                rename(2, 10).await;
+                rename(7, 7).await;
+                graph.assert_no_inversions();
+                rename(10, 9).await;
+                let inversions = graph.inversions();
+                assert_eq!(inversions.len(), 1, "{inversions:?}");
+                assert_eq!(inversions[0].classes(), ("users".into(), "users".into()));
+            }
+
+            #[tokio::test]
             async fn what_a_savepoint_gave_back_is_not_held() {
                 let town = Town::found("given").await;
                 let graph = LockGraph::new();
@@ -115,8 +139,8 @@ macro_rules! cases {
     };
 }
 
-cases!(diesel_async, txsafe_diesel, diesel_pool, diesel_sql);
-cases!(sqlx, txsafe_sqlx, sqlx_pool, sqlx_sql);
+cases!(diesel_async, txsafe_diesel, diesel_pool, diesel_sql, diesel_rename);
+cases!(sqlx, txsafe_sqlx, sqlx_pool, sqlx_sql, sqlx_rename);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn blocking_transactions_are_compared_too() {
@@ -141,4 +165,34 @@ async fn blocking_transactions_are_compared_too() {
     let inversions = graph.inversions();
     assert_eq!(inversions.len(), 1, "{inversions:?}");
     assert_eq!(inversions[0].transactions(), ["move".into(), "ship".into()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_compared_that_are_parameters() {
+    use txsafe_diesel::{Error, LockGraph, blocking::Database};
+
+    let town = crate::town::Town::found("keys").await;
+    let graph = LockGraph::new();
+    block_in_place(|| {
+        let manager = ConnectionManager::<PgConnection>::new(town.url());
+        let db = Database::builder(Pool::builder().max_size(1).build(manager).unwrap());
+        let db = db.lock_graph(graph.clone()).build().unwrap();
+        let rename = |first: i64, second: i64| {
+            let ended = db.transaction("rename", |mut tx| {
+                for id in [first, second] {
+                    let user = diesel::update(users::table.find(id));
+                    user.set(users::name.eq("new")).execute(&mut *tx).unwrap();
+                }
+                Ok::<_, Error>(())
+            });
+            ended.unwrap();
+        };
+        rename(2, 10);
+        rename(7, 7);
+        graph.assert_no_inversions();
+        rename(10, 9);
+    });
+    let inversions = graph.inversions();
+    assert_eq!(inversions.len(), 1, "{inversions:?}");
+    assert_eq!(inversions[0].classes(), ("users".into(), "users".into()));
 }

@@ -189,6 +189,26 @@ pub(crate) async fn sqlx_sql<O, H>(
     Ok(())
 }
 
+/// Gives a user a new name.
+pub(crate) async fn diesel_rename(
+    tx: &mut txsafe_diesel::Tx<'_>,
+    user: i64,
+) -> Result<(), AppError> {
+    use diesel::{ExpressionMethods, QueryDsl};
+
+    let update = diesel::update(schema::users::table.find(user));
+    let update = update.set(schema::users::name.eq("new"));
+    diesel_async::RunQueryDsl::execute(update, tx).await?;
+    Ok(())
+}
+
+/// Gives a user a new name.
+pub(crate) async fn sqlx_rename(tx: &mut txsafe_sqlx::Tx<'_>, user: i64) -> Result<(), AppError> {
+    let update = sqlx::query("UPDATE users SET name = $1 WHERE id = $2").bind("new").bind(user);
+    update.execute(tx).await?;
+    Ok(())
+}
+
 /// A pool of diesel-async connections.
 pub(crate) fn diesel_pool(url: &str) -> Pool<AsyncPgConnection> {
     Pool::builder(txsafe_diesel::manager(url)).max_size(8).build().unwrap()

@@ -8,6 +8,8 @@
 mod advisory;
 #[cfg(any(feature = "async", feature = "blocking"))]
 mod asked;
+#[cfg(any(feature = "async", feature = "blocking"))]
+mod binds;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 #[cfg(feature = "async")]

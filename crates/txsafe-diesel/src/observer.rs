@@ -29,7 +29,7 @@ impl Instrumentation for Observer {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         match &event {
             InstrumentationEvent::StartQuery { query, .. } => {
-                self.link.statement_started(|| query.to_string());
+                self.link.statement_started(query);
             }
             InstrumentationEvent::FinishQuery { query, error, .. } => {
                 self.link.statement_finished(|| query.to_string(), error.map(of_diesel));

@@ -1,6 +1,7 @@
 //! What a connection's instrumentation tells of the attempt that runs on it.
 
-use std::{collections::VecDeque, time::Instant};
+use crate::binds::nth_bind;
+use std::{collections::VecDeque, fmt::Display, time::Instant};
 use txsafe::{Failure, SqlState, Trail, hold::order::graph::log::LockLog};
 
 /// Statements that were started and not finished are remembered up to this number.
@@ -22,8 +23,8 @@ pub(crate) struct Told {
 /// A statement as its caller started it.
 pub(crate) struct Started {
     pub(crate) at: Instant,
-    /// With bind values, if the trail wants them.
-    pub(crate) sql: Option<String>,
+    /// With bind values, if the trail or the lock graph want them.
+    pub(crate) with_binds: Option<String>,
 }
 
 impl Told {
@@ -39,25 +40,30 @@ impl Told {
         }
     }
 
-    /// A caller started a statement, `sql` with its bind values.
-    pub(crate) fn started(&mut self, sql: impl FnOnce() -> String) {
+    /// A caller started a statement; `query` shows it with its bind values.
+    pub(crate) fn started(&mut self, query: &dyn Display) {
         if self.started.len() == MOST_STARTED {
             self.started.pop_front();
         }
-        let sql = self.bind_values.then(sql);
-        self.started.push_back(Started { at: Instant::now(), sql });
+        let with_binds = match self.bind_values {
+            true => Some(query.to_string()),
+            false => self.locks.worth_showing(query),
+        };
+        self.started.push_back(Started { at: Instant::now(), with_binds });
     }
 
-    /// A statement ran from `start` to `end`: `sql`, which may be shown in another way.
+    /// A statement ran from `start` to `end`: `sql`, and the same with its bind values, where it was made.
     pub(crate) fn ran(
         &mut self,
         sql: String,
-        shown: Option<String>,
+        with_binds: Option<String>,
         (start, end): (Instant, Instant),
         code: Option<Option<SqlState>>,
     ) {
-        self.locks.ran(&sql);
-        self.trail.push(shown.unwrap_or(sql), start, end, code);
+        let binds = with_binds.as_deref().and_then(|text| text.strip_prefix(&*sql));
+        self.locks.ran(&sql, |n| nth_bind(binds?, n));
+        let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
+        self.trail.push(shown, start, end, code);
     }
 
     /// Names the statement of the failure that has none yet, and says with which code it failed.

@@ -28,7 +28,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
         E: 'q + Execute<'q, Postgres>,
     {
         let query = Query::of(query);
-        self.observed.started(query.sql.clone(), query.is_simple());
+        self.observed.started(query.sql.clone(), query.binds(), query.is_simple());
         let inner = self.conn.fetch_many(query);
         Box::pin(Watched { inner, observed: self.observed })
     }
@@ -42,7 +42,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
         E: 'q + Execute<'q, Postgres>,
     {
         let query = Query::of(query);
-        self.observed.started(query.sql.clone(), query.is_simple());
+        self.observed.started(query.sql.clone(), query.binds(), query.is_simple());
         Box::pin(watch(self.observed, self.conn.fetch_optional(query)))
     }
 
@@ -54,7 +54,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     where
         't: 'e,
     {
-        self.observed.started(sql.clone(), false);
+        self.observed.started(sql.clone(), None, false);
         Box::pin(watch(self.observed, self.conn.prepare_with(sql, parameters)))
     }
 
@@ -62,7 +62,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     where
         't: 'e,
     {
-        self.observed.started(sql.clone(), false);
+        self.observed.started(sql.clone(), None, false);
         Box::pin(watch(self.observed, self.conn.describe(sql)))
     }
 }
@@ -119,6 +119,10 @@ impl Query {
             persistent: query.persistent(),
             sql: query.sql(),
         }
+    }
+
+    fn binds(&self) -> Option<&PgArguments> {
+        self.arguments.as_ref()?.as_ref().ok()?.as_ref()
     }
 
     /// Without arguments, not even none: the simple protocol, which takes several statements at once.

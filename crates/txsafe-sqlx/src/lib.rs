@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod advisory;
+mod binds;
 mod checkout;
 mod driver;
 mod executor;

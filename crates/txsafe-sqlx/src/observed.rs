@@ -1,7 +1,7 @@
 //! What is known of the attempt that runs on a connection, from the statements that passed through its `Tx`.
 
-use crate::failure::of_sqlx;
-use sqlx::{Error as SqlxError, SqlStr};
+use crate::{binds::nth_bind, failure::of_sqlx};
+use sqlx::{Error as SqlxError, SqlStr, postgres::PgArguments};
 use std::time::Instant;
 use txsafe::{Failure, Trail, drive::session::Standing, hold::order::graph::log::LockLog};
 
@@ -48,10 +48,10 @@ impl Observed {
         self.locks = locks;
     }
 
-    /// A statement starts; `is_simple` if its text may hold several.
-    pub(crate) fn started(&mut self, sql: SqlStr, is_simple: bool) {
+    /// A statement starts with these bind values; `is_simple` if its text may hold several statements.
+    pub(crate) fn started(&mut self, sql: SqlStr, binds: Option<&PgArguments>, is_simple: bool) {
         self.is_unsure |= may_end_transaction(sql.as_str(), is_simple);
-        self.locks.ran(sql.as_str());
+        self.locks.ran(sql.as_str(), |n| nth_bind(binds?, n));
         let recovers = first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
         self.running = Some(Running { sql, start: Instant::now(), recovers });
     }

@@ -28,12 +28,12 @@ struct State {
 impl Link {
     // --- what instrumentation tells ---
 
-    /// A statement started, `sql` with its bind values.
-    pub(crate) fn statement_started(&self, sql: impl FnOnce() -> String) {
+    /// A statement started; `query` shows it with its bind values.
+    pub(crate) fn statement_started(&self, query: &dyn fmt::Display) {
         if let Some(told) = &mut self.state().told {
             // They come one after another; one whose end Diesel didn't tell, as of binds that can't be written, is over.
             told.started.clear();
-            told.started(sql);
+            told.started(query);
         }
     }
 
@@ -63,7 +63,7 @@ impl Link {
                 told.aborted_by = None;
             }
         }
-        told.ran(sql, started.sql, (started.at, Instant::now()), code);
+        told.ran(sql, started.with_binds, (started.at, Instant::now()), code);
     }
 
     // --- what the session does ---

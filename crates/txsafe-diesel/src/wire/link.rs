@@ -184,10 +184,10 @@ impl Link {
 
     // --- what instrumentation tells ---
 
-    /// A caller started a statement, `sql` with its bind values.
-    pub(crate) fn statement_started(&self, sql: impl FnOnce() -> String) {
+    /// A caller started a statement; `query` shows it with its bind values.
+    pub(crate) fn statement_started(&self, query: &dyn fmt::Display) {
         if let Some(attempt) = &mut self.state().attempt {
-            attempt.told.started(sql);
+            attempt.told.started(query);
         }
     }
 
@@ -221,8 +221,8 @@ impl Link {
                 failure => attempt.told.finished_unseen(&sql, failure),
             }
         }
-        let shown = started.and_then(|started| started.sql);
-        attempt.told.ran(sql, shown, (start.min(end), end), code);
+        let with_binds = started.and_then(|started| started.with_binds);
+        attempt.told.ran(sql, with_binds, (start.min(end), end), code);
     }
 
     // --- what the session does ---
@@ -397,7 +397,7 @@ mod tests {
         for is_answered_at_once in [false, true] {
             let link = Link::on_wire();
             link.begin(false, LockLog::default());
-            link.statement_started(|| "BEGIN".into());
+            link.statement_started(&"BEGIN");
             if is_answered_at_once {
                 link.statement_finished(|| "BEGIN".into(), None);
             }

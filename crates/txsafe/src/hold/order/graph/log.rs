@@ -17,6 +17,16 @@ use std::{
 #[derive(Clone, Default)]
 pub struct LockLog(Option<Arc<Mutex<Log>>>);
 
+/// The value of a parameter that tells a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "what isn't a number is bytes")]
+pub enum BindKey {
+    /// An integer, of whatever width.
+    Integer(i64),
+    /// Anything else, by its first bytes.
+    Bytes(Vec<u8>),
+}
+
 struct Log {
     graph: Arc<Graph>,
     transaction: Arc<str>,
@@ -62,18 +72,31 @@ impl LockLog {
         log.want(Held { class, key: Some(key), place: Place::Code(at), waited: waits });
     }
 
-    /// For adapters: a statement runs, or ran, or failed. What it locks is read from its text.
+    /// For adapters: a statement runs, or ran, or failed. What it locks is read from its text; `bind` tells the value of a
+    /// parameter, counted from 0, and is asked only for what tells a locked row.
     #[cfg_attr(not(feature = "sql"), expect(unused_variables, reason = "nothing reads SQL"))]
-    pub fn ran(&self, sql: &str) {
+    pub fn ran(&self, sql: &str, bind: impl Fn(usize) -> Option<BindKey>) {
         #[cfg(feature = "sql")]
         if let Some(mut log) = self.log()
             && let Some(statement) = log.graph.statements.read(sql)
         {
-            for Read { class, key } in statement.locks.iter().copied() {
+            for Read { class, key } in &statement.locks {
+                let (class, key) = (*class, key.as_ref().and_then(|key| key.prefix(&bind)));
                 let place = Place::Sql(Arc::clone(&statement.sql));
                 log.want(Held { class, key, place, waited: true });
             }
         }
+    }
+
+    /// For adapters: a statement's text with its bind values, where it is worth to be made because the statement may lock.
+    #[must_use]
+    pub fn worth_showing(&self, query: &dyn fmt::Display) -> Option<String> {
+        #[cfg(feature = "sql")]
+        if self.0.is_some() {
+            return super::plain::shown_if_locking(query);
+        }
+        let _ = query;
+        None
     }
 
     /// What is held, for messages.
@@ -333,9 +356,10 @@ mod tests {
         let graph = LockGraph::new();
         log(&graph, "a").locks::<Order>(1).locks::<User>(1);
         let log = log(&graph, "b");
-        log.ran("SELECT * FROM log_orders");
-        log.ran("UPDATE log_users SET name = $1 WHERE id = $2");
-        log.ran("UPDATE log_orders SET name = 'x' WHERE id = 7");
+        let unknown = |_| None;
+        log.ran("SELECT * FROM log_orders", unknown);
+        log.ran("UPDATE log_users SET name = $1 WHERE id = $2", unknown);
+        log.ran("UPDATE log_orders SET name = 'x' WHERE id = 7", unknown);
         let told = told(&graph);
         assert_eq!(told.len(), 1);
         assert!(
@@ -349,9 +373,27 @@ mod tests {
     fn literal_keys_of_plain_sql_are_compared() {
         let graph = LockGraph::new();
         let update = |id| format!("UPDATE log_users SET name = 'x' WHERE id = {id}");
-        log(&graph, "a").ran(&format!("{}; {}", update(2), update(10)));
+        log(&graph, "a").ran(&format!("{}; {}", update(2), update(10)), |_| None);
         assert!(told(&graph).is_empty());
-        log(&graph, "b").ran(&format!("{}; {}", update(10), update(9)));
+        log(&graph, "b").ran(&format!("{}; {}", update(10), update(9)), |_| None);
+        assert_eq!(told(&graph).len(), 1);
+    }
+
+    #[cfg(feature = "sql")]
+    #[test]
+    fn parameters_of_plain_sql_are_compared() {
+        let graph = LockGraph::new();
+        let update = |log: &LockLog, id| {
+            let bind = |n| (n == 1).then_some(BindKey::Integer(id));
+            log.ran("UPDATE log_users SET name = $1 WHERE id = $2", bind);
+        };
+        for ids in [[-2, 3], [7, 7], [2, 10]] {
+            let log = log(&graph, "a");
+            ids.into_iter().for_each(|id| update(&log, id));
+        }
+        assert!(told(&graph).is_empty());
+        let log = log(&graph, "b");
+        [10, 9].into_iter().for_each(|id| update(&log, id));
         assert_eq!(told(&graph).len(), 1);
     }
 }

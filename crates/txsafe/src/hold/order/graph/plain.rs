@@ -2,11 +2,13 @@
 
 use super::{
     class::ClassId,
+    log::BindKey,
     sql::{KeySource, may_lock, row_locks},
 };
 use crate::hold::order::key::LockKey;
 use std::{
     collections::HashMap,
+    fmt::{self, Write},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -25,11 +27,10 @@ pub(crate) struct Statement {
 }
 
 /// A lock as a text has it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) class: ClassId,
-    /// See [`LockKey::to_prefix`].
-    pub(crate) key: Option<u64>,
+    pub(crate) key: Option<KeySource>,
 }
 
 impl Statements {
@@ -50,7 +51,7 @@ impl Statements {
             // Ours are told by their ranks, and are in nobody's way.
             let is_ours = lock.table.starts_with("txsafe_");
             let class = ClassId::named(&lock.table).filter(|_| !is_ours)?;
-            Some(Read { class, key: lock.key.and_then(prefix_of) })
+            Some(Read { class, key: lock.key })
         });
         let sql: Arc<str> = sql.into();
         let statement = Arc::new(Statement { sql: Arc::clone(&sql), locks: locks.collect() });
@@ -60,13 +61,38 @@ impl Statements {
     }
 }
 
-/// Of a literal. What a parameter stands for isn't seen here.
-fn prefix_of(key: KeySource) -> Option<u64> {
-    match key {
-        KeySource::Bind(_) => None,
-        KeySource::Literal(text) => Some(match text.parse::<i64>() {
-            Ok(number) => number.to_prefix(),
-            Err(_) => text.to_prefix(),
-        }),
+impl KeySource {
+    /// See [`LockKey::to_prefix`].
+    pub(crate) fn prefix(&self, bind: impl Fn(usize) -> Option<BindKey>) -> Option<u64> {
+        match self {
+            Self::Bind(n) => Some(match bind(*n)? {
+                BindKey::Integer(number) => number.to_prefix(),
+                BindKey::Bytes(bytes) => bytes.to_prefix(),
+            }),
+            Self::Literal(text) => Some(match text.parse::<i64>() {
+                Ok(number) => number.to_prefix(),
+                Err(_) => text.to_prefix(),
+            }),
+        }
     }
+}
+
+/// A statement's text with its bind values, if it may lock: what is written first is its SQL, and if that can't, the rest
+/// isn't made.
+pub(super) fn shown_if_locking(query: &dyn fmt::Display) -> Option<String> {
+    struct IfLocking(String);
+
+    impl Write for IfLocking {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            if self.0.is_empty() && !may_lock(part) {
+                return Err(fmt::Error);
+            }
+            self.0.push_str(part);
+            Ok(())
+        }
+    }
+
+    let mut text = IfLocking(String::new());
+    write!(text, "{query}").ok()?;
+    Some(text.0)
 }
