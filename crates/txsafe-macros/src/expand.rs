@@ -13,6 +13,9 @@ pub(crate) fn expand(order: &Order, relation: &Relation) -> TokenStream {
     texts(order, relation, &mut out);
     positions(order, relation, &mut out);
     pairs(order, relation, &mut out);
+    if counts(order) {
+        places(order, relation, &mut out);
+    }
     distinct(order, &mut out);
     out.0
 }
@@ -76,12 +79,11 @@ fn texts(order: &Order, relation: &Relation, out: &mut Tokens) {
          const MERMAID: &'static str = {mermaid:?}; const DOT: &'static str = {dot:?};",
         order.name.to_string()
     ));
-    let mut pair = Tokens::default();
-    pair.in_crate(&order.krate, "@::hold::order::relation::Neighbours");
     items
-        .text("const NEIGHBOURS: &'static")
-        .group(Delimiter::Bracket, pair)
-        .text("= &")
+        .in_crate(
+            &order.krate,
+            "const NEIGHBOURS: &'static [@::hold::order::relation::Neighbours] = &",
+        )
         .group(Delimiter::Bracket, neighbours)
         .text(";");
     out.in_crate(&order.krate, &format!("impl @::LockOrder for {}", order.name))
@@ -113,16 +115,56 @@ fn pairs(order: &Order, relation: &Relation, out: &mut Tokens) {
                     .text("> for")
                     .stream(&held_rank.path)
                     .text("{}");
-                higher(order, [held_rank, next_rank], next_rank, out);
-                if held != next {
-                    higher(order, [next_rank, held_rank], next_rank, out);
+                if !counts(order) {
+                    higher(order, [held_rank, next_rank], next_rank, out);
+                    if held != next {
+                        higher(order, [next_rank, held_rank], next_rank, out);
+                    }
                 }
             }
         }
     }
 }
 
-/// Of a set that is locked at once, the highest rank counts.
+/// Whether ranks are compared by counting their places: in total orders, up to where the compiler stops counting.
+fn counts(order: &Order) -> bool {
+    !order.is_partial && order.ranks.len() <= 100
+}
+
+/// Of a set that is locked at once, the highest rank counts: by the places of two ranks.
+fn places(order: &Order, relation: &Relation, out: &mut Tokens) {
+    let (krate, name) = (&order.krate, &order.name);
+    let mut before: Option<&Rank> = None;
+    for &rank in &relation.sorted {
+        let rank = &order.ranks[rank];
+        let mut place = Tokens::default();
+        place.text("type Place =");
+        match before {
+            None => place.in_crate(krate, &relative("@First")),
+            Some(before) => {
+                place.in_crate(krate, &relative("@Behind<<Self as @Placed<")).stream(&before.path);
+                place.text(">>::Place>")
+            }
+        };
+        place.text(";");
+        out.in_crate(krate, &relative("impl @Placed<")).stream(&rank.path);
+        out.text(&format!("> for {name}")).group(Delimiter::Brace, place);
+        before = Some(rank);
+    }
+    let places = "<Self as @Placed<One>>::Place, <Self as @Placed<Other>>::Place";
+    out.in_crate(krate, &format!("impl<One, Other> @::Higher<One, Other> for {name} where"));
+    out.in_crate(krate, &relative("Self: @Placed<One> + @Placed<Other>,"));
+    out.in_crate(krate, &relative(&format!("({places}): @Compared<One, Other>")));
+    let rank = format!("{{ type Rank = <({places}) as @Compared<One, Other>>::Higher; }}");
+    out.in_crate(krate, &relative(&rank));
+}
+
+/// A text in which `@` stands for the module of relations.
+fn relative(text: &str) -> String {
+    text.replace('@', "@::hold::order::relation::")
+}
+
+/// The same by an impl for each pair.
 fn higher(order: &Order, [one, other]: [&Rank; 2], higher: &Rank, out: &mut Tokens) {
     out.in_crate(&order.krate, "impl @::Higher<")
         .stream(&one.path)
@@ -196,13 +238,9 @@ impl Tokens {
 
     /// A text in which `@` stands for the crate of the traits.
     fn in_crate(&mut self, krate: &TokenStream, text: &str) -> &mut Self {
-        for (i, part) in text.split('@').enumerate() {
-            if i > 0 {
-                self.stream(krate);
-            }
-            self.text(part);
-        }
-        self
+        let mut tokens = Self::default();
+        tokens.text(&text.replace('@', KRATE));
+        self.stream(&with_crate(tokens.0, krate))
     }
 
     fn stream(&mut self, tokens: &TokenStream) -> &mut Self {
@@ -218,4 +256,19 @@ impl Tokens {
     fn group(&mut self, delimiter: Delimiter, tokens: Self) -> &mut Self {
         self.token(Group::new(delimiter, tokens.0))
     }
+}
+
+/// A word that stands for the crate of the traits while a text is parsed.
+const KRATE: &str = "__txsafe";
+
+fn with_crate(tokens: TokenStream, krate: &TokenStream) -> TokenStream {
+    let replaced = tokens.into_iter().map(|token| match token {
+        TokenTree::Ident(word) if word.to_string() == KRATE => krate.clone(),
+        TokenTree::Group(group) => {
+            let inner = with_crate(group.stream(), krate);
+            TokenTree::from(Group::new(group.delimiter(), inner)).into()
+        }
+        other => other.into(),
+    });
+    replaced.collect()
 }
