@@ -56,6 +56,33 @@ fn rolls_back_gives_back_then_pauses_and_runs_the_whole_closure_again() {
 }
 
 #[test]
+fn asks_who_else_was_in_a_deadlock_once_it_is_rolled_back() {
+    let detail = "Process 1 waits for ShareLock on transaction 5; blocked by process 22.\n\
+                  Process 22 waits for ShareLock on transaction 6; blocked by process 1.";
+    let collision = Attempt {
+        body: Some("wrapped beyond recognition"),
+        standing: Some(Standing::Aborted(deadlock().with_detail(Some(detail.into())))),
+        ..Attempt::default()
+    };
+    let once = TxOptions::new().retry(RetryPolicy::new().max_attempts(1));
+    let who = [Ok(Some("22 billing/close".to_owned()))];
+    let (result, told) = play_both(&once, None, std::slice::from_ref(&collision), &who);
+    let error = ours(result);
+    assert!(error.to_string().ends_with("; against transaction \"billing/close\""), "{error}");
+    let known = error.failure().unwrap().deadlock().unwrap();
+    assert_eq!((known.others.len(), known.others[0].process), (1, 22));
+    assert_eq!(told, notes("open, begin, body 1, rollback, ask who, give back, after rollback 1"));
+
+    // Who can't be asked any more is closed, and the deadlock is one all the same.
+    let gone = [Err(lost())];
+    let (result, told) = play_both(&once, None, std::slice::from_ref(&collision), &gone);
+    let error = ours(result);
+    assert_eq!(error.cause(), Some(Cause::Deadlock));
+    assert!(error.to_string().ends_with("; against process 22"), "{error}");
+    assert_eq!(told, notes("open, begin, body 1, rollback, ask who, close, after rollback 1"));
+}
+
+#[test]
 fn the_callers_own_error_is_returned_untouched_and_not_retried() {
     let own = Attempt { body: Some("out of stock"), ..Attempt::default() };
     let (result, told) = play(&[own]);

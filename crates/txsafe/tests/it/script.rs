@@ -114,6 +114,8 @@ impl Stage {
         }
         let verb = if sql.contains("pg_xact_status") {
             "ask status"
+        } else if sql.contains("pg_stat_activity") {
+            "ask who"
         } else if sql.starts_with("INSERT") {
             "claim key"
         } else {
