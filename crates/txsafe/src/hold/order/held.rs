@@ -18,6 +18,8 @@ use std::{cmp::Ordering, fmt, panic::Location};
 #[derive(Debug, Default)]
 pub struct HeldLocks {
     list: Vec<Wanted>,
+    /// The index of the greatest, by rank and key.
+    greatest: Option<usize>,
     log: LockLog,
 }
 
@@ -156,7 +158,8 @@ impl HeldLocks {
     /// Counts a lock that may have to wait as held, unless waiting for it could close a cycle.
     pub(crate) fn admit<O: LockOrder>(&mut self, wanted: Wanted) -> Result<(), Error> {
         // Nearly always; what is greater than all isn't among them.
-        let Some(greatest) = self.greatest().filter(|greatest| wanted <= **greatest) else {
+        let greatest = self.greatest.map(|greatest| &self.list[greatest]);
+        let Some(greatest) = greatest.filter(|greatest| wanted <= **greatest) else {
             self.push(wanted, true);
             return Ok(());
         };
@@ -173,12 +176,10 @@ impl HeldLocks {
 
     fn push(&mut self, wanted: Wanted, waits: bool) {
         self.log.wants(wanted.class, wanted.prefix, wanted.at, waits);
+        if self.greatest.is_none_or(|greatest| wanted > self.list[greatest]) {
+            self.greatest = Some(self.list.len());
+        }
         self.list.push(wanted);
-    }
-
-    /// The lock that is greatest by rank and key.
-    fn greatest(&self) -> Option<&Wanted> {
-        self.list.iter().reduce(|one, other| if other > one { other } else { one })
     }
 
     /// Where the list stands now, for [`rolled_back_to`](Self::rolled_back_to).
@@ -191,6 +192,11 @@ impl HeldLocks {
     /// Source: PostgreSQL manual, section 13.3.1, "Table-Level Locks".
     pub fn rolled_back_to(&mut self, mark: Mark) {
         self.list.truncate(mark.list);
+        let later = |one: usize, other: usize| match self.list[other] > self.list[one] {
+            true => other,
+            false => one,
+        };
+        self.greatest = (0..self.list.len()).reduce(later);
         self.log.rolled_back_to(mark.log);
     }
 
