@@ -10,6 +10,7 @@ mod graph;
 mod more_than_rows;
 mod random;
 mod sets;
+mod watched;
 mod writes;
 
 mod town;

@@ -47,7 +47,25 @@ impl Message {
         Self::new(b'E', fields.as_bytes())
     }
 
-    fn new(kind: u8, body: &[u8]) -> Self {
+    /// What ReadyForQuery says of the transaction: `I` that there is none, `T` that one is open, `E` that it has failed.
+    pub(super) fn status(&self) -> Option<u8> {
+        self.body().first().copied()
+    }
+
+    /// The columns of a DataRow, as texts.
+    pub(super) fn columns(&self) -> Vec<Option<String>> {
+        let mut rest = self.body().get(2..).unwrap_or_default();
+        let mut columns = Vec::new();
+        while let Some((length, behind)) = rest.split_first_chunk() {
+            let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+            let (column, behind) = behind.split_at(length.unwrap_or(0).min(behind.len()));
+            columns.push(length.map(|_| String::from_utf8_lossy(column).into_owned()));
+            rest = behind;
+        }
+        columns
+    }
+
+    pub(super) fn new(kind: u8, body: &[u8]) -> Self {
         let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
         Self { kind, bytes: [&[kind], &length.to_be_bytes()[..], body].concat() }
     }

@@ -5,6 +5,7 @@
 //! it does. Source: PostgreSQL manual, chapter 54, "Frontend/Backend Protocol".
 
 mod fault;
+mod locks;
 mod message;
 mod relay;
 mod session;

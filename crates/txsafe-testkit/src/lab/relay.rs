@@ -2,11 +2,14 @@
 
 use super::{
     fault::{At, Fault},
+    locks::{Answer, LockWatch, Question},
     message::{Message, read_startup},
     session::{Faults, Upstream},
-    unit::{Part, Units},
+    unit::{Part, Request, Unit, Units},
 };
 use std::{
+    collections::VecDeque,
+    convert::Infallible,
     future::{Future, pending},
     io,
     sync::atomic::{AtomicBool, Ordering},
@@ -28,6 +31,7 @@ pub(super) async fn relay<F>(
     mut client: TcpStream,
     connect: impl FnOnce() -> F,
     faults: &Faults,
+    watch: Option<LockWatch>,
 ) -> io::Result<()>
 where
     F: Future<Output = io::Result<Box<dyn Upstream>>>,
@@ -55,48 +59,46 @@ where
     let server = connect().await?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = split(server);
-    let answers = Answers::new(to_client);
-    let mut requests = Requests { to_server, answers: &answers, sent: 0, faults };
+    let to_server = Mutex::new(to_server);
+    let answers = Answers::new(to_client, &to_server);
+    let one_by_one = watch.is_some();
+    let mut requests = Requests { to_server: &to_server, answers: &answers, faults, one_by_one };
     tokio::select! {
         ended = requests.run(from_client, startup, fault) => ended,
-        ended = answers.run(from_server) => ended,
+        ended = answers.run(from_server, watch) => ended,
     }
 }
 
 /// The way from the server to the client.
-struct Answers<W> {
+struct Answers<'a, S, W> {
     to_client: Mutex<W>,
-    /// How many requests have been answered.
-    ready: watch::Sender<u64>,
+    /// For questions of the lab's own.
+    to_server: &'a Mutex<S>,
+    /// The requests that aren't answered yet: a client that sends more than the server takes has to wait.
+    unanswered: watch::Sender<VecDeque<Request>>,
     /// Answers are read and thrown away.
     withheld: AtomicBool,
     /// The server seems gone, and not even its end is told.
     vanished: AtomicBool,
 }
 
-impl<W: AsyncWrite + Unpin> Answers<W> {
-    fn new(to_client: W) -> Self {
+impl<'a, S: AsyncWrite + Unpin, W: AsyncWrite + Unpin> Answers<'a, S, W> {
+    fn new(to_client: W, to_server: &'a Mutex<S>) -> Self {
         Self {
             to_client: Mutex::new(to_client),
-            ready: watch::Sender::new(0),
+            to_server,
+            unanswered: watch::Sender::default(),
             withheld: AtomicBool::new(false),
             vanished: AtomicBool::new(false),
         }
     }
 
-    async fn run(&self, mut from_server: impl AsyncRead + Unpin) -> io::Result<()> {
-        let ended = loop {
-            let message = match Message::read(&mut from_server).await {
-                Ok(message) => message,
-                Err(error) => break error,
-            };
-            if !self.withheld.load(Ordering::Acquire) {
-                self.send(&message).await?;
-            }
-            if message.kind == b'Z' {
-                self.ready.send_modify(|ready| *ready += 1);
-            }
-        };
+    async fn run(
+        &self,
+        from_server: impl AsyncRead + Unpin,
+        watch: Option<LockWatch>,
+    ) -> io::Result<()> {
+        let Err(ended) = self.pass_on_all(from_server, watch).await;
         if self.vanished.load(Ordering::Acquire) {
             return pending().await;
         }
@@ -104,27 +106,130 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
         Err(ended)
     }
 
+    async fn pass_on_all(
+        &self,
+        mut from_server: impl AsyncRead + Unpin,
+        mut watch: Option<LockWatch>,
+    ) -> io::Result<Infallible> {
+        loop {
+            let message = Message::read(&mut from_server).await?;
+            match (message.kind, &mut watch) {
+                (b'Z', Some(watch)) => self.look(&message, &mut from_server, watch).await?,
+                (b'G', _) => {
+                    self.copy_begins();
+                    self.pass_on(&message).await?;
+                }
+                _ => self.pass_on(&message).await?,
+            }
+            if message.kind == b'Z' {
+                self.unanswered.send_modify(|unanswered| drop(unanswered.pop_front()));
+            }
+        }
+    }
+
+    /// The client has its answer, but for the ReadyForQuery, and until it gets that, nothing is in flight: the lab's turn.
+    async fn look(
+        &self,
+        ready: &Message,
+        from_server: &mut (impl AsyncRead + Unpin),
+        watch: &mut LockWatch,
+    ) -> io::Result<()> {
+        let request = self.unanswered.borrow().front().cloned().unwrap_or_default();
+        let Some(question) = Question::after(&request, ready.status()) else {
+            return self.pass_on(ready).await;
+        };
+        let mut answer = Answer::default();
+        let asked = self.ask(question, from_server, &mut answer).await;
+        match (asked, answer.error.take()) {
+            // The server ends, and would have ended without the question.
+            (Err(ended), last_words) => {
+                self.pass_on(ready).await?;
+                if let Some(last_words) = last_words {
+                    self.pass_on(&last_words).await?;
+                }
+                Err(ended)
+            }
+            // The question was cancelled, or took too long, and the transaction has failed: as if the statement had.
+            (Ok(now_ready), Some(error)) if question == Question::HeldTables => {
+                self.pass_on(&error).await?;
+                self.pass_on(&now_ready).await
+            }
+            (Ok(now_ready), _) => {
+                watch.hear(question, &request.sql, &answer);
+                self.pass_on(&now_ready).await
+            }
+        }
+    }
+
+    /// Asks the server; its ReadyForQuery.
+    async fn ask(
+        &self,
+        question: Question,
+        from_server: &mut (impl AsyncRead + Unpin),
+        answer: &mut Answer,
+    ) -> io::Result<Message> {
+        // A server that isn't there any more has left its last words, which are read now.
+        let _ = self.to_server.lock().await.write_all(&question.bytes()).await;
+        loop {
+            let message = Message::read(from_server).await?;
+            match message.kind {
+                b'Z' => return Ok(message),
+                b'D' => answer.rows.push(message),
+                b'E' => answer.error = Some(message),
+                // Notifications and settings don't belong to any request.
+                b'A' | b'S' => self.pass_on(&message).await?,
+                _ => {}
+            }
+        }
+    }
+
+    /// During COPY the server ignores a Sync, such as the one right behind its statement. The one that counts follows the
+    /// data. Source: PostgreSQL manual, section 55.2.6, "COPY Operations".
+    fn copy_begins(&self) {
+        self.unanswered.send_modify(|unanswered| {
+            if let Some(request) = unanswered.front_mut() {
+                request.awaits_sync = request.by_sync;
+            }
+        });
+    }
+
+    async fn pass_on(&self, message: &Message) -> io::Result<()> {
+        if self.withheld.load(Ordering::Acquire) { Ok(()) } else { self.send(message).await }
+    }
+
     async fn send(&self, message: &Message) -> io::Result<()> {
         self.to_client.lock().await.write_all(&message.bytes).await
     }
 
-    /// Waits until so many requests have been answered.
-    async fn wait_for(&self, sent: u64) -> io::Result<()> {
-        let mut ready = self.ready.subscribe();
-        ready.wait_for(|ready| *ready >= sent).await.map(drop).map_err(io::Error::other)
+    /// Waits until all requests have been answered, or the one that is left wants more of the client.
+    async fn wait(&self) -> io::Result<()> {
+        let is_quiet = |unanswered: &VecDeque<Request>| {
+            unanswered.is_empty() || (unanswered.len() == 1 && unanswered[0].awaits_sync)
+        };
+        let mut unanswered = self.unanswered.subscribe();
+        unanswered.wait_for(is_quiet).await.map(drop).map_err(io::Error::other)
     }
 
     fn withhold(&self, withheld: bool) {
         self.withheld.store(withheld, Ordering::Release);
     }
+
+    /// A request is sent.
+    fn expect(&self, request: Request) {
+        self.unanswered.send_modify(|unanswered| match unanswered.back_mut() {
+            Some(copy) if copy.awaits_sync && request.by_sync => copy.awaits_sync = false,
+            _ => unanswered.push_back(request),
+        });
+    }
 }
 
 /// The way from the client to the server.
 struct Requests<'a, S, W> {
-    to_server: S,
-    answers: &'a Answers<W>,
-    sent: u64,
+    to_server: &'a Mutex<S>,
+    answers: &'a Answers<'a, S, W>,
     faults: &'a Faults,
+    /// No request is sent before the last one has been answered.
+    one_by_one: bool,
 }
 
 impl<S: AsyncWrite + Unpin, W: AsyncWrite + Unpin> Requests<'_, S, W> {
@@ -134,23 +239,27 @@ impl<S: AsyncWrite + Unpin, W: AsyncWrite + Unpin> Requests<'_, S, W> {
         startup: Vec<u8>,
         fault: Option<Fault>,
     ) -> io::Result<()> {
-        self.strike(At::Connect, fault, startup).await?;
+        self.strike(At::Connect, fault, Unit::other(startup)).await?;
         let mut units = Units::default();
         loop {
             let message = Message::read(&mut from_client).await?;
-            let fault = match units.push(&message) {
+            let unit = match units.push(&message) {
                 Part::Inside => continue,
-                Part::PassOn => {
-                    self.to_server.write_all(&std::mem::take(&mut units.bytes)).await?;
+                Part::PassOn(bytes) => {
+                    self.send(&bytes).await?;
                     continue;
                 }
-                Part::End(place) => place.and_then(|at| Some((at, self.faults.at(at)?))),
+                Part::Flush(bytes) => {
+                    self.take_turns().await?;
+                    self.send(&bytes).await?;
+                    continue;
+                }
+                Part::End(unit) => unit,
             };
-            let unit = std::mem::take(&mut units.bytes);
-            match fault {
-                None => self.forward(&unit).await?,
+            match unit.place.and_then(|at| Some((at, self.faults.at(at)?))) {
+                None => self.forward(unit).await?,
                 Some((place, fault)) => {
-                    self.answers.wait_for(self.sent).await?;
+                    self.answers.wait().await?;
                     self.strike(place, Some(fault), unit).await?;
                 }
             }
@@ -158,35 +267,35 @@ impl<S: AsyncWrite + Unpin, W: AsyncWrite + Unpin> Requests<'_, S, W> {
     }
 
     /// Sends a unit, or what the fault makes of it, with nothing else in flight. An error breaks the connection.
-    async fn strike(&mut self, place: At, fault: Option<Fault>, unit: Vec<u8>) -> io::Result<()> {
+    async fn strike(&mut self, place: At, fault: Option<Fault>, unit: Unit) -> io::Result<()> {
         let cut = || Err(io::ErrorKind::ConnectionAborted.into());
         match fault {
-            None => self.forward(&unit).await,
+            None => self.forward(unit).await,
             Some(Fault::CutBefore) => cut(),
             Some(Fault::CutRacing) => {
-                self.forward(&unit).await?;
+                self.forward(unit).await?;
                 cut()
             }
             Some(Fault::CutAfterApplied) => {
-                self.unheard(&unit).await?;
+                self.unheard(unit).await?;
                 cut()
             }
             Some(Fault::Blackhole) => {
                 self.answers.withhold(true);
                 self.answers.vanished.store(true, Ordering::Release);
-                self.forward(&unit).await
+                self.forward(unit).await
             }
             Some(Fault::Delay(delay)) => {
                 sleep(delay).await;
-                self.forward(&unit).await
+                self.forward(unit).await
             }
             Some(Fault::Raise(code)) => {
                 if place == At::Commit {
                     // A server that refuses COMMIT has rolled back.
-                    self.unheard(&Message::query("ROLLBACK").bytes).await?;
+                    self.unheard(Unit::other(Message::query("ROLLBACK").bytes)).await?;
                     self.answers.withhold(false);
                 }
-                self.forward(&Message::raise(code).bytes).await
+                self.forward(Unit::other(Message::raise(code).bytes)).await
             }
             Some(Fault::Fatal(code)) => {
                 self.answers.send(&Message::fatal(code)).await?;
@@ -196,14 +305,23 @@ impl<S: AsyncWrite + Unpin, W: AsyncWrite + Unpin> Requests<'_, S, W> {
     }
 
     /// Sends a request and waits for its answer, which the client doesn't get.
-    async fn unheard(&mut self, request: &[u8]) -> io::Result<()> {
+    async fn unheard(&mut self, unit: Unit) -> io::Result<()> {
         self.answers.withhold(true);
-        self.forward(request).await?;
-        self.answers.wait_for(self.sent).await
+        self.forward(unit).await?;
+        self.answers.wait().await
     }
 
-    async fn forward(&mut self, request: &[u8]) -> io::Result<()> {
-        self.sent += 1;
-        self.to_server.write_all(request).await
+    async fn forward(&mut self, unit: Unit) -> io::Result<()> {
+        self.take_turns().await?;
+        self.answers.expect(unit.request);
+        self.send(&unit.bytes).await
+    }
+
+    async fn take_turns(&self) -> io::Result<()> {
+        if self.one_by_one { self.answers.wait().await } else { Ok(()) }
+    }
+
+    async fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        self.to_server.lock().await.write_all(bytes).await
     }
 }

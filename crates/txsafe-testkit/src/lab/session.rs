@@ -2,6 +2,7 @@
 
 use super::{
     fault::{At, Fault},
+    locks::LockWatch,
     relay::relay,
 };
 use crate::{Error, url::percent_encode};
@@ -19,6 +20,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_postgres::{Config, config::Host};
+use txsafe::LockGraph;
 
 /// A wire that fails on demand, in front of a server.
 ///
@@ -52,6 +54,7 @@ use tokio_postgres::{Config, config::Host};
 #[derive(Debug, Clone)]
 pub struct Lab {
     server: Arc<Config>,
+    graph: Option<LockGraph>,
 }
 
 impl Lab {
@@ -66,7 +69,16 @@ impl Lab {
         if server.get_hosts().is_empty() {
             return Err(Error::new("the lab needs a URL that names a host"));
         }
-        Ok(Self { server: Arc::new(server) })
+        Ok(Self { server: Arc::new(server), graph: None })
+    }
+
+    /// Tells `graph` which tables the transactions of all sessions lock that are opened from now on, as the server itself
+    /// says after each statement. So the graph learns what no text of a statement shows: foreign keys, triggers, cascades.
+    ///
+    /// For that, what clients pipeline reaches the server one unit after the other. The README tells what isn't seen.
+    #[must_use]
+    pub fn watch_locks(self, graph: &LockGraph) -> Self {
+        Self { graph: Some(graph.clone()), ..self }
     }
 
     /// Opens a session: a port on 127.0.0.1 that leads to the server until the session is dropped.
@@ -78,8 +90,7 @@ impl Lab {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(no_port)?;
         let port = listener.local_addr().map_err(no_port)?.port();
         let faults = Arc::<Faults>::default();
-        let accepting =
-            tokio::spawn(accept(listener, Arc::clone(&self.server), Arc::clone(&faults)));
+        let accepting = tokio::spawn(accept(listener, self.clone(), Arc::clone(&faults)));
         Ok(LabSession { url: url_through(&self.server, port), port, faults, accepting })
     }
 }
@@ -179,15 +190,16 @@ impl Faults {
 pub(super) trait Upstream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Upstream for S {}
 
-async fn accept(listener: TcpListener, server: Arc<Config>, faults: Arc<Faults>) {
+async fn accept(listener: TcpListener, lab: Lab, faults: Arc<Faults>) {
     let mut relays = tokio::task::JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let (server, faults) = (Arc::clone(&server), Arc::clone(&faults));
+        let (server, faults) = (Arc::clone(&lab.server), Arc::clone(&faults));
+        let watch = lab.graph.clone().map(LockWatch::new);
         let mut cuts = faults.cuts.subscribe();
         relays.spawn(async move {
             // Whatever breaks on one side breaks the other; there is nobody to tell but the two.
             tokio::select! {
-                _ = relay(client, || connect(&server), &faults) => {}
+                _ = relay(client, || connect(&server), &faults, watch) => {}
                 _ = cuts.changed() => {}
             }
         });

@@ -5,6 +5,7 @@
 mod database;
 mod lab;
 mod life;
+mod locks;
 mod options;
 mod owner;
 mod process;

@@ -49,7 +49,7 @@ impl<H> Account<H> {
         self.locks.watch(LockLog::new(
             &call.shared.graph,
             &self.transaction,
-            call.place,
+            Some(call.place),
             events::lock_inversion,
         ));
     }

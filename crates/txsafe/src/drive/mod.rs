@@ -28,4 +28,5 @@ pub mod shared;
 pub mod shield;
 mod story;
 pub mod verify;
+mod watched;
 mod work;

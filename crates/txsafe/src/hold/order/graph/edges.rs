@@ -101,7 +101,7 @@ impl LockGraph {
     pub(crate) fn place_of(&self, transaction: &str) -> Option<&'static Location<'static>> {
         let learned = self.0.as_ref()?.learned();
         let place = |edge: &Edge| match &edge.witness {
-            Witness::Seen { transaction: name, call, .. } if **name == *transaction => Some(*call),
+            Witness::Seen { transaction: name, call, .. } if **name == *transaction => *call,
             Witness::Seen { .. } | Witness::Declared(_) => None,
         };
         let inverted = learned.inversions.iter().flat_map(|inversion| inversion.edges());

@@ -20,8 +20,8 @@ pub(crate) enum Witness {
     /// A transaction.
     Seen {
         transaction: Arc<str>,
-        /// Where it was called.
-        call: &'static Location<'static>,
+        /// Where it was called, if it was seen from inside.
+        call: Option<&'static Location<'static>>,
         held: Place,
         wanted: Place,
     },
@@ -33,7 +33,6 @@ pub(crate) enum Witness {
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     Code(&'static Location<'static>),
-    #[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "nothing reads SQL"))]
     Sql(Arc<str>),
 }
 
@@ -104,10 +103,13 @@ impl fmt::Display for Edge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (from, to) = (self.from.name(), self.to.name());
         match &self.witness {
-            Witness::Seen { transaction, call, held, wanted } => write!(
-                f,
-                "transaction \"{transaction}\" ({call}): `{from}` ({held}), then `{to}` ({wanted})",
-            ),
+            Witness::Seen { transaction, call, held, wanted } => {
+                write!(f, "transaction \"{transaction}\"")?;
+                if let Some(call) = call {
+                    write!(f, " ({call})")?;
+                }
+                write!(f, ": `{from}` ({held}), then `{to}` ({wanted})")
+            }
             Witness::Declared(order) => write!(f, "lock order `{order}`: `{from}` before `{to}`"),
         }
     }

@@ -13,7 +13,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// What one attempt locks; shared by the types that lock and by what sees its plain SQL. By default nothing is noted.
+/// What one attempt locks; shared by the types that lock and by what sees its plain SQL. By default nothing is noted. A test
+/// kit has logs of its own, of what it sees from outside.
 #[derive(Clone, Default)]
 pub struct LockLog(Option<Arc<Mutex<Log>>>);
 
@@ -30,15 +31,20 @@ pub enum BindKey {
 struct Log {
     graph: Arc<Graph>,
     transaction: Arc<str>,
-    /// Where the transaction was called.
-    call: &'static Location<'static>,
+    /// Where the transaction was called, if it is seen from inside.
+    call: Option<&'static Location<'static>>,
     tell: fn(&Inversion),
     held: Vec<Held>,
+    /// How many steps it has taken.
+    steps: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Held {
     class: ClassId,
+    /// The locks of one step have no order among themselves. It is one lock, unless the server was asked what a statement
+    /// had locked.
+    step: u64,
     /// Compares as the keys do, at least by their first bytes.
     key: Option<u64>,
     place: Place,
@@ -47,12 +53,13 @@ struct Held {
 }
 
 impl LockLog {
-    /// Of an attempt of a transaction that was called at `call`; inversions go to `tell`.
+    /// Of an attempt of a transaction that was called at `call`, unless it is watched from outside; inversions go to
+    /// `tell`.
     #[must_use]
     pub fn new(
         graph: &LockGraph,
         transaction: &Arc<str>,
-        call: &'static Location<'static>,
+        call: Option<&'static Location<'static>>,
         tell: fn(&Inversion),
     ) -> Self {
         Self(graph.graph().map(|graph| {
@@ -62,6 +69,7 @@ impl LockLog {
                 call,
                 tell,
                 held: Vec::with_capacity(8),
+                steps: 0,
             }))
         }))
     }
@@ -69,7 +77,8 @@ impl LockLog {
     /// A lock is wanted, at a place in the code, with a key that compares as [`LockKey`](crate::LockKey)s do.
     pub fn wants(&self, class: &Class, key: u64, at: &'static Location<'static>, waits: bool) {
         let (Some(mut log), Some(class)) = (self.log(), class.id()) else { return };
-        log.want(Held { class, key: Some(key), place: Place::Code(at), waited: waits });
+        let step = log.step();
+        log.want(Held { class, step, key: Some(key), place: Place::Code(at), waited: waits });
     }
 
     /// For adapters: a statement runs, or ran, or failed. What it locks is read from its text; `bind` tells the value of a
@@ -83,7 +92,8 @@ impl LockLog {
             for Read { class, key } in &statement.locks {
                 let (class, key) = (*class, key.as_ref().and_then(|key| key.prefix(&bind)));
                 let place = Place::Sql(Arc::clone(&statement.sql));
-                log.want(Held { class, key, place, waited: true });
+                let step = log.step();
+                log.want(Held { class, step, key, place, waited: true });
             }
         }
     }
@@ -105,6 +115,22 @@ impl LockLog {
         self.log().map(|log| log.held.iter().map(shown).collect()).unwrap_or_default()
     }
 
+    /// For test kits: all tables in which the transaction holds locks, as the server says when it has run `sql`. Those that
+    /// are new were locked by it, in an order that nobody knows; those that aren't among them any more were given back.
+    ///
+    /// Only for logs of [`LockGraph::watch`].
+    pub fn holds(&self, sql: &str, tables: &[HeldTable<'_>]) {
+        let Some(mut log) = self.log() else { return };
+        let class = |table: &HeldTable<'_>| Some((ClassId::named(table.name)?, table.waited));
+        let tables: Vec<_> = tables.iter().filter_map(class).collect();
+        log.held.retain(|held| tables.iter().any(|(class, _)| *class == held.class));
+        let (step, sql) = (log.step(), Arc::<str>::from(sql));
+        for (class, waited) in tables {
+            let place = Place::Sql(Arc::clone(&sql));
+            log.want(Held { class, step, key: None, place, waited });
+        }
+    }
+
     /// Where the list stands now.
     pub(crate) fn mark(&self) -> usize {
         self.log().map(|log| log.held.len()).unwrap_or_default()
@@ -122,6 +148,24 @@ impl LockLog {
     }
 }
 
+/// A table in which a transaction holds locks, as a server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldTable<'a> {
+    /// As plain SQL calls it: `orders`, or `shop.orders` if the schema isn't `public`, nor on the `search_path`.
+    pub name: &'a str,
+    /// Whether the statement would have waited for its locks: not so with `NOWAIT` and `SKIP LOCKED`.
+    pub waited: bool,
+}
+
+impl<'a> HeldTable<'a> {
+    /// A table whose locks were waited for, or not.
+    #[must_use]
+    pub const fn new(name: &'a str, waited: bool) -> Self {
+        Self { name, waited }
+    }
+}
+
 impl Held {
     /// Whether it may be the same row, which then needn't be waited for. Where a key isn't known nobody can say, nor of a
     /// literal in SQL and a key of a type.
@@ -135,6 +179,12 @@ impl Held {
 }
 
 impl Log {
+    /// The next step.
+    fn step(&mut self) -> u64 {
+        self.steps += 1;
+        self.steps
+    }
+
     fn want(&mut self, wanted: Held) {
         let mut of_class = self.held.iter().rev().filter(|held| held.class == wanted.class);
         let is_held = of_class.any(|held| wanted.may_be(held));
@@ -147,17 +197,21 @@ impl Log {
         self.held.push(wanted);
     }
 
-    /// Learns what is new of the locks behind the last one. Those before it led to it, and so are known; but to a lock that
+    /// Learns what is new of the locks behind the last step. Those before led to it, and so are known; but to a lock that
     /// wasn't waited for, nothing leads.
     fn compare(&self, wanted: &Held) {
-        for held in self.held.iter().rev() {
+        let mut last_step = None;
+        for held in self.held.iter().rev().filter(|held| held.step != wanted.step) {
+            if last_step.is_some_and(|step| step != held.step) {
+                break;
+            }
             if held.class == wanted.class {
                 self.compare_keys(held, wanted);
             } else if !self.graph.is_known(held.class, wanted.class) {
                 self.tell(self.graph.learn(self.edge(held, wanted)));
             }
             if held.waited {
-                break;
+                last_step = Some(held.step);
             }
         }
     }
@@ -207,7 +261,7 @@ mod tests {
     crate::lock_order! { pub(super) Shop: Order => User => Item }
 
     fn log(graph: &LockGraph, transaction: &str) -> LockLog {
-        LockLog::new(graph, &transaction.into(), Location::caller(), |_| {})
+        LockLog::new(graph, &transaction.into(), Some(Location::caller()), |_| {})
     }
 
     impl LockLog {
@@ -348,6 +402,86 @@ mod tests {
         log(&graph, "a").locks::<Order>(1).locks::<User>(1).locks::<Order>(2);
         graph.assert_no_inversions();
         assert_eq!(graph.observed_order().dot(), "digraph observed {\n}\n");
+    }
+
+    fn watched(graph: &LockGraph, looks: &[&[(&'static str, bool)]]) {
+        let log = graph.watch("watched");
+        for (i, look) in looks.iter().enumerate() {
+            let tables: Vec<_> =
+                look.iter().map(|(t, waited)| HeldTable::new(t, *waited)).collect();
+            log.holds(&format!("statement {i}"), &tables);
+        }
+    }
+
+    #[test]
+    fn what_one_statement_locks_has_no_order_in_itself_but_comes_between_the_others() {
+        let (a, b) = (("step_a", true), ("step_b", true));
+        let (before, after) = (("step_before", true), ("step_after", true));
+        let graph = LockGraph::new();
+        watched(&graph, &[&[before], &[a, b, before], &[after, a, b, before]]);
+        assert_eq!(
+            graph.observed_order().dot(),
+            "digraph observed {\n  \"step_a\" -> \"step_after\" [style=dashed];\n  \
+             \"step_b\" -> \"step_after\" [style=dashed];\n  \
+             \"step_before\" -> \"step_a\" [style=dashed];\n  \
+             \"step_before\" -> \"step_b\" [style=dashed];\n}\n"
+        );
+        watched(&graph, &[&[b, a], &[b, a, after]]);
+        watched(&graph, &[&[b], &[b, a], &[b, a, after]]);
+        assert!(told(&graph).is_empty());
+        watched(&graph, &[&[after], &[after, before]]);
+        let told = told(&graph);
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].contains(
+                "now:      transaction \"watched\": `step_after` (by `statement 0`), then `step_before` (by \
+                 `statement 1`)"
+            ),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn what_the_server_names_no_more_was_given_back() {
+        let (a, b, c) = (("back_a", true), ("back_b", true), ("back_c", true));
+        let graph = LockGraph::new();
+        watched(&graph, &[&[a], &[a, b], &[a], &[a, c], &[a, c, b]]);
+        watched(&graph, &[&[b], &[], &[a]]);
+        watched(&graph, &[&[c], &[c, b]]);
+        assert!(told(&graph).is_empty());
+        watched(&graph, &[&[c], &[c, a]]);
+        assert_eq!(told(&graph).len(), 1, "a stayed held when c was locked");
+    }
+
+    #[test]
+    fn in_a_step_too_nothing_leads_to_what_cannot_wait() {
+        let (a, b, c) = (("try_a", true), ("try_b", true), ("try_c", true));
+        let graph = LockGraph::new();
+        watched(&graph, &[&[a], &[a, b]]);
+        watched(&graph, &[&[b], &[b, ("try_a", false)], &[b, a, c]]);
+        assert!(told(&graph).is_empty());
+        watched(&graph, &[&[c], &[c, b]]);
+        assert_eq!(
+            told(&graph).len(),
+            1,
+            "b was held when c was locked, past a that couldn't wait"
+        );
+    }
+
+    #[test]
+    fn who_watches_and_who_is_inside_agree() {
+        let graph = LockGraph::new();
+        let inside = log(&graph, "ship");
+        let outside = graph.watch("ship");
+        inside.locks::<Order>(1);
+        outside.holds("lock 1", &[HeldTable::new("log_orders", true)]);
+        inside.locks::<User>(1);
+        let both = [HeldTable::new("log_orders", true), HeldTable::new("log_users", true)];
+        outside.holds("lock 2", &both);
+        assert!(told(&graph).is_empty());
+        log(&graph, "move").locks::<User>(1).locks::<Order>(1);
+        assert_eq!(told(&graph).len(), 1);
+        LockGraph::off().watch("off").holds("nothing", &both);
     }
 
     #[cfg(feature = "sql")]
