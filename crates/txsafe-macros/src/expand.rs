@@ -21,6 +21,8 @@ pub(crate) fn expand(order: &Order, relation: &Relation) -> TokenStream {
 }
 
 /// The order's type, and the trait that explains it.
+///
+/// Type parameters begin with `__`, since an order or a rank may have any other name.
 fn declaration(order: &Order, relation: &Relation, out: &mut Tokens) {
     let name = &order.name;
     let text = text(order, relation);
@@ -46,14 +48,14 @@ fn declaration(order: &Order, relation: &Relation, out: &mut Tokens) {
     out.text(&format!("trait {name}Before<Next> {{}}"));
     for (head, body) in [
         (
-            format!("impl<Held, Next> @::Allows<Held, Next> for {name}"),
-            format!("where Held: {name}Before<Next>, {name}: @::Position<Next> {{}}"),
+            format!("impl<__Held, __Next> @::Allows<__Held, __Next> for {name}"),
+            format!("where __Held: {name}Before<__Next>, {name}: @::Position<__Next> {{}}"),
         ),
         (
             format!(
-                "#[diagnostic::do_not_recommend] impl<Held, Earlier> @::Passed<Held, Earlier> for {name}"
+                "#[diagnostic::do_not_recommend] impl<__Held, __Earlier> @::Passed<__Held, __Earlier> for {name}"
             ),
-            format!("where Earlier: {name}Before<Held>, {name}: @::Position<Earlier> {{}}"),
+            format!("where __Earlier: {name}Before<__Held>, {name}: @::Position<__Earlier> {{}}"),
         ),
     ] {
         out.in_crate(&order.krate, &head).in_crate(&order.krate, &body);
@@ -100,7 +102,7 @@ fn positions(order: &Order, relation: &Relation, out: &mut Tokens) {
             .text(&format!("> for {name} {{ const POSITION: u32 = {position}; }}"));
     }
     // Of a rank without a place, its missing place is all there is to say.
-    let anything = format!("impl<Next> {name}Before<Next> for @::Unlocked {{}}");
+    let anything = format!("impl<__Next> {name}Before<__Next> for @::Unlocked {{}}");
     out.in_crate(&order.krate, &anything);
 }
 
@@ -151,11 +153,14 @@ fn places(order: &Order, relation: &Relation, out: &mut Tokens) {
         out.text(&format!("> for {name}")).group(Delimiter::Brace, place);
         before = Some(rank);
     }
-    let places = "<Self as @Placed<One>>::Place, <Self as @Placed<Other>>::Place";
-    out.in_crate(krate, &format!("impl<One, Other> @::Higher<One, Other> for {name} where"));
-    out.in_crate(krate, &relative("Self: @Placed<One> + @Placed<Other>,"));
-    out.in_crate(krate, &relative(&format!("({places}): @Compared<One, Other>")));
-    let rank = format!("{{ type Rank = <({places}) as @Compared<One, Other>>::Higher; }}");
+    let places = "<Self as @Placed<__One>>::Place, <Self as @Placed<__Other>>::Place";
+    out.in_crate(
+        krate,
+        &format!("impl<__One, __Other> @::Higher<__One, __Other> for {name} where"),
+    );
+    out.in_crate(krate, &relative("Self: @Placed<__One> + @Placed<__Other>,"));
+    out.in_crate(krate, &relative(&format!("({places}): @Compared<__One, __Other>")));
+    let rank = format!("{{ type Rank = <({places}) as @Compared<__One, __Other>>::Higher; }}");
     out.in_crate(krate, &relative(&rank));
 }
 

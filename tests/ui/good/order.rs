@@ -94,3 +94,11 @@ fn main() {
     }
     let _ = plain;
 }
+
+/// Names that the macro has no use for itself.
+mod names {
+    txsafe_diesel::rank!(pub Held: table "held" key "id" as i64);
+    txsafe_diesel::rank!(pub Next: table "next" key "id" as i64);
+    txsafe_diesel::rank!(pub One: table "one" key "id" as i64);
+    txsafe_diesel::lock_order! { pub Other: Held => Next => One }
+}
