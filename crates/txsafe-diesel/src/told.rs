@@ -45,9 +45,10 @@ impl Told {
         if self.started.len() == MOST_STARTED {
             self.started.pop_front();
         }
-        let with_binds = match self.bind_values {
-            true => Some(query.to_string()),
-            false => self.locks.worth_showing(query),
+        let with_binds = if self.bind_values {
+            Some(query.to_string())
+        } else {
+            self.locks.worth_showing(query)
         };
         self.started.push_back(Started { at: Instant::now(), with_binds });
     }

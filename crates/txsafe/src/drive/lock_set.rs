@@ -8,9 +8,9 @@ use crate::hold::{
         held::Wanted,
         locked::Locked,
         mode::Mode,
-        rank::{AdvisoryRank, Rank, Ranked},
+        rank::{AdvisoryRank, Ranked},
         relation::{Allows, Higher, LockOrder, Unlocked},
-        set::{ManyRows, OneKey, OneRow, Plan, disentangled, wanted_rows},
+        set::{ManyRows, OneKey, OneRow, Plan, disentangled, row_calls, wanted_rows},
         statement::LockCall,
     },
 };
@@ -89,6 +89,12 @@ impl<'c, D: Locks, O: LockOrder, S: LockSet<D, O, Unlocked>> Holding<'c, D, O, S
     }
 }
 
+impl<D: Locks, O: LockOrder, S: LockSet<D, O, Unlocked>> fmt::Debug for Holding<'_, D, O, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holding").finish_non_exhaustive()
+    }
+}
+
 /// Locks a set.
 ///
 /// # Errors
@@ -138,10 +144,7 @@ where
     }
 
     fn calls(&self, at: &'static Location<'static>) -> Vec<(Wanted, LockCall)> {
-        vec![(
-            Wanted::row::<O, T::Rank, M>(&self.key, at),
-            LockCall::rows::<T::Rank, M>(std::slice::from_ref(&self.key)),
-        )]
+        row_calls::<O, T::Rank, M>(std::slice::from_ref(&self.key), at)
     }
 
     fn lock<'t, 'c: 't>(
@@ -178,13 +181,7 @@ where
     }
 
     fn calls(&self, at: &'static Location<'static>) -> Vec<(Wanted, LockCall)> {
-        let call = |key: &<T::Rank as Rank>::Key| {
-            (
-                Wanted::row::<O, T::Rank, M>(key, at),
-                LockCall::rows::<T::Rank, M>(std::slice::from_ref(key)),
-            )
-        };
-        self.keys.iter().map(call).collect()
+        row_calls::<O, T::Rank, M>(&self.keys, at)
     }
 
     fn lock<'t, 'c: 't>(
@@ -222,7 +219,7 @@ where
     }
 
     fn calls(&self, at: &'static Location<'static>) -> Vec<(Wanted, LockCall)> {
-        self.iter().flat_map(|row| LockSet::<D, O, Held>::calls(row, at)).collect()
+        row_calls::<O, T::Rank, M>(&self.each_ref().map(|row| row.key.clone()), at)
     }
 
     fn lock<'t, 'c: 't>(
@@ -255,10 +252,49 @@ where
     }
 }
 
-impl<D: Locks, O: LockOrder, S: LockSet<D, O, Unlocked>> fmt::Debug for Holding<'_, D, O, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Holding").finish_non_exhaustive()
+/// Rows in ascending order of their keys, in the order of `keys`.
+fn as_written<K: Ord, T>(keys: &[K], rows: Vec<T>) -> Vec<T> {
+    let mut places: Vec<usize> = (0..keys.len()).collect();
+    places.sort_by_key(|&place| &keys[place]);
+    let mut placed: Vec<_> = places.into_iter().zip(rows).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, row)| row).collect()
+}
+
+impl<D, O, Held, R> LockSet<D, O, Held> for OneKey<R>
+where
+    D: Locks,
+    O: LockOrder + Allows<Held, R>,
+    R: AdvisoryRank,
+{
+    type Rows<'c> = ();
+    type Highest = R;
+    type Found<'c> = ();
+
+    fn plan(&self, plan: &mut Plan, at: &'static Location<'static>) {
+        let id = lock::identified::<R>(&self.key);
+        plan.add(vec![Wanted::advisory::<O, R>(id, &self.key, false, at)]);
     }
+
+    fn calls(&self, at: &'static Location<'static>) -> Vec<(Wanted, LockCall)> {
+        let id = lock::identified::<R>(&self.key);
+        vec![(Wanted::advisory::<O, R>(id, &self.key, false, at), advisory::lock(&[id.id], false))]
+    }
+
+    fn lock<'t, 'c: 't>(
+        &'t self,
+        _element: usize,
+        tx: &'t mut D::Tx<'c, O, Held>,
+        _found: &'t mut Self::Found<'c>,
+        at: &'static Location<'static>,
+    ) -> BoxFuture<'t, Result<(), Error>> {
+        Box::pin(async move {
+            let keys = std::slice::from_ref(&self.key);
+            lock::advisory::<D, O, Held, R>(tx, keys, false, at).await
+        })
+    }
+
+    fn rows<'c>((): Self::Found<'c>) -> Self::Rows<'c> {}
 }
 
 /// The higher one of two ranks.
@@ -324,48 +360,3 @@ tuple!(
         + Higher<C::Highest, E::Highest>
         + Higher<Highest<O, A::Highest, B::Highest>, Highest<O, C::Highest, E::Highest>>
 );
-
-/// Rows in ascending order of their keys, in the order of `keys`.
-fn as_written<K: Ord, T>(keys: &[K], rows: Vec<T>) -> Vec<T> {
-    let mut places: Vec<usize> = (0..keys.len()).collect();
-    places.sort_by_key(|&place| &keys[place]);
-    let mut placed: Vec<_> = places.into_iter().zip(rows).collect();
-    placed.sort_by_key(|(place, _)| *place);
-    placed.into_iter().map(|(_, row)| row).collect()
-}
-
-impl<D, O, Held, R> LockSet<D, O, Held> for OneKey<R>
-where
-    D: Locks,
-    O: LockOrder + Allows<Held, R>,
-    R: AdvisoryRank,
-{
-    type Rows<'c> = ();
-    type Highest = R;
-    type Found<'c> = ();
-
-    fn plan(&self, plan: &mut Plan, at: &'static Location<'static>) {
-        let id = lock::identified::<R>(&self.key);
-        plan.add(vec![Wanted::advisory::<O, R>(id, &self.key, false, at)]);
-    }
-
-    fn calls(&self, at: &'static Location<'static>) -> Vec<(Wanted, LockCall)> {
-        let id = lock::identified::<R>(&self.key);
-        vec![(Wanted::advisory::<O, R>(id, &self.key, false, at), advisory::lock(&[id.id], false))]
-    }
-
-    fn lock<'t, 'c: 't>(
-        &'t self,
-        _element: usize,
-        tx: &'t mut D::Tx<'c, O, Held>,
-        _found: &'t mut Self::Found<'c>,
-        at: &'static Location<'static>,
-    ) -> BoxFuture<'t, Result<(), Error>> {
-        Box::pin(async move {
-            let keys = std::slice::from_ref(&self.key);
-            lock::advisory::<D, O, Held, R>(tx, keys, false, at).await
-        })
-    }
-
-    fn rows<'c>((): Self::Found<'c>) -> Self::Rows<'c> {}
-}

@@ -67,11 +67,9 @@ impl PostMortem {
             Opponent { process, transaction, place }
         };
         let others: Vec<_> = self.processes.iter().copied().map(opponent).collect();
-        let names = others.iter().filter_map(|other| other.transaction.as_deref());
-        let inversion = names
-            .filter_map(|other| call.shared.graph.inversion_of(&account.transaction, other))
-            .map(|inversion| inversion.to_string())
-            .next();
+        let mut names = others.iter().filter_map(|other| other.transaction.as_deref());
+        let inversion_with = |other| call.shared.graph.inversion_of(&account.transaction, other);
+        let inversion = names.find_map(inversion_with).map(|found| found.to_string());
         Deadlock { held: account.locks.log().held(), others, inversion }
     }
 }

@@ -192,11 +192,9 @@ impl HeldLocks {
     /// Source: PostgreSQL manual, section 13.3.1, "Table-Level Locks".
     pub fn rolled_back_to(&mut self, mark: Mark) {
         self.list.truncate(mark.list);
-        let later = |one: usize, other: usize| match self.list[other] > self.list[one] {
-            true => other,
-            false => one,
-        };
-        self.greatest = (0..self.list.len()).reduce(later);
+        let greater =
+            |one: usize, other: usize| if self.list[other] > self.list[one] { other } else { one };
+        self.greatest = (0..self.list.len()).reduce(greater);
         self.log.rolled_back_to(mark.log);
     }
 

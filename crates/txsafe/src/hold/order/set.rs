@@ -3,7 +3,7 @@
 use super::{
     held::{Wanted, sorted},
     mode::{Mode, NoKeyUpdate},
-    rank::{AdvisoryRank, Rank, Ranked},
+    rank::{AdvisoryRank, Rank, Ranked, TableRank},
     relation::Position,
     statement::LockCall,
 };
@@ -126,6 +126,23 @@ where
     M: Mode,
 {
     sorted(keys).iter().map(|key| Wanted::row::<O, R, M>(key, at)).collect()
+}
+
+/// For each row, a statement of its own.
+pub(crate) fn row_calls<O, R, M>(
+    keys: &[R::Key],
+    at: &'static Location<'static>,
+) -> Vec<(Wanted, LockCall)>
+where
+    O: Position<R>,
+    R: TableRank,
+    M: Mode,
+{
+    let call = |key| {
+        let statement = LockCall::rows::<R, M>(std::slice::from_ref(key));
+        (Wanted::row::<O, R, M>(key, at), statement)
+    };
+    keys.iter().map(call).collect()
 }
 
 #[cfg(test)]

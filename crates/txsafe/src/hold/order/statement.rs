@@ -69,7 +69,7 @@ impl LockCall {
         Self { sql: sql.into(), parameter }
     }
 
-    /// Locks rows in ascending order of their keys, and says of the last one that it did.
+    /// Locks rows in ascending order of their keys, and reads none of them.
     pub(crate) fn rows<R: TableRank, M: Mode>(keys: &[R::Key]) -> Self {
         let LockStatement { from, rest, keys } = LockStatement::new::<R, M>(keys, false);
         // A query with an aggregate can't lock, so the one within does.

@@ -45,8 +45,8 @@ pub(crate) struct Graph {
 struct Learned {
     /// By the class that was held. There is no cycle among them.
     edges: Vec<Vec<Edge>>,
-    /// Pairs of keys of one class, the first seen in each direction.
-    keys: Vec<(Edge, Direction)>,
+    /// For each class, the first pair of its keys that was seen.
+    keys: Vec<Edge>,
     inversions: Vec<Arc<Inversion>>,
 }
 
@@ -213,9 +213,10 @@ impl Graph {
         if known & direction as u8 != 0 {
             return None;
         }
-        let before = learned.keys.iter().find(|(other, _)| other.to == edge.to);
-        let before = before.map(|(edge, _)| edge.clone());
-        learned.keys.push((edge.clone(), direction));
+        let before = learned.keys.iter().find(|before| before.to == edge.to).cloned();
+        if before.is_none() {
+            learned.keys.push(edge.clone());
+        }
         before.map(|before| learned.invert(Inversion::of_keys(edge, before)))
     }
 

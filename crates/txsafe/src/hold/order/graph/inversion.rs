@@ -49,8 +49,8 @@ impl Inversion {
         std::iter::once(&self.now).chain(&self.before)
     }
 
-    /// What was held, and what was wanted: tables, or ranks with what they stand for: `Import (advisory 42)`. They are the same where keys of one
-    /// table were locked in both directions.
+    /// What was held, and what was wanted: tables, or ranks with what they stand for, such as `Import (advisory 42)`. They
+    /// are the same where keys of one table were locked in both directions.
     #[must_use]
     pub fn classes(&self) -> (Arc<str>, Arc<str>) {
         (self.now.from.name(), self.now.to.name())

@@ -47,12 +47,10 @@ impl Statements {
             return None;
         }
         drop(texts);
-        let locks = row_locks(sql).into_iter().filter_map(|lock| {
-            // Ours are told by their ranks, and are in nobody's way.
-            let is_ours = lock.table.starts_with("txsafe_");
-            let class = ClassId::named(&lock.table).filter(|_| !is_ours)?;
-            Some(Read { class, key: lock.key })
-        });
+        // Our own tables are told by their ranks, and are in nobody's way.
+        let locks = row_locks(sql).into_iter().filter(|lock| !lock.table.starts_with("txsafe_"));
+        let locks = locks
+            .filter_map(|lock| Some(Read { class: ClassId::named(&lock.table)?, key: lock.key }));
         let sql: Arc<str> = sql.into();
         let statement = Arc::new(Statement { sql: Arc::clone(&sql), locks: locks.collect() });
         let mut texts = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -95,4 +93,26 @@ pub(super) fn shown_if_locking(query: &dyn fmt::Display) -> Option<String> {
     let mut text = IfLocking(String::new());
     write!(text, "{query}").ok()?;
     Some(text.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_remembered_to_a_bound_and_then_not_read() {
+        let statements = Statements::default();
+        let update = |n: usize| format!("UPDATE plain_test SET n = {n}");
+        for n in 0..MOST_TEXTS + 10 {
+            assert_eq!(statements.read(&update(n)).is_some(), n < MOST_TEXTS);
+        }
+        assert_eq!(statements.read(&update(0)).unwrap().locks.len(), 1, "known before");
+        assert!(statements.read("SELECT 1").is_none());
+    }
+
+    #[test]
+    fn tables_of_ours_are_no_classes() {
+        let sql = "UPDATE txsafe_sequences SET last_value = 1";
+        assert!(Statements::default().read(sql).unwrap().locks.is_empty());
+    }
 }
