@@ -28,7 +28,8 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
         E: 'q + Execute<'q, Postgres>,
     {
         let query = Query::of(query);
-        self.observed.started(query.sql.clone(), query.binds(), query.is_simple());
+        self.observed.will_run(&query.sql, query.binds());
+        self.observed.started(query.sql.clone(), query.is_simple());
         let inner = self.conn.fetch_many(query);
         Box::pin(Watched { inner, observed: self.observed })
     }
@@ -42,7 +43,8 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
         E: 'q + Execute<'q, Postgres>,
     {
         let query = Query::of(query);
-        self.observed.started(query.sql.clone(), query.binds(), query.is_simple());
+        self.observed.will_run(&query.sql, query.binds());
+        self.observed.started(query.sql.clone(), query.is_simple());
         Box::pin(watch(self.observed, self.conn.fetch_optional(query)))
     }
 
@@ -54,7 +56,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     where
         't: 'e,
     {
-        self.observed.started(sql.clone(), None, false);
+        self.observed.started(sql.clone(), false);
         Box::pin(watch(self.observed, self.conn.prepare_with(sql, parameters)))
     }
 
@@ -62,7 +64,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     where
         't: 'e,
     {
-        self.observed.started(sql.clone(), None, false);
+        self.observed.started(sql.clone(), false);
         Box::pin(watch(self.observed, self.conn.describe(sql)))
     }
 }

@@ -48,10 +48,14 @@ impl Observed {
         self.locks = locks;
     }
 
-    /// A statement starts with these bind values; `is_simple` if its text may hold several statements.
-    pub(crate) fn started(&mut self, sql: SqlStr, binds: Option<&PgArguments>, is_simple: bool) {
-        self.is_unsure |= may_end_transaction(sql.as_str(), is_simple);
+    /// A statement is to run, and not only to be prepared, with these bind values.
+    pub(crate) fn will_run(&self, sql: &SqlStr, binds: Option<&PgArguments>) {
         self.locks.ran(sql.as_str(), |n| nth_bind(binds?, n));
+    }
+
+    /// A statement starts; `is_simple` if its text may hold several.
+    pub(crate) fn started(&mut self, sql: SqlStr, is_simple: bool) {
+        self.is_unsure |= may_end_transaction(sql.as_str(), is_simple);
         let recovers = first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
         self.running = Some(Running { sql, start: Instant::now(), recovers });
     }
