@@ -5,6 +5,8 @@
 //!
 //! `cargo xtask bench --help` tells the options.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod duel;
 mod figure;

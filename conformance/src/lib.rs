@@ -1,5 +1,6 @@
 //! One suite for all drivers of txsafe.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::exhaustive_enums, reason = "not published: the suite names every variant")]
 
 pub mod cases;

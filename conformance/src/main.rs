@@ -1,5 +1,6 @@
 //! `cargo xtask faults`: the matrix, the cases and the storms, printed.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a command line talks that way")]
 
 use clap::Parser;

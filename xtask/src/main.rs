@@ -2,6 +2,7 @@
 //!
 //! No dependencies, so that it builds and helps on a machine with nothing but Rust.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks that way")]
 
 mod packages;

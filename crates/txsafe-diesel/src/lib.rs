@@ -3,6 +3,7 @@
     not(all(feature = "async", feature = "deadpool-diesel")),
     doc = "Guarded, retrying transactions for Diesel on PostgreSQL; the README is shown with all features."
 )]
+#![forbid(unsafe_code)]
 
 #[cfg(feature = "async")]
 mod advisory;
@@ -70,5 +71,5 @@ pub use txsafe::{
     ManyRows, Mode, NoKeyUpdate, NoOrder, ObservedOrder, OneKey, OneRow, Opponent, Outcome,
     ParentsLocked, Passed, Phase, Position, Rank, Ranked, References, Remedy, Report, RetryPolicy,
     SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked,
-    Writes, advisory, lock_order, rank, ranked, references, row, rows,
+    Writes, advisory, guard, lock_order, rank, ranked, references, row, rows,
 };

@@ -3,7 +3,9 @@
 use crate::{failure::of_diesel, tx::Tx, wire::link::Link};
 use diesel_async::{AnsiTransactionManager, TransactionManager};
 use std::future::Future;
-use txsafe::{AsyncFuncOnce, Error, Failure, LockOrder, drive::session::Standing};
+use txsafe::{
+    AsyncFuncOnce, Error, Failure, LockOrder, drive::session::Standing, guard::within::savepoint,
+};
 
 impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
@@ -32,7 +34,7 @@ impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
             Manager::begin_transaction(conn).await.map_err(failed)?;
             let mark = account.hooks.mark();
             let locks = account.locks.mark();
-            let error = match body(Tx::new(conn, account, link)).await {
+            let error = match savepoint(body(Tx::new(conn, account, link))).await {
                 Ok(value) => match swallowed(link).await {
                     None => {
                         Manager::commit_transaction(conn).await.map_err(failed)?;

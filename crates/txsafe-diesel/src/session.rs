@@ -34,6 +34,7 @@ use txsafe::{
         session::{AsyncSession, Question, Standing},
         shield::to_the_end,
     },
+    guard::connection::Connection,
 };
 
 type Manager = AnsiTransactionManager;
@@ -106,7 +107,7 @@ impl<'a> Session<'a> {
 impl AsyncSession for Session<'_> {
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         let can_post = !begin.is_awaited() && self.link.is_on_wire() && self.link.is_idle();
-        self.link.begin(self.bind_values, self.account.locks.log());
+        self.link.begin(self.bind_values, self.account.notes.clone());
         let conn = self.lease.connection();
         if can_post {
             // Polled once, BEGIN is on its way. What it did is read off the wire.
@@ -187,6 +188,10 @@ impl AsyncSession for Session<'_> {
 
     fn account(&mut self) -> &mut Account<AsyncHook> {
         &mut self.account
+    }
+
+    fn connection(&self) -> Arc<dyn Connection> {
+        Arc::clone(&self.link) as Arc<dyn Connection>
     }
 
     fn give_back(mut self) {

@@ -2,7 +2,7 @@
 
 use crate::binds::nth_bind;
 use std::{collections::VecDeque, fmt::Display, time::Instant};
-use txsafe::{Failure, SqlState, Trail, hold::order::graph::log::LockLog};
+use txsafe::{Failure, SqlState, Trail, drive::account::Notes};
 
 /// Statements that were started and not finished are remembered up to this number.
 const MOST_STARTED: usize = 64;
@@ -16,8 +16,11 @@ pub(crate) struct Told {
     pub(crate) trail: Trail,
     /// Statements whose callers haven't seen their end, in order; some never will.
     pub(crate) started: VecDeque<Started>,
+    /// How many have ended, and the last one.
+    statements: usize,
+    last_sql: String,
     bind_values: bool,
-    locks: LockLog,
+    notes: Notes,
 }
 
 /// A statement as its caller started it.
@@ -29,15 +32,24 @@ pub(crate) struct Started {
 
 impl Told {
     /// Of an attempt that starts now.
-    pub(crate) fn new(bind_values: bool, locks: LockLog, now: Instant) -> Self {
+    pub(crate) fn new(bind_values: bool, notes: Notes, now: Instant) -> Self {
         Self {
             aborted_by: None,
             recovered_from: None,
-            trail: Trail::new(now),
+            trail: Trail::new(now).with_ledger(notes.ledger.clone()),
             started: VecDeque::new(),
+            statements: 0,
+            last_sql: String::new(),
             bind_values,
-            locks,
+            notes,
         }
+    }
+
+    /// BEGIN is behind us: what is told begins here.
+    #[cfg(feature = "async")]
+    pub(crate) fn begun(&mut self) {
+        self.started.clear();
+        self.trail = Trail::new(Instant::now()).with_ledger(self.notes.ledger.clone());
     }
 
     /// A caller started a statement; `query` shows it with its bind values.
@@ -48,7 +60,7 @@ impl Told {
         let with_binds = if self.bind_values {
             Some(query.to_string())
         } else {
-            self.locks.worth_showing(query)
+            self.notes.locks.worth_showing(query)
         };
         self.started.push_back(Started { at: Instant::now(), with_binds });
     }
@@ -61,10 +73,24 @@ impl Told {
         (start, end): (Instant, Instant),
         code: Option<Option<SqlState>>,
     ) {
+        self.statements += 1;
+        self.last_sql.clear();
+        self.last_sql.push_str(&sql);
         let binds = with_binds.as_deref().and_then(|text| text.strip_prefix(&*sql));
-        self.locks.ran(&sql, |n| nth_bind(binds?, n));
+        self.notes.locks.ran(&sql, |n| nth_bind(binds?, n));
         let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
         self.trail.push(shown, start, end, code);
+    }
+
+    /// Where it notes things, besides.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    /// How many statements have ended, and the last one.
+    pub(crate) fn statements(&self) -> (usize, Option<String>) {
+        (self.statements, (self.statements > 0).then(|| self.last_sql.clone()))
     }
 
     /// Names the statement of the failure that has none yet, and says with which code it failed.

@@ -3,6 +3,8 @@
 //! It parses its few words by hand: the crates that are common for that take longer to build than all of `txsafe`, and
 //! every application with a lock order would wait for them.
 
+#![forbid(unsafe_code)]
+
 mod expand;
 mod graph;
 mod parse;

@@ -13,8 +13,10 @@ use sqlx::{
 };
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
+use txsafe::guard::connection::{Calls, Waiting};
 
 impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     type Database = Postgres;
@@ -31,7 +33,8 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
         self.observed.will_run(&query.sql, query.binds());
         self.observed.started(query.sql.clone(), query.is_simple());
         let inner = self.conn.fetch_many(query);
-        Box::pin(Watched { inner, observed: self.observed })
+        let waiting = Waiting::new(Arc::clone(self.observed.calls()));
+        Box::pin(Watched { inner, observed: self.observed, waiting })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(
@@ -74,7 +77,8 @@ async fn watch<T>(
     observed: &mut Observed,
     statement: impl Future<Output = Result<T, SqlxError>>,
 ) -> Result<T, SqlxError> {
-    let answer = statement.await;
+    let calls = Arc::clone(observed.calls());
+    let answer = calls.waiting(statement).await;
     match &answer {
         Ok(_) => observed.finished(),
         Err(error) => observed.failed(error),
@@ -86,6 +90,7 @@ async fn watch<T>(
 struct Watched<'e, S> {
     inner: S,
     observed: &'e mut Observed,
+    waiting: Waiting<Arc<Calls>>,
 }
 
 impl<S, T> Stream for Watched<'_, S>
@@ -95,7 +100,8 @@ where
     type Item = Result<T, SqlxError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = std::task::ready!(self.inner.poll_next_unpin(cx));
+        let Self { inner, waiting, .. } = &mut *self;
+        let next = std::task::ready!(waiting.poll(|| inner.poll_next_unpin(cx)));
         match &next {
             Some(Ok(_)) => {}
             Some(Err(error)) => self.observed.failed(error),

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 mod advisory;
 mod binds;
@@ -28,5 +29,5 @@ pub use txsafe::{
     ManyRows, Mode, NoKeyUpdate, NoOrder, ObservedOrder, OneKey, OneRow, Opponent, Outcome,
     ParentsLocked, Passed, Phase, Position, Rank, Ranked, References, Remedy, Report, RetryPolicy,
     SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked,
-    Writes, advisory, lock_order, rank, ranked, references, row, rows,
+    Writes, advisory, guard, lock_order, rank, ranked, references, row, rows,
 };

@@ -2,8 +2,13 @@
 
 use crate::{binds::nth_bind, failure::of_sqlx};
 use sqlx::{Error as SqlxError, SqlStr, postgres::PgArguments};
-use std::time::Instant;
-use txsafe::{Failure, Trail, drive::session::Standing, hold::order::graph::log::LockLog};
+use std::{sync::Arc, time::Instant};
+use txsafe::{
+    Failure, Trail,
+    drive::{account::Notes, session::Standing},
+    guard::connection::Calls,
+    hold::order::graph::log::LockLog,
+};
 
 /// What is known of the attempt that runs.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub(crate) struct Observed {
     running: Option<Running>,
     trail: Trail,
     locks: LockLog,
+    /// What the guard is told.
+    calls: Arc<Calls>,
 }
 
 #[derive(Debug)]
@@ -30,22 +37,24 @@ struct Running {
 }
 
 impl Observed {
-    /// Of an attempt that begins now.
-    pub(crate) fn new() -> Self {
+    /// Of an attempt that begins now, and notes what it sees there.
+    pub(crate) fn new(notes: &Notes, calls: Arc<Calls>) -> Self {
+        calls.begin();
         Self {
             lost: None,
             aborted_by: None,
             recovered_from: None,
             is_unsure: false,
             running: None,
-            trail: Trail::new(Instant::now()),
-            locks: LockLog::default(),
+            trail: Trail::new(Instant::now()).with_ledger(notes.ledger.clone()),
+            locks: notes.locks.clone(),
+            calls,
         }
     }
 
-    /// Says where what statements lock is noted.
-    pub(crate) fn note_locks(&mut self, locks: LockLog) {
-        self.locks = locks;
+    /// What the guard is told.
+    pub(crate) fn calls(&self) -> &Arc<Calls> {
+        &self.calls
     }
 
     /// A statement is to run, and not only to be prepared, with these bind values.
@@ -55,6 +64,7 @@ impl Observed {
 
     /// A statement starts; `is_simple` if its text may hold several.
     pub(crate) fn started(&mut self, sql: SqlStr, is_simple: bool) {
+        self.calls.returned();
         self.is_unsure |= may_end_transaction(sql.as_str(), is_simple);
         let recovers = first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
         self.running = Some(Running { sql, start: Instant::now(), recovers });
@@ -68,6 +78,7 @@ impl Observed {
             None if running.recovers => self.recovered_from.take(),
             aborted_by => aborted_by,
         };
+        self.calls.ended(running.sql.as_str());
         self.trail.push(running.sql.as_str(), running.start, Instant::now(), None);
     }
 
@@ -79,6 +90,7 @@ impl Observed {
             return self.note(failure);
         };
         let now = Instant::now();
+        self.calls.ended(sql.as_str());
         self.trail.push(sql.as_str(), start, now, Some(code));
         let statement = Some(sql.as_str().to_owned());
         self.note(failure.with_statement(statement).with_took(Some(now - start)));
@@ -91,6 +103,7 @@ impl Observed {
 
     /// Something runs that isn't seen.
     pub(crate) fn unseen(&mut self) {
+        self.calls.lent();
         self.is_unsure = true;
     }
 

@@ -7,8 +7,8 @@ use crate::{
     tx::Tx,
 };
 use sqlx_core::transaction::TransactionManager;
-use std::future::Future;
-use txsafe::{AsyncFuncOnce, Error, LockOrder};
+use std::{future::Future, sync::Arc};
+use txsafe::{AsyncFuncOnce, Error, LockOrder, guard::within::savepoint};
 
 impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
@@ -34,16 +34,20 @@ impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     {
         async move {
             let Self { conn, account, observed, .. } = self;
+            let calls = Arc::clone(observed.calls());
             settle(conn, observed).await;
-            Manager::begin(conn, None).await.map_err(|error| failed(observed, &error))?;
+            calls
+                .waiting(Manager::begin(conn, None))
+                .await
+                .map_err(|error| failed(observed, &error))?;
             let mark = account.hooks.mark();
             let locks = account.locks.mark();
-            let error = match body(Tx::new(conn, account, observed)).await {
+            let error = match savepoint(body(Tx::new(conn, account, observed))).await {
                 Ok(value) => {
                     settle(conn, observed).await;
                     match observed.aborted_by() {
                         None => {
-                            let released = Manager::commit(conn).await;
+                            let released = calls.waiting(Manager::commit(conn)).await;
                             released.map_err(|error| failed(observed, &error))?;
                             return Ok(value);
                         }
@@ -56,7 +60,7 @@ impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
                 }
             };
             // If even this fails the transaction is aborted or lost, and its end will tell.
-            match Manager::rollback(conn).await {
+            match calls.waiting(Manager::rollback(conn)).await {
                 Ok(()) => observed.recovered(),
                 Err(error) => observed.saw(&error),
             }

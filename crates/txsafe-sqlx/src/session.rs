@@ -18,13 +18,14 @@ use txsafe::{
     Failure,
     decide::{begin::Begin, settings::Settings},
     drive::{
-        account::Account,
+        account::{Account, Notes},
         alarm::Alarm,
         driver::Slot,
         hooks::AsyncHook,
         session::{AsyncSession, Question, Standing},
         shield::to_the_end,
     },
+    guard::connection::{Calls, Connection as Watched},
 };
 
 pub(crate) type Manager = PgTransactionManager;
@@ -33,6 +34,7 @@ pub(crate) type Manager = PgTransactionManager;
 pub struct Session<'a> {
     lease: Lease<'a>,
     observed: Observed,
+    calls: Arc<Calls>,
     account: Account<AsyncHook>,
     alarm: Arc<Alarm>,
     answer_timeout: Duration,
@@ -63,9 +65,11 @@ impl<'a> Session<'a> {
     }
 
     fn new(lease: Lease<'a>, alarm: Arc<Alarm>, settings: &Settings) -> Self {
+        let calls = Arc::<Calls>::default();
         Self {
             lease,
-            observed: Observed::new(),
+            observed: Observed::new(&Notes::default(), Arc::clone(&calls)),
+            calls,
             account: Account::new(),
             alarm,
             answer_timeout: settings.answer_timeout(),
@@ -86,8 +90,7 @@ impl AsyncSession for Session<'_> {
         let begun = begin_noticing(self.lease.connection(), begin.sql());
         match self.alarm.within(patience, begun).await {
             Ok(Ok(())) => {
-                self.observed = Observed::new();
-                self.observed.note_locks(self.account.locks.log());
+                self.observed = Observed::new(&self.account.notes, Arc::clone(&self.calls));
                 Ok(())
             }
             Ok(Err(error)) => Err(of_sqlx(&error)),
@@ -165,6 +168,10 @@ impl AsyncSession for Session<'_> {
         &mut self.account
     }
 
+    fn connection(&self) -> Arc<dyn Watched> {
+        Arc::clone(&self.calls) as Arc<dyn Watched>
+    }
+
     fn give_back(mut self) {
         match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Pooled(conn) => match self.committed.take() {
@@ -239,8 +246,9 @@ async fn begin_noticing(conn: &mut PgConnection, sql: &str) -> Result<(), SqlxEr
 /// Waits for the end of a statement that its caller dropped.
 pub(crate) async fn settle(conn: &mut PgConnection, observed: &mut Observed) {
     while observed.has_abandoned() {
+        let calls = Arc::clone(observed.calls());
         // Answers come in order, and an error among those that nobody waited for is told here.
-        match conn.ping().await {
+        match calls.waiting(conn.ping()).await {
             Ok(()) => observed.finished(),
             Err(error) => observed.failed(&error),
         }

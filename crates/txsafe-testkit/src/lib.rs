@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 #[cfg(not(unix))]
 compile_error!("txsafe-testkit starts PostgreSQL servers on Unix only; on Windows use WSL");

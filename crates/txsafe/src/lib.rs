@@ -2,6 +2,7 @@
 
 pub mod decide;
 pub mod drive;
+pub mod guard;
 pub mod hold;
 
 pub use decide::{

@@ -14,6 +14,8 @@
 //! The rest: `shop.rs` and `schema.sql` hold the data, `workers.rs` calls the handlers, `tally.rs` counts, `report.rs`
 //! says what was seen, and whether it is what was promised.
 
+#![forbid(unsafe_code)]
+
 mod books;
 mod cli;
 mod error;

@@ -34,6 +34,7 @@
 //! # }
 //! ```
 
+#![forbid(unsafe_code)]
 #![expect(
     missing_docs,
     clippy::missing_errors_doc,

@@ -1,5 +1,6 @@
 //! Eight workers run the shop at once, over few rows of a real server. Then it says what the lock order was good for.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command line talks that way")]
 
 use anyhow::{Result, bail, ensure};

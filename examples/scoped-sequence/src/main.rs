@@ -3,6 +3,7 @@
 //! Sixteen workers open incidents, and some fail after they got their number. Beside it stands what PostgreSQL's own
 //! sequence made of the same run.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command line talks that way")]
 
 use anyhow::{Result, ensure};

@@ -3,6 +3,7 @@
 //! `transfer-diesel-async` and `transfer-sqlx` are the same program. What differs is the adapter, and how its driver
 //! writes a query.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command line talks that way")]
 
 use diesel::{

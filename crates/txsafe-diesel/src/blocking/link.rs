@@ -9,7 +9,9 @@ use std::{
     time::Instant,
 };
 use txsafe::{
-    Failure, SqlState, Trail, drive::session::Standing, hold::order::graph::log::LockLog,
+    Failure, SqlState, Trail,
+    drive::{account::Notes, session::Standing},
+    guard::{connection::Connection, gaps::Gaps},
 };
 
 /// What is known of one connection.
@@ -30,6 +32,8 @@ impl Link {
 
     /// A statement started; `query` shows it with its bind values.
     pub(crate) fn statement_started(&self, query: &dyn fmt::Display) {
+        // Not while the state is locked: what is found in the gap before may ask this link.
+        self.gaps().statement_starts();
         if let Some(told) = &mut self.state().told {
             // They come one after another; one whose end Diesel didn't tell, as of binds that can't be written, is over.
             told.started.clear();
@@ -47,6 +51,7 @@ impl Link {
         let Some(told) = told.as_mut().filter(|_| !*ending) else { return };
         // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
         let Some(started) = told.started.pop_front() else { return };
+        told.notes().gaps.statement_ends();
         let sql = sql();
         let failure = error.map(of_diesel);
         let code = failure.as_ref().map(Failure::sqlstate);
@@ -66,12 +71,16 @@ impl Link {
         told.ran(sql, started.with_binds, (started.at, Instant::now()), code);
     }
 
+    fn gaps(&self) -> Gaps {
+        self.state().told.as_ref().map(|told| told.notes().gaps.clone()).unwrap_or_default()
+    }
+
     // --- what the session does ---
 
     /// An attempt begins.
-    pub(crate) fn begin(&self, bind_values: bool, locks: LockLog) {
+    pub(crate) fn begin(&self, bind_values: bool, notes: Notes) {
         let mut state = self.state();
-        state.told = Some(Told::new(bind_values, locks, Instant::now()));
+        state.told = Some(Told::new(bind_values, notes, Instant::now()));
         state.ending = false;
     }
 
@@ -128,6 +137,19 @@ impl Link {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that could panic leaves the state half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection for Link {
+    /// Nobody polls it.
+    fn poll_begins(&self) -> bool {
+        false
+    }
+
+    fn poll_waits(&self) {}
+
+    fn statements(&self) -> (usize, Option<String>) {
+        self.state().told.as_ref().map(Told::statements).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,9 @@
 use super::{link::Link, session::Manager, tx::Tx};
 use crate::failure::of_diesel;
 use diesel::{PgConnection, connection::TransactionManager};
-use txsafe::{Error, Failure, LockOrder, drive::session::Standing};
+use txsafe::{
+    Error, Failure, LockOrder, drive::session::Standing, guard::within::savepoint_blocking,
+};
 
 impl<O: LockOrder, Held> Tx<'_, O, Held> {
     /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
@@ -23,7 +25,7 @@ impl<O: LockOrder, Held> Tx<'_, O, Held> {
         Manager::begin_transaction(conn).map_err(failed)?;
         let mark = account.hooks.mark();
         let locks = account.locks.mark();
-        let error = match body(Tx::new(conn, account, link)) {
+        let error = match savepoint_blocking(|| body(Tx::new(conn, account, link))) {
             Ok(value) => match swallowed(link, conn) {
                 None => {
                     Manager::commit_transaction(conn).map_err(failed)?;

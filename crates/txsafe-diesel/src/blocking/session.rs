@@ -27,6 +27,7 @@ use txsafe::{
         hooks::BlockingHook,
         session::{Question, Session as BlockingSession, Standing},
     },
+    guard::connection::Connection as Watched,
 };
 
 pub(crate) type Manager = AnsiTransactionManager;
@@ -89,7 +90,7 @@ impl<O: Object> BlockingSession for Session<'_, O> {
     fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         let begun = self.lease.with(|conn| Manager::begin_transaction_sql(conn, begin.sql()));
         begun.map_err(|error| of_diesel(&error))?;
-        self.link.begin(self.bind_values, self.account.locks.log());
+        self.link.begin(self.bind_values, self.account.notes.clone());
         Ok(())
     }
 
@@ -129,6 +130,10 @@ impl<O: Object> BlockingSession for Session<'_, O> {
 
     fn account(&mut self) -> &mut Account<BlockingHook> {
         &mut self.account
+    }
+
+    fn connection(&self) -> Arc<dyn Watched> {
+        Arc::clone(&self.link) as Arc<dyn Watched>
     }
 
     fn give_back(mut self) {

@@ -3,7 +3,7 @@
 use super::said::Tag;
 use crate::told::Told;
 use std::time::Instant;
-use txsafe::{Failure, SqlState, hold::order::graph::log::LockLog};
+use txsafe::{Failure, SqlState, drive::account::Notes};
 
 /// The transaction status of ReadyForQuery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,23 +32,37 @@ pub(super) struct Attempt {
     /// When the first request was sent that no finished statement accounts for.
     pub(super) statement: Option<Instant>,
     pub(super) last_answer: Instant,
+    /// What the guard wants to know.
+    pub(super) watch: Watch,
+}
+
+/// What was in flight when polls of the transaction began and ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Watch {
+    /// Requests sent and answered when the last poll began.
+    pub(super) before: (u64, u64),
+    /// Whether some caller waited for its statement when it ended.
+    pub(super) has_caller: bool,
+    /// Whether something was in flight then, besides BEGIN.
+    pub(super) was_in_flight: bool,
 }
 
 impl Attempt {
     /// An attempt whose BEGIN is answered by answer number `begin_answer`.
-    pub(super) fn new(begin_answer: u64, bind_values: bool, locks: LockLog, now: Instant) -> Self {
+    pub(super) fn new(begin_answer: u64, bind_values: bool, notes: Notes, now: Instant) -> Self {
         Self {
             begin_answer,
             begun: false,
             begin_failure: None,
             ran_unprotected: false,
-            told: Told::new(bind_values, locks, now),
+            told: Told::new(bind_values, notes, now),
             failed_statement: None,
             left: false,
             ending: false,
             end: None,
             statement: None,
             last_answer: now,
+            watch: Watch::default(),
         }
     }
 

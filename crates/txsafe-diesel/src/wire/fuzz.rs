@@ -9,7 +9,7 @@ use super::{
 };
 use fastrand::Rng;
 use std::{env, panic, str::FromStr, sync::Arc};
-use txsafe::hold::order::graph::log::LockLog;
+use txsafe::drive::account::Notes;
 
 const FRAMES: u64 = 200_000;
 
@@ -39,7 +39,7 @@ fn a_link_takes_any_bytes_in_both_directions() {
     let link = Arc::new(Link::on_wire());
     let mut stream = Observed::new((), Arc::clone(&link));
     each_batch(|dice| {
-        link.begin(dice.bool(), LockLog::default());
+        link.begin(dice.bool(), Notes::default());
         let [mut from_client, mut from_server] = [(); 2].map(|()| Vec::new());
         for _ in 0..BATCH / 2 {
             for (bytes, kinds) in [(&mut from_client, b"QSFCPBDE"), (&mut from_server, b"EECCZZDS")]

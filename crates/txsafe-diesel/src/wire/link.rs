@@ -20,8 +20,8 @@ use std::{
 };
 use txsafe::{
     Failure, Trail,
-    drive::{alarm::Alarm, session::Standing},
-    hold::order::graph::log::LockLog,
+    drive::{account::Notes, alarm::Alarm, session::Standing},
+    guard::connection::Connection,
 };
 
 type Cancel = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -228,21 +228,20 @@ impl Link {
     // --- what the session does ---
 
     /// An attempt begins: its BEGIN is the next request.
-    pub(crate) fn begin(&self, bind_values: bool, locks: LockLog) {
+    pub(crate) fn begin(&self, bind_values: bool, notes: Notes) {
         let now = Instant::now();
         let mut state = self.state();
         let begin_answer = state.sent + 1;
         if !state.on_wire {
             state.status = Status::Open;
         }
-        state.attempt = Some(Attempt::new(begin_answer, bind_values, locks, now));
+        state.attempt = Some(Attempt::new(begin_answer, bind_values, notes, now));
     }
 
     /// BEGIN is behind us, whether its answer was awaited, came at once, or is read by nobody: what is told begins here.
     pub(crate) fn begin_sent(&self) {
         if let Some(attempt) = &mut self.state().attempt {
-            attempt.told.started.clear();
-            attempt.told.trail = Trail::new(Instant::now());
+            attempt.told.begun();
         }
     }
 
@@ -369,6 +368,31 @@ impl Link {
     }
 }
 
+impl Connection for Link {
+    fn poll_begins(&self) -> bool {
+        let mut state = self.state();
+        let (on_wire, counts) = (state.on_wire, (state.sent, state.answered));
+        let Some(attempt) = &mut state.attempt else { return false };
+        let watch = attempt.watch;
+        attempt.watch.before = counts;
+        let has_moved = counts != watch.before;
+        // Without the wire, what is awaited is all that is known. With it, a caller alone may have given up.
+        watch.was_in_flight || (watch.has_caller && (has_moved || !on_wire))
+    }
+
+    fn poll_waits(&self) {
+        let mut state = self.state();
+        let State { answered, awaited, attempt, .. } = &mut *state;
+        let Some(attempt) = attempt else { return };
+        attempt.watch.has_caller = !attempt.told.started.is_empty();
+        attempt.watch.was_in_flight = *awaited > (*answered).max(attempt.begin_answer);
+    }
+
+    fn statements(&self) -> (usize, Option<String>) {
+        self.state().attempt.as_ref().map(|attempt| attempt.told.statements()).unwrap_or_default()
+    }
+}
+
 impl State {
     /// Whether nothing that somebody waits for is in flight.
     fn is_idle(&self) -> bool {
@@ -396,7 +420,7 @@ mod tests {
     fn begin_is_no_statement_of_the_closure_however_fast_it_is_answered() {
         for is_answered_at_once in [false, true] {
             let link = Link::on_wire();
-            link.begin(false, LockLog::default());
+            link.begin(false, Notes::default());
             link.statement_started(&"BEGIN");
             if is_answered_at_once {
                 link.statement_finished(|| "BEGIN".into(), None);

@@ -99,6 +99,7 @@ pub struct TxOptions {
     pub(crate) verify_commit: Option<bool>,
     pub(crate) slow_after: Option<Duration>,
     pub(crate) bind_values: Option<bool>,
+    pub(crate) test_wrapper: Option<bool>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
 }
@@ -250,6 +251,14 @@ impl TxOptions {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether this is the transaction that a test wraps around everything it does, to roll it back. The guard doesn't count
+    /// it: only what runs in a savepoint of it counts as inside a transaction. Default: `false`.
+    #[must_use]
+    pub fn test_wrapper(mut self, wraps: bool) -> Self {
+        self.test_wrapper = Some(wraps);
         self
     }
 

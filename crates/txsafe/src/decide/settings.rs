@@ -33,6 +33,7 @@ pub struct Settings {
     pub(crate) verify_commit: bool,
     pub(crate) slow_after: Duration,
     pub(crate) bind_values: bool,
+    pub(crate) test_wrapper: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
 }
@@ -63,6 +64,7 @@ impl Settings {
             verify_commit: pick!(verify_commit).unwrap_or(false),
             slow_after: pick!(slow_after).unwrap_or(Duration::from_secs(1)),
             bind_values: pick!(bind_values).unwrap_or(false),
+            test_wrapper: pick!(test_wrapper).unwrap_or(false),
             timeout: pick!(timeout),
             deadline: pick!(deadline),
         };

@@ -7,9 +7,11 @@ use super::{
 };
 use crate::{
     decide::failure::Failure,
+    guard::gaps::Gaps,
     hold::{
         order::{graph::log::LockLog, held::HeldLocks},
         outcome::Outcome,
+        times::Ledger,
         trail::Trail,
     },
 };
@@ -28,6 +30,20 @@ pub struct Account<H> {
     pub trail: Trail,
     /// The locks that were taken through types.
     pub locks: HeldLocks,
+    /// Where what the connection sees is noted, besides.
+    pub notes: Notes,
+}
+
+/// Where a connection notes what it sees of an attempt, statement by statement. By default nothing is.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Notes {
+    /// What statements lock.
+    pub locks: LockLog,
+    /// What goes by between them, told by blocking connections.
+    pub gaps: Gaps,
+    /// Where time goes.
+    pub ledger: Option<Arc<Ledger>>,
 }
 
 impl<H> Account<H> {
@@ -40,18 +56,22 @@ impl<H> Account<H> {
             due: Vec::new(),
             trail: Trail::default(),
             locks: HeldLocks::default(),
+            notes: Notes::default(),
         }
     }
 
     /// The attempt begins, of this call.
     pub(crate) fn begin(&mut self, call: &Call) {
         self.transaction = Arc::clone(&call.named.name);
-        self.locks.watch(LockLog::new(
+        let locks = LockLog::new(
             &call.shared.graph,
             &self.transaction,
             Some(call.place),
             events::lock_inversion,
-        ));
+        );
+        self.locks.watch(locks.clone());
+        let ledger = call.shared.guard.accounts().then(Arc::<Ledger>::default);
+        self.notes = Notes { locks, gaps: Gaps::new(ledger.as_ref()), ledger };
     }
 
     /// Takes the hooks to be run, in order, now that the attempt ended.

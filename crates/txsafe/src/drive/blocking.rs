@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     decide::{begin::Begin, remedy::Phase},
-    hold::{keyed::Keyed, scope},
+    guard::within::within_blocking,
+    hold::keyed::Keyed,
 };
 use std::time::Instant;
 
@@ -93,10 +94,9 @@ fn attempt<W: Work>(
             }
         }
     }
-    let result = {
-        let _inside = scope::enter(progress.frame());
-        work.body(&mut session)
-    };
+    let scope = progress.scope(session.connection(), session.account());
+    let gaps = session.account().notes.gaps.clone();
+    let result = within_blocking(scope, &gaps, || work.body(&mut session));
     let standing = session.settle(settings.answer_timeout);
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began),

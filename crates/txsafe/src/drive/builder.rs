@@ -9,6 +9,7 @@ use crate::{
         budget::Budget,
         options::{TxOptions, transaction_settings},
     },
+    guard::policy::Policy,
     hold::{
         error::Error,
         order::{
@@ -29,6 +30,7 @@ pub struct Builder<D> {
     service: Option<String>,
     on_report: Option<OnReport>,
     graph: LockGraph,
+    policy: Option<Policy>,
     declared: Option<(&'static str, &'static [Neighbours])>,
     hides_bind_values: bool,
     make: Box<dyn FnOnce(Arc<Shared>) -> D + Send>,
@@ -43,6 +45,7 @@ impl<D> Builder<D> {
             service: None,
             on_report: None,
             graph: LockGraph::default(),
+            policy: None,
             declared: None,
             hides_bind_values: false,
             make: Box::new(make),
@@ -89,6 +92,14 @@ impl<D> Builder<D> {
         self
     }
 
+    /// How much the guard looks at, and what follows from what it finds. Default: what the environment says, see
+    /// [`Policy`].
+    #[must_use]
+    pub fn guard(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
     /// Gives the database a lock order; see [`lock_order!`](crate::lock_order). Default: none, and nothing to be locked
     /// through types.
     #[must_use]
@@ -102,13 +113,24 @@ impl<D> Builder<D> {
             service,
             on_report,
             graph,
+            policy,
             declared: _,
             hides_bind_values,
             make,
         } = self;
         let make = Box::new(move |shared| make(shared).ordered());
         let declared = Some((O::NAME, O::NEIGHBOURS));
-        Builder { options, budget, service, on_report, graph, declared, hides_bind_values, make }
+        Builder {
+            options,
+            budget,
+            service,
+            on_report,
+            graph,
+            policy,
+            declared,
+            hides_bind_values,
+            make,
+        }
     }
 
     /// Checks all settings and makes the database. Nothing is connected yet.
@@ -116,13 +138,23 @@ impl<D> Builder<D> {
     /// # Errors
     /// A setting that can't be meant, with its name, its value and the cure.
     pub fn build(self) -> Result<D, Error> {
-        let Self { options, budget, service, on_report, graph, declared, hides_bind_values, make } =
-            self;
+        let Self {
+            options,
+            budget,
+            service,
+            on_report,
+            graph,
+            policy,
+            declared,
+            hides_bind_values,
+            make,
+        } = self;
+        let policy = policy.map_or_else(Policy::from_env, Ok)?;
         if let (Some(graph), Some((order, neighbours))) = (graph.graph(), declared) {
             let inversions = graph.declare(order, neighbours);
             inversions.iter().for_each(|inversion| events::lock_inversion(inversion));
         }
-        let mut shared = Shared::new(options, budget, service, on_report, graph)?;
+        let mut shared = Shared::new(options, budget, service, on_report, graph, policy)?;
         if hides_bind_values {
             shared.hide_bind_values()?;
         }

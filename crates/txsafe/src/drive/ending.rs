@@ -7,9 +7,10 @@ use crate::{
         remedy::{Cause, Phase, Remedy},
         sqlstate::SqlState,
     },
-    hold::{keyed::Keyed, scope::Frame},
+    guard::scope::Scope,
+    hold::keyed::Keyed,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What to do with the connection once the closure has returned.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub(crate) enum Ended<T, E> {
     /// The idempotency key was there already.
     AlreadyCommitted,
     /// It was made inside another transaction on the same database.
-    Nested(Frame),
+    Nested(Arc<Scope>),
     /// The closure never ran, or nothing it did could take effect.
     NotStarted(Phase, Failure),
     /// The closure returned; the attempt was not committed, for reasons that the standing tells.

@@ -18,12 +18,16 @@ use crate::{
         retry::GiveUp,
         settings::Settings,
     },
+    guard::{
+        connection::Connection,
+        scope::{self, Scope, Subject},
+        second::Inside,
+    },
     hold::{
         error::{Error, ErrorKind},
         keyed::{self, Keyed},
         outcome::Outcome,
         report::Attempt,
-        scope::{self, Frame},
         trail::Trail,
     },
 };
@@ -46,6 +50,7 @@ pub(crate) struct Progress<T, H> {
     pub(super) due: VecDeque<(Account<H>, bool)>,
     /// Who counts the outcome.
     pub(super) teller: Teller,
+    _inside: Option<Inside>,
 }
 
 /// Who counts the outcome of a transaction.
@@ -76,6 +81,7 @@ impl<T, H> Progress<T, H> {
         let deadline = [timeout, call.settings.deadline].into_iter().flatten().min();
         let mut course = Course::new(call.once);
         course.nested = scope::is_inside_any();
+        let inside = course.nested.then(|| Inside::another(&call.named.name, call.place));
         Ok(Self {
             call,
             course,
@@ -86,6 +92,7 @@ impl<T, H> Progress<T, H> {
             in_doubt: None,
             due: VecDeque::new(),
             teller: Teller::Nobody,
+            _inside: inside,
         })
     }
 
@@ -97,14 +104,24 @@ impl<T, H> Progress<T, H> {
         Arc::clone(&self.call.settings)
     }
 
-    /// The closure runs inside this frame.
-    pub(crate) fn frame(&self) -> Frame {
-        Frame {
-            database: self.call.shared.id,
-            identity: self.call.shared.identity(),
-            transaction: Arc::clone(&self.call.named.name),
-            place: self.call.place,
-        }
+    /// The closure runs inside this scope.
+    pub(crate) fn scope(
+        &self,
+        connection: Arc<dyn Connection>,
+        account: &Account<H>,
+    ) -> Arc<Scope> {
+        let Call { shared, named, place, settings, .. } = &self.call;
+        Scope::new(Subject {
+            database: shared.id,
+            identity: shared.identity(),
+            transaction: Arc::clone(&named.name),
+            place,
+            wraps_a_test: settings.test_wrapper,
+            guard: Arc::clone(&shared.guard),
+            connection,
+            ledger: account.notes.ledger.clone(),
+            locks: account.notes.locks.clone(),
+        })
     }
 
     /// What begins the next attempt.
@@ -130,7 +147,7 @@ impl<T, H> Progress<T, H> {
     }
 
     /// The server has said which database it is, or didn't want to; an outer transaction on it is told.
-    pub(crate) fn identified(&self, answer: Option<String>) -> Option<Frame> {
+    pub(crate) fn identified(&self, answer: Option<String>) -> Option<Arc<Scope>> {
         // An empty one is that of nobody, and not asked for again.
         self.call.shared.identify(Some(answer.unwrap_or_default().into()));
         outer_of(&self.call)
@@ -373,12 +390,12 @@ impl<T, H> Progress<T, H> {
 }
 
 /// The transaction that `call` was made in, on the same database.
-fn outer_of(call: &Call) -> Option<Frame> {
+fn outer_of(call: &Call) -> Option<Arc<Scope>> {
     let identity = call.shared.identity().filter(|identity| !identity.is_empty());
     scope::running_on(call.shared.id, identity.as_deref())
 }
 
-fn nested(outer: &Frame, call: &Call) -> Error {
+fn nested(outer: &Scope, call: &Call) -> Error {
     let kind = ErrorKind::NestedTransaction {
         outer: (outer.transaction.to_string(), outer.place),
         inner: (call.named.name.to_string(), call.place),

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     decide::{begin::Begin, remedy::Phase},
-    hold::{keyed::Keyed, scope},
+    guard::within::within,
+    hold::keyed::Keyed,
 };
 use futures_util::future::{Either, select};
 use std::{
@@ -105,7 +106,8 @@ async fn attempt<W: AsyncWork>(
         }
     }
     let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
-    let body = scope::within(progress.frame(), work.body(&mut session));
+    let scope = progress.scope(session.connection(), session.account());
+    let body = within(scope, work.body(&mut session));
     let Some(result) = before(alarm, body).await else {
         // Dropped in the middle of whatever it did: its connection is closed. What is known of it, is told.
         session.settle(Duration::ZERO).await;

@@ -15,10 +15,12 @@ use crate::{
         failure::Failure,
         settings::Settings,
     },
+    guard::connection::Connection,
     hold::error::Error,
 };
 use std::{
     future::Future,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -107,6 +109,9 @@ pub trait AsyncSession: Send {
     /// The account of this attempt.
     fn account(&mut self) -> &mut Account<AsyncHook>;
 
+    /// What the guard asks while the closure runs.
+    fn connection(&self) -> Arc<dyn Connection>;
+
     /// Returns the connection to where it came from.
     fn give_back(self);
 }
@@ -152,6 +157,8 @@ pub trait Session {
     fn rollback(&mut self) -> Result<(), Failure>;
     /// See [`AsyncSession::account`].
     fn account(&mut self) -> &mut Account<BlockingHook>;
+    /// See [`AsyncSession::connection`].
+    fn connection(&self) -> Arc<dyn Connection>;
     /// See [`AsyncSession::give_back`].
     fn give_back(self);
 }

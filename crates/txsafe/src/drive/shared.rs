@@ -1,11 +1,12 @@
 //! What all transactions of a database share: its identity, presets, budget, and what is known by name.
 
-use super::{identity::Counted, meters::Meters};
+use super::{events, identity::Counted, meters::Meters};
 use crate::{
     decide::{
         budget::Budget, invalid::InvalidSetting, options::TxOptions, patience::Patience,
         settings::Settings,
     },
+    guard::{policy::Policy, report::Guard},
     hold::{name, order::graph::edges::LockGraph, report::Report},
 };
 use std::{
@@ -30,6 +31,7 @@ pub struct Shared {
     pub(crate) budget: Budget,
     pub(crate) on_report: Option<OnReport>,
     pub(crate) graph: LockGraph,
+    pub(crate) guard: Arc<Guard>,
     preset: TxOptions,
     hides_bind_values: bool,
     service: Option<String>,
@@ -53,10 +55,12 @@ impl Shared {
         service: Option<String>,
         on_report: Option<OnReport>,
         graph: LockGraph,
+        policy: Policy,
     ) -> Result<Self, InvalidSetting> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let settings = Arc::new(Settings::resolve(&preset, &TxOptions::new())?);
         service.as_deref().map_or(Ok(()), name::check_service)?;
+        policy.validate()?;
         if budget.capacity() == 0 {
             return Err(InvalidSetting::new("budget", "0 tokens", "no retry would ever be paid"));
         }
@@ -66,6 +70,7 @@ impl Shared {
             budget,
             on_report,
             graph,
+            guard: Arc::new(Guard::new(policy, events::finding)),
             preset,
             hides_bind_values: false,
             service,
@@ -191,6 +196,7 @@ mod tests {
             Some("shop".into()),
             None,
             LockGraph::off(),
+            Policy::off(),
         )
         .unwrap()
     }
@@ -210,13 +216,10 @@ mod tests {
     #[test]
     fn bad_names_and_budgets_are_refused() {
         assert!(shared().named("").is_err());
-        assert!(
-            Shared::new(TxOptions::new(), Budget::new(0), None, None, LockGraph::off()).is_err()
-        );
-        let service = Some(String::new());
-        assert!(
-            Shared::new(TxOptions::new(), Budget::default(), service, None, LockGraph::off())
-                .is_err()
-        );
+        let made = |budget, service| {
+            Shared::new(TxOptions::new(), budget, service, None, LockGraph::off(), Policy::off())
+        };
+        assert!(made(Budget::new(0), None).is_err());
+        assert!(made(Budget::default(), Some(String::new())).is_err());
     }
 }

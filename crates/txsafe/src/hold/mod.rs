@@ -1,10 +1,11 @@
 //! The second layer: what a transaction is called, what it did, and how it ended.
 
 pub mod error;
+pub(crate) mod excused;
 pub mod keyed;
 pub mod name;
 pub mod order;
 pub mod outcome;
 pub mod report;
-pub mod scope;
+pub mod times;
 pub mod trail;

@@ -76,6 +76,9 @@ impl fmt::Display for Report {
         if let Some(reason) = self.gave_up {
             writeln!(f, "  gave up: {reason}")?;
         }
+        if let Some(times) = self.trail.times() {
+            writeln!(f, "  time: {times}")?;
+        }
         write!(f, "{}", self.trail)
     }
 }

@@ -1,9 +1,11 @@
 //! The statements of one attempt, with their durations and the gaps between them.
 
+use super::times::{Ledger, Times};
 use crate::decide::sqlstate::SqlState;
 use std::{
     collections::VecDeque,
     fmt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -40,6 +42,9 @@ pub struct Trail {
     first: Vec<Statement>,
     last: VecDeque<Statement>,
     omitted: usize,
+    ledger: Option<Arc<Ledger>>,
+    /// What was external before the last statement.
+    external: Duration,
 }
 
 /// One statement of a [`Trail`].
@@ -52,6 +57,8 @@ pub struct Statement {
     pub after: Duration,
     /// Time between the end of the statement before and this one: not spent on the database.
     pub gap: Duration,
+    /// How much of the gap was a wait for something that isn't the database, if the guard accounts for it.
+    pub external: Duration,
     /// From the request to the server's answer.
     pub took: Duration,
     /// Whether it failed, and with which code where the server gave one.
@@ -65,6 +72,19 @@ impl Trail {
         Self { begin: Some(begin), last_end: Some(begin), ..Self::default() }
     }
 
+    /// The same, of an attempt whose times are accounted.
+    #[must_use]
+    pub fn with_ledger(mut self, ledger: Option<Arc<Ledger>>) -> Self {
+        self.ledger = ledger;
+        self
+    }
+
+    /// Where the time of the attempt went while its closure ran, if the guard accounts for it.
+    #[must_use]
+    pub fn times(&self) -> Option<Times> {
+        self.ledger.as_ref().map(|ledger| ledger.times())
+    }
+
     /// Adds a statement that ran from `start` to `end`. Statements sent together overlap, and have no gap.
     pub fn push(
         &mut self,
@@ -74,14 +94,18 @@ impl Trail {
         failed: Option<Option<SqlState>>,
     ) {
         let begin = *self.begin.get_or_insert(start);
+        let external = self.ledger.as_ref().map(|ledger| ledger.times().external);
+        let external = external.unwrap_or_default();
         let statement = Statement {
             sql: shortened(sql.into()),
             after: start.saturating_duration_since(begin),
             gap: self.last_end.map_or(Duration::ZERO, |last| start.saturating_duration_since(last)),
+            external: external.saturating_sub(self.external),
             took: end.saturating_duration_since(start),
             failed,
         };
         self.last_end = self.last_end.max(Some(end));
+        self.external = external;
         if self.first.len() < FIRST {
             self.first.push(statement);
             return;
@@ -127,7 +151,11 @@ impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |t: Duration| t.as_secs_f64() * 1e3;
         write!(f, "  {:>8.1} ms", ms(self.after))?;
-        write!(f, "  gap {:>7.1}  took {:>7.1}", ms(self.gap), ms(self.took))?;
+        write!(f, "  gap {:>7.1}", ms(self.gap))?;
+        if !self.external.is_zero() {
+            write!(f, " ({:.1} external)", ms(self.external))?;
+        }
+        write!(f, "  took {:>7.1}", ms(self.took))?;
         write!(f, "  {}", self.sql)?;
         match self.failed {
             None => Ok(()),

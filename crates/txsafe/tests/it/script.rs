@@ -16,6 +16,7 @@ use txsafe::{
         session::{AsyncSession, AsyncWork, Question, Session, Standing, Work},
         shared::Shared,
     },
+    guard::connection::{Calls, Connection},
 };
 
 /// What one attempt meets. Whatever isn't set goes well.
@@ -233,6 +234,10 @@ impl AsyncSession for AsyncActor {
         &mut self.account
     }
 
+    fn connection(&self) -> Arc<dyn Connection> {
+        Arc::<Calls>::default()
+    }
+
     fn give_back(mut self) {
         self.actor.give_back();
     }
@@ -301,6 +306,10 @@ impl Session for BlockingActor {
 
     fn account(&mut self) -> &mut Account<BlockingHook> {
         &mut self.account
+    }
+
+    fn connection(&self) -> Arc<dyn Connection> {
+        Arc::<Calls>::default()
     }
 
     fn give_back(mut self) {

@@ -6,6 +6,7 @@ mod table;
 mod text;
 
 use self::text::{MAX_TEXT_BYTES, statements};
+use crate::hold::excused::{Excuse, Excusing};
 use reader::Reader;
 use std::thread;
 
@@ -26,6 +27,7 @@ pub(super) fn row_locks(sql: &str) -> Vec<RowLock> {
     }
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("txsafe-sql".into()).stack_size(STACK_BYTES);
+        let _excusing = Excusing::start(Excuse::Own);
         let reader = builder.spawn_scoped(scope, || read(sql)).ok();
         // A panic of the parser, too, is something that can't be read.
         reader.and_then(|reader| reader.join().ok()).unwrap_or_default()

@@ -1,0 +1,132 @@
+//! What findings are called.
+
+use super::policy::Severity;
+use std::fmt;
+
+/// What a finding is about. Codes are stable; each has a page in the documentation, `docs/findings/TXS….md`.
+///
+/// # Examples
+/// ```
+/// use txsafe::guard::Code;
+///
+/// assert_eq!(Code::ExternalWait.as_str(), "TXS001");
+/// assert_eq!("TXS001".parse(), Ok(Code::ExternalWait));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Code {
+    /// The transaction waited for something that isn't its database.
+    ExternalWait,
+    /// A call that is marked as external was made.
+    ExternalCall,
+    /// A poll of the transaction blocked its thread.
+    BlockingCall,
+    /// A poll of the transaction computed for long.
+    SlowPoll,
+    /// A second connection was taken.
+    SecondConnection,
+}
+
+impl Code {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::ExternalWait,
+        Self::ExternalCall,
+        Self::BlockingCall,
+        Self::SlowPoll,
+        Self::SecondConnection,
+    ];
+
+    /// As it is written: `TXS001`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.told().0
+    }
+
+    /// What it is about, in a few words.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.told().1
+    }
+
+    /// What to do instead.
+    #[must_use]
+    pub fn help(self) -> &'static str {
+        self.told().2
+    }
+
+    fn told(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::ExternalWait => (
+                "TXS001",
+                "external wait",
+                "its locks are held meanwhile: move the call before or behind the transaction, queue it by \
+                 `tx.after_commit`, or allow it with a reason",
+            ),
+            Self::ExternalCall => (
+                "TXS002",
+                "external call",
+                "its locks are held meanwhile, and a rollback can't undo it: move it before or behind the transaction, \
+                 queue it by `tx.after_commit`, or allow it with a reason",
+            ),
+            Self::BlockingCall => (
+                "TXS003",
+                "blocking call",
+                "it holds the transaction's locks and a thread of the runtime: use the async twin, outside of the \
+                 transaction",
+            ),
+            Self::SlowPoll => (
+                "TXS004",
+                "slow poll",
+                "its locks are held meanwhile: compute before the transaction begins",
+            ),
+            Self::SecondConnection => (
+                "TXS005",
+                "second connection",
+                "enough of these at once empty the pool and wait for each other for ever: pass the transaction down, or \
+                 read before it begins",
+            ),
+        }
+    }
+
+    /// The severity in development and in tests.
+    pub(crate) fn severity(self, in_tests: bool) -> Severity {
+        match self {
+            // How long a computation takes depends on the machine, and on what else runs there.
+            Self::SlowPoll => Severity::Warn,
+            _ if in_tests => Severity::Error,
+            _ => Severity::Warn,
+        }
+    }
+
+    pub(super) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl std::str::FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(code: &str) -> Result<Self, UnknownCode> {
+        Self::ALL.into_iter().find(|known| known.as_str() == code).ok_or(UnknownCode)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// There is no finding of that code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownCode;
+
+impl fmt::Display for UnknownCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no finding has this code")
+    }
+}
+
+impl std::error::Error for UnknownCode {}

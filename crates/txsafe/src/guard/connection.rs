@@ -1,0 +1,152 @@
+//! What a connection tells the guard of the transaction that runs on it.
+
+use super::scope::Driving;
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    task::Poll,
+};
+
+/// What a connection tells the guard; adapters implement it.
+///
+/// Whether a transaction waits for its database is a fact of its own connection: a statement on another one is as
+/// external as any other call. Polls are told by the guard, in turn: one begins, one ends in waiting, the next begins.
+pub trait Connection: Send + Sync {
+    /// A poll of the transaction begins: whether what it waited for since the last one ended was the server.
+    fn poll_begins(&self) -> bool;
+
+    /// A poll of the transaction has ended, and it waits for something.
+    fn poll_waits(&self);
+
+    /// How many statements have ended in this attempt, and the last one.
+    fn statements(&self) -> (usize, Option<String>);
+}
+
+/// The statements of a driver whose futures all pass through its adapter.
+#[derive(Default)]
+pub struct Calls {
+    /// Statements that are waited for.
+    waiting: AtomicU32,
+    /// Whether the connection is lent to somebody whose statements aren't seen.
+    is_lent: AtomicBool,
+    was_waiting: AtomicBool,
+    ended: Mutex<(usize, String)>,
+}
+
+impl Calls {
+    /// None so far.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs what goes to the server, and is waited for.
+    pub async fn waiting<F: Future>(&self, statement: F) -> F::Output {
+        let mut statement = pin!(statement);
+        let mut waiting = Waiting::new(self);
+        poll_fn(|cx| waiting.poll(|| statement.as_mut().poll(cx))).await
+    }
+
+    /// A statement has ended.
+    pub fn ended(&self, sql: &str) {
+        let mut ended = self.lock();
+        ended.0 += 1;
+        ended.1.clear();
+        ended.1.push_str(sql);
+    }
+
+    /// An attempt begins.
+    pub fn begin(&self) {
+        self.is_lent.store(false, Relaxed);
+        self.lock().0 = 0;
+    }
+
+    /// The connection is lent: what is waited for from now on may be the server, or something else.
+    pub fn lent(&self) {
+        self.is_lent.store(true, Relaxed);
+    }
+
+    /// It came back.
+    pub fn returned(&self) {
+        self.is_lent.store(false, Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (usize, String)> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection for Calls {
+    fn poll_begins(&self) -> bool {
+        // In doubt it is the server: nobody shall be told of a wait that is none.
+        self.was_waiting.load(Relaxed) || self.is_lent.load(Relaxed)
+    }
+
+    fn poll_waits(&self) {
+        self.was_waiting.store(self.waiting.load(Relaxed) > 0, Relaxed);
+    }
+
+    fn statements(&self) -> (usize, Option<String>) {
+        let ended = self.lock();
+        (ended.0, (ended.0 > 0).then(|| ended.1.clone()))
+    }
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+/// One statement, which is waited for from a poll that says so to the next one, or until it is dropped.
+#[derive(Debug)]
+pub struct Waiting<C: AsRef<Calls>> {
+    calls: C,
+    is_waited_for: bool,
+}
+
+impl<C: AsRef<Calls>> Waiting<C> {
+    /// Not yet.
+    pub fn new(calls: C) -> Self {
+        Self { calls, is_waited_for: false }
+    }
+
+    /// Polls the statement.
+    pub fn poll<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let poll = {
+            let _driving = Driving::start();
+            poll()
+        };
+        self.set(poll.is_pending());
+        poll
+    }
+
+    fn set(&mut self, waits: bool) {
+        if waits != self.is_waited_for {
+            self.is_waited_for = waits;
+            let waiting = &self.calls.as_ref().waiting;
+            if waits {
+                waiting.fetch_add(1, Relaxed)
+            } else {
+                waiting.fetch_sub(1, Relaxed)
+            };
+        }
+    }
+}
+
+impl<C: AsRef<Calls>> Drop for Waiting<C> {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
+impl AsRef<Self> for Calls {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}

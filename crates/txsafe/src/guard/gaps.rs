@@ -1,0 +1,131 @@
+//! What a blocking transaction does between its statements.
+//!
+//! There are no polls to be watched: from the end of one statement to the start of the next, its thread computed, waited
+//! for a processor, or was blocked by something that isn't the database.
+
+use super::{
+    code::Code,
+    report::{Seen, Where},
+    scope::scope,
+    thread::Clocks,
+};
+use crate::hold::{
+    excused::Excused,
+    times::{Ledger, Wait, now},
+};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// What goes by between the statements of a blocking transaction. Its connection tells when they start and end; where nothing
+/// is accounted, nobody listens.
+#[derive(Clone, Default)]
+pub struct Gaps(Option<Arc<Account>>);
+
+struct Account {
+    ledger: Arc<Ledger>,
+    /// When the gap began that goes on, or the statement that runs. None outside of the closure.
+    since: Mutex<Option<Since>>,
+}
+
+#[derive(Clone, Copy)]
+struct Since {
+    at: u64,
+    clocks: Option<Clocks>,
+    excused: Excused,
+}
+
+impl Gaps {
+    pub(crate) fn new(ledger: Option<&Arc<Ledger>>) -> Self {
+        let account =
+            |ledger: &Arc<Ledger>| Account { ledger: Arc::clone(ledger), since: Mutex::default() };
+        Self(ledger.map(account).map(Arc::new))
+    }
+
+    /// The closure begins.
+    pub(crate) fn begin(&self) {
+        if let Some(account) = &self.0 {
+            *account.since() = Some(Since::now());
+        }
+    }
+
+    /// It has ended.
+    pub(crate) fn end(&self) {
+        self.statement_starts();
+        if let Some(account) = &self.0 {
+            *account.since() = None;
+        }
+    }
+
+    /// For adapters: a statement starts.
+    pub fn statement_starts(&self) {
+        let Some(account) = &self.0 else { return };
+        let Some(since) = account.since().replace(Since::now()) else {
+            *account.since() = None;
+            return;
+        };
+        account.gap(since);
+    }
+
+    /// For adapters: a statement has ended.
+    pub fn statement_ends(&self) {
+        let Some(account) = &self.0 else { return };
+        let mut since = account.since();
+        if let Some(started) = &mut *since {
+            account.ledger.add(Wait::Database, now() - started.at);
+            *started = Since::now();
+        }
+    }
+}
+
+impl Account {
+    fn since(&self) -> MutexGuard<'_, Option<Since>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A gap has ended, which began at `since`.
+    fn gap(&self, since: Since) {
+        let wall = now() - since.at;
+        let excused = since.excused.since();
+        let rest = wall.saturating_sub(excused.total());
+        self.ledger.add(Wait::Allowed, excused.allowed);
+        self.ledger.add(Wait::External, excused.told);
+        let Some(clocks) = since.clocks else {
+            return self.ledger.add(Wait::External, rest);
+        };
+        let spent = clocks.spent(wall);
+        let blocked = spent.blocked.min(rest);
+        let queued = spent.queued.min(rest - blocked);
+        self.ledger.add(Wait::External, blocked);
+        self.ledger.add(Wait::Scheduling, queued);
+        self.ledger.add(Wait::Running, rest - blocked - queued);
+        let Some(scope) = scope() else { return };
+        let blocked = Duration::from_nanos(blocked);
+        let policy = &scope.guard.policy;
+        if blocked >= policy.external_wait.max(policy.blocking_call) && !scope.wraps_a_test {
+            let what = format!(
+                "was blocked for {blocked:.1?} between two statements, by something that isn't its database",
+            );
+            let subject = scope.connection.statements().0.to_string();
+            let code = Code::ExternalWait;
+            scope.guard.report(
+                &scope,
+                Seen { code, what, subject, site: Where::here(policy), waited: Some(blocked) },
+            );
+        }
+    }
+}
+
+impl Since {
+    fn now() -> Self {
+        Self { at: now(), clocks: Clocks::read(), excused: Excused::so_far() }
+    }
+}
+
+impl fmt::Debug for Gaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Gaps(accounted)" } else { "Gaps" })
+    }
+}

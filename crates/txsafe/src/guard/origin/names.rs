@@ -1,0 +1,113 @@
+//! From addresses to names: which line of the application a stack goes through, and what it called there.
+
+use super::trace::Trace;
+use crate::guard::finding::Site;
+use std::{ffi::c_void, path::Path, ptr};
+
+/// What a stack tells.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    pub(super) site: Option<Site>,
+    /// The task only made room for others.
+    pub(super) yields: bool,
+}
+
+pub(super) fn told_by(trace: &Trace) -> Told {
+    let mut told = Told::default();
+    let mut called = None;
+    for &address in trace.addresses() {
+        if told.site.is_some() {
+            break;
+        }
+        // Inlined calls have one address, innermost first.
+        backtrace::resolve(ptr::without_provenance_mut::<c_void>(address), |symbol| {
+            if told.site.is_some() {
+                return;
+            }
+            let Some(name) = symbol.name().map(|name| format!("{name:#}")) else { return };
+            // Source: tokio, `runtime/context.rs`: `yield_now`, and tasks that have used up their budget, are woken when
+            // their worker has nothing else to do.
+            told.yields |= name.starts_with("tokio::runtime::") && name.contains("::defer");
+            match (symbol.filename(), symbol.lineno()) {
+                (Some(file), Some(line)) if is_of_application(file, &name) => {
+                    told.site = Some(Site {
+                        file: shown(file),
+                        line,
+                        function: Some(function(&name).to_owned()),
+                        called: called.take(),
+                    });
+                }
+                _ => {
+                    if let Some(name) = library(&name) {
+                        called = Some(name.to_owned());
+                    }
+                }
+            }
+        });
+    }
+    told
+}
+
+/// Whether code is the application's own: neither Rust's, nor a dependency's, nor ours.
+fn is_of_application(file: &Path, name: &str) -> bool {
+    const FOREIGN: [&str; 5] =
+        ["/rustc/", "/rustlib/", "/registry/src/", "/git/checkouts/", "/library/"];
+    let file = file.to_string_lossy().replace('\\', "/");
+    !FOREIGN.iter().any(|part| file.contains(part)) && !is_ours(crate_of(name))
+}
+
+fn is_ours(name: &str) -> bool {
+    matches!(name, "txsafe" | "txsafe_diesel" | "txsafe_sqlx" | "txsafe_layers")
+}
+
+/// The crate that is worth naming: what Rust and we put around futures says nothing.
+fn library(name: &str) -> Option<&str> {
+    let library = crate_of(name);
+    let says_nothing = matches!(
+        library,
+        "core" | "std" | "alloc" | "backtrace" | "tracing" | "futures_util" | "futures_core" | ""
+    );
+    (!says_nothing && !is_ours(library)).then_some(library)
+}
+
+/// `<reqwest::Pending as core::future::Future>::poll` is of `reqwest`.
+fn crate_of(name: &str) -> &str {
+    let name = name.trim_start_matches(['<', '&', '*']);
+    let name = name.strip_prefix("mut ").unwrap_or(name);
+    name.split("::").next().unwrap_or_default()
+}
+
+/// `shop::charge::{{closure}}` is `shop::charge`.
+fn function(name: &str) -> &str {
+    name.split("::{{closure}}").next().unwrap_or(name)
+}
+
+/// Seen from where the program runs, if it lies there.
+fn shown(file: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let file = here.and_then(|here| file.strip_prefix(here).ok()).unwrap_or(file);
+    file.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_and_functions_are_read_from_symbols() {
+        assert_eq!(crate_of("<reqwest::Pending as core::future::future::Future>::poll"), "reqwest");
+        assert_eq!(crate_of("<&mut hyper::Conn as core::future::future::Future>::poll"), "hyper");
+        assert_eq!(crate_of("tokio::time::sleep"), "tokio");
+        assert_eq!(function("shop::charge::{{closure}}::{{closure}}"), "shop::charge");
+        assert_eq!(library("<core::pin::Pin<P> as core::future::future::Future>::poll"), None);
+    }
+
+    #[test]
+    fn only_the_applications_own_code_is_a_site() {
+        let is_own = |file: &str, name: &str| is_of_application(Path::new(file), name);
+        assert!(is_own("/home/ada/shop/src/main.rs", "shop::main"));
+        assert!(!is_own("/home/ada/.cargo/registry/src/index/hyper-1.0.0/src/lib.rs", "hyper::x"));
+        assert!(!is_own("/rustc/0123/library/core/src/future.rs", "core::future::poll"));
+        assert!(!is_own("/home/ada/txsafe/src/guard/within.rs", "txsafe::guard::within::within"));
+    }
+}

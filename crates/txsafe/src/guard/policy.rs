@@ -1,0 +1,259 @@
+//! How much the guard looks at, and what follows from what it finds.
+
+use super::{allow::Allow, code::Code, finding::Finding};
+use crate::decide::invalid::InvalidSetting;
+use std::{env, fmt, str::FromStr, sync::Arc, time::Duration};
+
+/// The variable that chooses the policy of a database that wasn't given one.
+pub const VARIABLE: &str = "TXSAFE_GUARD";
+
+/// What follows from a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "from nothing to the worst")]
+pub enum Severity {
+    /// Nothing: it isn't even counted.
+    Off,
+    /// It is counted, and an event of `tracing` at level TRACE.
+    Trace,
+    /// It is counted, and an event at level WARN.
+    Warn,
+    /// The transaction panics, and is so rolled back; a test that waits for it fails. At the end of the poll in which it was
+    /// found, never in the midst of a client's code.
+    Error,
+}
+
+/// How much the guard looks at, and what follows from what it finds.
+///
+/// | | looks at | costs | what follows |
+/// |---|---|---|---|
+/// | [`off`](Self::off) | nothing | nothing | nothing |
+/// | [`production`](Self::production) | marked calls and client layers, second connections | some ns a poll | a warning, at most once a minute for each site |
+/// | [`staging`](Self::staging) | and what the transaction waits for | 0.3 µs a poll | the same |
+/// | [`dev`](Self::dev) | and who wakes it (feature `origins`), and polls that block or compute | 10 µs a poll | a warning, once for each site |
+/// | [`test`](Self::test) | the same, however short | the same | the transaction fails |
+///
+/// Default: what [`VARIABLE`] says: `off`, `production`, `staging`, `dev` or `test`. Where it isn't set, `dev` in programs
+/// built with debug assertions, which is what `cargo build` and `cargo test` do, and `production` in others.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use txsafe::guard::{Allow, Code, Policy, Severity};
+///
+/// let policy = Policy::dev()
+///     .severity(Code::SlowPoll, Severity::Off)
+///     .external_wait(Duration::from_millis(5))
+///     .allow(Allow::new("fraud check decides over the transfer, ADR-12").transaction("transfer"))
+///     .on_finding(|finding| eprintln!("{finding}"));
+/// # let _ = policy;
+/// ```
+#[derive(Clone)]
+pub struct Policy {
+    pub(super) accounts: bool,
+    pub(super) origins: bool,
+    pub(super) clocks: bool,
+    severities: [Severity; Code::ALL.len()],
+    pub(super) external_wait: Duration,
+    pub(super) blocking_call: Duration,
+    pub(super) slow_poll: Duration,
+    pub(super) again_after: Option<Duration>,
+    pub(super) allow: Vec<Allow>,
+    pub(super) receive: Option<Receive>,
+}
+
+pub(super) type Receive = Arc<dyn Fn(&Finding) + Send + Sync>;
+
+impl Policy {
+    /// Looks at nothing.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            accounts: false,
+            origins: false,
+            clocks: false,
+            severities: [Severity::Off; Code::ALL.len()],
+            external_wait: Duration::from_millis(10),
+            blocking_call: Duration::from_millis(5),
+            slow_poll: Duration::from_millis(10),
+            again_after: Some(Duration::from_secs(60)),
+            allow: Vec::new(),
+            receive: None,
+        }
+    }
+
+    /// For production: what is told by markers and layers costs nothing, and nothing is looked for besides.
+    #[must_use]
+    pub fn production() -> Self {
+        Self { severities: Code::ALL.map(|code| code.severity(false)), ..Self::off() }
+    }
+
+    /// For staging: each wait is accounted. What is waited for longer than 10 ms, and isn't the database, is a finding.
+    #[must_use]
+    pub fn staging() -> Self {
+        Self { accounts: true, ..Self::production() }
+    }
+
+    /// For development: a warning for each site, with the line that waited. Waits count from 1 ms, blocking polls from 5 ms
+    /// and computing ones from 10 ms.
+    #[must_use]
+    pub fn dev() -> Self {
+        Self {
+            origins: true,
+            clocks: true,
+            external_wait: Duration::from_millis(1),
+            again_after: None,
+            ..Self::staging()
+        }
+    }
+
+    /// For tests: a finding fails the transaction. Any wait counts, and a poll that blocks for 1 ms.
+    #[must_use]
+    pub fn test() -> Self {
+        Self {
+            severities: Code::ALL.map(|code| code.severity(true)),
+            external_wait: Duration::ZERO,
+            blocking_call: Duration::from_millis(1),
+            ..Self::dev()
+        }
+    }
+
+    /// What the environment says; see [`VARIABLE`].
+    ///
+    /// # Errors
+    /// The variable is set to something else.
+    pub fn from_env() -> Result<Self, InvalidSetting> {
+        match env::var(VARIABLE) {
+            Ok(name) => name.parse(),
+            Err(env::VarError::NotPresent) if cfg!(debug_assertions) => Ok(Self::dev()),
+            Err(env::VarError::NotPresent) => Ok(Self::production()),
+            Err(env::VarError::NotUnicode(name)) => Err(unknown(&name.to_string_lossy())),
+        }
+    }
+
+    /// What follows from findings of one code.
+    #[must_use]
+    pub fn severity(mut self, code: Code, severity: Severity) -> Self {
+        self.severities[code.index()] = severity;
+        self
+    }
+
+    /// From how long on a wait for something that isn't the database is a finding.
+    #[must_use]
+    pub fn external_wait(mut self, from: Duration) -> Self {
+        self.external_wait = from;
+        self
+    }
+
+    /// From how long on a poll that blocks its thread is a finding. On blocking connections it is what goes by between two
+    /// statements without the processor.
+    #[must_use]
+    pub fn blocking_call(mut self, from: Duration) -> Self {
+        self.blocking_call = from;
+        self
+    }
+
+    /// From how long on a poll that computes is a finding.
+    #[must_use]
+    pub fn slow_poll(mut self, from: Duration) -> Self {
+        self.slow_poll = from;
+        self
+    }
+
+    /// Allows findings by a rule, which has a reason.
+    #[must_use]
+    pub fn allow(mut self, rule: Allow) -> Self {
+        self.allow.push(rule);
+        self
+    }
+
+    /// Hands out each finding that is told, in place of the event of `tracing`. The call must be quick, and may come from a
+    /// thread of the guard's own.
+    #[must_use]
+    pub fn on_finding(mut self, receive: impl Fn(&Finding) + Send + Sync + 'static) -> Self {
+        self.receive = Some(Arc::new(receive));
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn clocks(mut self, clocks: bool) -> Self {
+        self.clocks = clocks;
+        self
+    }
+
+    /// Whether some finding would fail a transaction.
+    #[cfg(feature = "origins")]
+    pub(super) fn may_fail(&self) -> bool {
+        self.severities.contains(&Severity::Error)
+    }
+
+    pub(super) fn severity_of(&self, code: Code) -> Severity {
+        self.severities[code.index()]
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), InvalidSetting> {
+        self.allow.iter().try_for_each(Allow::validate)
+    }
+}
+
+impl FromStr for Policy {
+    type Err = InvalidSetting;
+
+    fn from_str(name: &str) -> Result<Self, InvalidSetting> {
+        match name {
+            "off" => Ok(Self::off()),
+            "production" => Ok(Self::production()),
+            "staging" => Ok(Self::staging()),
+            "dev" => Ok(Self::dev()),
+            "test" => Ok(Self::test()),
+            _ => Err(unknown(name)),
+        }
+    }
+}
+
+fn unknown(name: &str) -> InvalidSetting {
+    let cure = "use `off`, `production`, `staging`, `dev` or `test`";
+    InvalidSetting::new(VARIABLE, format!("`{name}`"), cure)
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("accounts", &self.accounts)
+            .field("origins", &self.origins)
+            .field("clocks", &self.clocks)
+            .field("severities", &self.severities)
+            .field("external_wait", &self.external_wait)
+            .field("blocking_call", &self.blocking_call)
+            .field("slow_poll", &self.slow_poll)
+            .field("again_after", &self.again_after)
+            .field("allow", &self.allow)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_chosen_by_name() {
+        for name in ["off", "production", "staging", "dev", "test"] {
+            assert!(name.parse::<Policy>().is_ok(), "{name}");
+        }
+        let error = "prod".parse::<Policy>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`TXSAFE_GUARD` can't be `prod`: use `off`, `production`, `staging`, `dev` or `test`",
+        );
+    }
+
+    #[test]
+    fn a_test_fails_by_findings_that_a_developer_is_warned_of() {
+        let follows = |policy: &Policy| policy.severity_of(Code::ExternalWait);
+        assert_eq!(follows(&Policy::off()), Severity::Off);
+        assert_eq!(follows(&Policy::dev()), Severity::Warn);
+        assert_eq!(follows(&Policy::test()), Severity::Error);
+        let tolerant = Policy::test().severity(Code::ExternalWait, Severity::Trace);
+        assert_eq!(follows(&tolerant), Severity::Trace);
+    }
+}

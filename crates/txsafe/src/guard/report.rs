@@ -1,0 +1,203 @@
+//! From what was seen to what is told: rules, severities, repetitions.
+
+#[cfg(feature = "origins")]
+use super::origin::{self, Trace};
+use super::{
+    code::Code,
+    finding::{Finding, Site},
+    policy::{Policy, Severity},
+    scope::{Scope, Telling},
+};
+use crate::hold::excused::{Excuse, Excusing};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use time::OffsetDateTime;
+
+/// So many sites are remembered; what is found at others is counted, and told once for all of them and each code.
+const MOST_SITES: usize = 1_024;
+
+/// What becomes of the findings of one database.
+pub(crate) struct Guard {
+    pub(super) policy: Policy,
+    pub(super) telling: fn(&Finding, bool),
+    sites: Mutex<HashMap<Key, Told>>,
+}
+
+/// Findings that are the same but for their time.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    code: Code,
+    transaction: Arc<str>,
+    /// The line, or what is called, where no line is known.
+    site: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    occurrences: u64,
+    last: Instant,
+}
+
+/// What the rules say of a finding.
+enum Allowed {
+    Not,
+    /// By a rule that has expired.
+    NoMore(String),
+    Now,
+}
+
+/// What was seen.
+pub(super) struct Seen {
+    pub(super) code: Code,
+    pub(super) what: String,
+    /// What tells it from others where no site is known: the name of a call, say.
+    pub(super) subject: String,
+    pub(super) site: Where,
+    pub(super) waited: Option<Duration>,
+}
+
+impl Where {
+    /// On the stack of this thread.
+    pub(super) fn here(_policy: &Policy) -> Self {
+        #[cfg(feature = "origins")]
+        if _policy.origins {
+            return Self::On(Arc::new(Trace::capture()));
+        }
+        Self::Unknown
+    }
+}
+
+/// Where it was seen.
+pub(super) enum Where {
+    Unknown,
+    Known(Site),
+    /// Somewhere on this stack, whose names are still to be looked up.
+    #[cfg(feature = "origins")]
+    On(Arc<Trace>),
+}
+
+impl Guard {
+    /// Findings are handed to `telling`, which is told whether they are to be shown, or counted only.
+    pub(crate) fn new(policy: Policy, telling: fn(&Finding, bool)) -> Self {
+        Self { policy, telling, sites: Mutex::default() }
+    }
+
+    /// Whether waits are accounted.
+    pub(crate) fn accounts(&self) -> bool {
+        self.policy.accounts
+    }
+
+    /// Tells of what was seen, at once or when its site is known; notes with the scope if that fails the transaction.
+    #[cold]
+    pub(super) fn report(&self, scope: &Arc<Scope>, seen: Seen) {
+        let (_telling, _excusing) = (Telling::start(), Excusing::start(Excuse::Own));
+        let severity = self.policy.severity_of(seen.code);
+        if severity == Severity::Off {
+            return;
+        }
+        let (statements, last_sql) = scope.connection.statements();
+        let finding = Finding {
+            code: seen.code,
+            severity,
+            what: seen.what,
+            transaction: Arc::clone(&scope.transaction),
+            place: scope.place,
+            site: None,
+            elapsed: scope.began.elapsed(),
+            waited: seen.waited,
+            times: scope.ledger.as_ref().map(|ledger| ledger.times()),
+            statements,
+            last_sql,
+            locks: scope.locks.held(),
+            occurrences: 1,
+            expired: None,
+        };
+        match seen.site {
+            Where::Unknown => self.tell(scope, finding, seen.subject),
+            Where::Known(site) => {
+                self.tell(scope, Finding { site: Some(site), ..finding }, seen.subject);
+            }
+            #[cfg(feature = "origins")]
+            Where::On(trace) => origin::ask(scope, finding, seen.subject, trace),
+        }
+    }
+
+    /// Tells of a finding of which everything is known, unless a rule allows it.
+    pub(super) fn tell(&self, scope: &Scope, mut finding: Finding, subject: String) {
+        match self.allowed(&finding) {
+            Allowed::Not => {}
+            Allowed::NoMore(rule) => finding.expired = Some(rule),
+            Allowed::Now => return,
+        }
+        let is_new = self.count(&mut finding, subject);
+        let is_fatal = finding.severity == Severity::Error;
+        let is_shown = is_new || is_fatal;
+        (self.telling)(&finding, is_shown && self.policy.receive.is_none());
+        if let Some(receive) = self.policy.receive.as_ref().filter(|_| is_shown) {
+            receive(&finding);
+        }
+        if is_fatal {
+            scope.raise(finding.to_string());
+        }
+    }
+
+    /// What the rules say.
+    fn allowed(&self, finding: &Finding) -> Allowed {
+        let mut allowed = Allowed::Not;
+        for rule in self.policy.allow.iter().filter(|rule| rule.matches(finding)) {
+            match rule.expired(OffsetDateTime::now_utc().date()) {
+                Some(rule) => allowed = Allowed::NoMore(rule),
+                None => return Allowed::Now,
+            }
+        }
+        allowed
+    }
+
+    /// Counts an occurrence; whether it is time to tell of it.
+    fn count(&self, finding: &mut Finding, subject: String) -> bool {
+        let site = finding.site.as_ref().map_or(subject, ToString::to_string);
+        let mut key =
+            Key { code: finding.code, transaction: Arc::clone(&finding.transaction), site };
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = sites.len() >= MOST_SITES;
+        if is_full && !sites.contains_key(&key) {
+            key = Key { code: finding.code, transaction: "".into(), site: String::new() };
+        }
+        let now = Instant::now();
+        match sites.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Told { occurrences: 1, last: now });
+                true
+            }
+            Entry::Occupied(mut entry) => {
+                let told = entry.get_mut();
+                told.occurrences += 1;
+                finding.occurrences = told.occurrences;
+                let is_due = |after| now.saturating_duration_since(told.last) >= after;
+                let is_due = self.policy.again_after.is_some_and(is_due);
+                if is_due {
+                    told.last = now;
+                }
+                is_due
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// Raises the findings that fail a transaction, if there are any: here, where no code but the run loop's is on the stack.
+pub(crate) fn raise(scope: &Scope) {
+    let findings = scope.take_raised();
+    if !findings.is_empty() {
+        panic!("{}", findings.join("\n"));
+    }
+}

@@ -1,0 +1,495 @@
+//! Which transaction this code runs in, seen on every poll.
+//!
+//! A counter of BEGINs would drift; a task-local would miss other runtimes. The run loops enter the scope each time
+//! they poll the closure (or call it, when blocking) and leave it after, so what the scope says is true under `join!`,
+//! `select!`, cancellation and panics. Work that was spawned is not inside, unless its [`Handle`] is handed on.
+
+#[cfg(feature = "origins")]
+use super::origin::Questions;
+use super::{connection::Connection, report::Guard};
+use crate::hold::{
+    order::graph::log::LockLog,
+    times::{Ledger, Times},
+};
+use pin_project_lite::pin_project;
+use std::{
+    cell::Cell,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    ops::Deref,
+    panic::Location,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+thread_local! {
+    /// The transaction that runs on this thread. Moved in and out, and not counted, once a poll.
+    static CURRENT: Cell<Option<Arc<Scope>>> = const { Cell::new(None) };
+    /// What is asked most, without touching it.
+    static FLAGS: Cell<u8> = const { Cell::new(0) };
+}
+
+/// This code runs in a transaction.
+const INSIDE: u8 = 1;
+/// What it does is allowed.
+const ALLOWED: u8 = 2;
+/// It is the driver's own, on its way to the database.
+const DRIVING: u8 = 4;
+/// It is the guard's own.
+const TELLING: u8 = 8;
+
+/// Whether this code runs in a transaction of txsafe.
+///
+/// It does in whatever the transaction's closure calls and awaits; it doesn't in what the closure spawns, unless by a
+/// [`Handle`]. The scope of a test that wraps everything in a transaction doesn't count; see
+/// [`TxOptions::test_wrapper`](crate::TxOptions::test_wrapper).
+///
+/// # Examples
+/// ```
+/// assert!(!txsafe::guard::in_transaction());
+/// ```
+#[must_use]
+pub fn in_transaction() -> bool {
+    flags() & INSIDE != 0
+}
+
+/// The transaction that this code runs in, if it is one.
+///
+/// # Examples
+/// A task that belongs to its transaction is told so:
+/// ```
+/// # async fn charge() {}
+/// # async fn inside() {
+/// use txsafe::guard;
+///
+/// let charged = match guard::current() {
+///     Some(transaction) => tokio::spawn(transaction.attach(charge())),
+///     None => tokio::spawn(charge()),
+/// };
+/// # }
+/// # assert!(txsafe::guard::current().is_none());
+/// ```
+#[must_use]
+pub fn current() -> Option<Handle> {
+    if in_transaction() { scope().map(Handle) } else { None }
+}
+
+/// A transaction that runs.
+#[derive(Clone)]
+pub struct Handle(Arc<Scope>);
+
+impl Handle {
+    /// Its name.
+    #[must_use]
+    pub fn transaction(&self) -> &str {
+        &self.0.transaction
+    }
+
+    /// Where it was called.
+    #[must_use]
+    pub fn place(&self) -> &'static Location<'static> {
+        self.0.place
+    }
+
+    /// How long this attempt has been running.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.began.elapsed()
+    }
+
+    /// Where its time went so far, if the policy has it accounted.
+    #[must_use]
+    pub fn times(&self) -> Option<Times> {
+        self.0.ledger.as_ref().map(|ledger| ledger.times())
+    }
+
+    /// Makes a future part of the transaction, wherever it is polled: of a task that is spawned, say. Once the transaction
+    /// has ended, it is part of nothing.
+    pub fn attach<F: Future>(&self, future: F) -> Attached<F> {
+        Attached { future, scope: Some(Arc::clone(&self.0)) }
+    }
+
+    /// Runs `f` as a part of the transaction, on whatever thread: in `spawn_blocking`, say.
+    pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        let mut scope = Some(Arc::clone(&self.0));
+        let _inside = enter(&mut scope);
+        f()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("transaction", &self.0.transaction)
+            .field("place", &self.0.place.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A future that is part of a transaction; made by [`Handle::attach`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Attached<F> {
+        #[pin]
+        future: F,
+        scope: Option<Arc<Scope>>,
+    }
+}
+
+impl<F: Future> Future for Attached<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _inside = enter(this.scope);
+        this.future.poll(cx)
+    }
+}
+
+/// What a scope is the scope of: one attempt of a transaction.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) database: u64,
+    /// The same for all that lead to one database, where it is known.
+    pub(crate) identity: Option<Arc<str>>,
+    pub(crate) transaction: Arc<str>,
+    pub(crate) place: &'static Location<'static>,
+    /// It is the wrapper of a test, which doesn't count.
+    pub(crate) wraps_a_test: bool,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) connection: Arc<dyn Connection>,
+    pub(crate) ledger: Option<Arc<Ledger>>,
+    pub(crate) locks: LockLog,
+}
+
+/// One attempt, while its closure runs.
+pub(crate) struct Scope {
+    subject: Subject,
+    pub(super) began: Instant,
+    outer: Option<Arc<Self>>,
+    has_ended: AtomicBool,
+    /// Futures of it that are waited for, and are allowed to be.
+    pub(super) allowed: AtomicU32,
+    /// Futures of it that are waited for, and of which is told by others.
+    pub(super) told: AtomicU32,
+    has_raised: AtomicBool,
+    raised: Mutex<Vec<String>>,
+    /// What is still to be known of its findings.
+    #[cfg(feature = "origins")]
+    pub(super) questions: Questions,
+}
+
+impl Scope {
+    /// A scope inside the one that this code runs in.
+    pub(crate) fn new(subject: Subject) -> Arc<Self> {
+        Arc::new(Self {
+            subject,
+            began: Instant::now(),
+            outer: scope(),
+            has_ended: AtomicBool::new(false),
+            allowed: AtomicU32::new(0),
+            told: AtomicU32::new(0),
+            has_raised: AtomicBool::new(false),
+            raised: Mutex::default(),
+            #[cfg(feature = "origins")]
+            questions: Questions::default(),
+        })
+    }
+
+    /// What runs in a savepoint of a test's wrapper: it counts.
+    pub(super) fn inside_a_test(&self) -> Arc<Self> {
+        Self::new(Subject { wraps_a_test: false, ..self.subject.clone() })
+    }
+
+    /// Once it has ended, nothing is in it any more.
+    pub(super) fn end(&self) {
+        self.has_ended.store(true, Relaxed);
+    }
+
+    /// Findings that fail the transaction, since this was asked last.
+    pub(super) fn take_raised(&self) -> Vec<String> {
+        if !self.has_raised.swap(false, Relaxed) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.raised.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn raise(&self, finding: String) {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+        self.has_raised.store(true, Relaxed);
+    }
+
+    fn counts(&self) -> bool {
+        !self.wraps_a_test && !self.has_ended.load(Relaxed)
+    }
+
+    /// It, and those around it.
+    fn outwards(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::successors(Some(self), |scope| scope.outer.as_ref())
+    }
+}
+
+impl Deref for Scope {
+    type Target = Subject;
+
+    fn deref(&self) -> &Subject {
+        &self.subject
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scope({:?} at {})", self.transaction, self.place)
+    }
+}
+
+/// Enters the scope that is in `place`, until what is returned is dropped; it is back in its place then.
+pub(super) fn enter(place: &mut Option<Arc<Scope>>) -> Inside<'_> {
+    let flags = if place.as_ref().is_some_and(|scope| scope.counts()) { INSIDE } else { 0 };
+    let before = (replace(place.take()), set_flags(flags));
+    Inside { place, before }
+}
+
+/// A thread that is inside a scope.
+#[must_use]
+pub(super) struct Inside<'a> {
+    place: &'a mut Option<Arc<Scope>>,
+    before: (Option<Arc<Scope>>, u8),
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        *self.place = replace(self.before.0.take());
+        set_flags(self.before.1);
+    }
+}
+
+/// The scope that this code runs in, whether it counts or not.
+pub(crate) fn scope() -> Option<Arc<Scope>> {
+    let scope = replace(None);
+    replace(scope.clone());
+    scope
+}
+
+/// The scope of a transaction that findings are told of: none in what is allowed, nor in the driver or the guard itself.
+pub(super) fn watched() -> Option<Arc<Scope>> {
+    if is_watched() { scope() } else { None }
+}
+
+/// Whether there is one.
+pub(super) fn is_watched() -> bool {
+    flags() & (INSIDE | ALLOWED | DRIVING | TELLING) == INSIDE
+}
+
+/// The innermost transaction on `database`, or on one of the same identity, that runs this code.
+pub(crate) fn running_on(database: u64, identity: Option<&str>) -> Option<Arc<Scope>> {
+    let scope = scope()?;
+    let is_it = |scope: &&Arc<Scope>| {
+        scope.database == database || (identity.is_some() && scope.identity.as_deref() == identity)
+    };
+    scope.outwards().find(is_it).map(Arc::clone)
+}
+
+/// Whether any transaction runs this code.
+pub(crate) fn is_inside_any() -> bool {
+    let scope = replace(None);
+    let is_inside = scope.is_some();
+    replace(scope);
+    is_inside
+}
+
+fn replace(scope: Option<Arc<Scope>>) -> Option<Arc<Scope>> {
+    // A thread that ends, and drops what had run on it, runs nothing any more.
+    CURRENT.try_with(|current| current.replace(scope)).unwrap_or_default()
+}
+
+fn flags() -> u8 {
+    FLAGS.get()
+}
+
+fn set_flags(flags: u8) -> u8 {
+    FLAGS.replace(flags)
+}
+
+/// A mark on what this thread does, until it is dropped.
+struct Flag(u8, PhantomData<*const ()>);
+
+impl Flag {
+    fn raise(flag: u8) -> Self {
+        Self(FLAGS.replace(flags() | flag), PhantomData)
+    }
+}
+
+impl Drop for Flag {
+    fn drop(&mut self) {
+        FLAGS.set(self.0);
+    }
+}
+
+/// What this thread does is the driver's own work.
+#[must_use]
+pub(crate) struct Driving(#[expect(dead_code, reason = "dropped")] Flag);
+
+impl Driving {
+    pub(crate) fn start() -> Self {
+        Self(Flag::raise(DRIVING))
+    }
+}
+
+/// What this thread does is allowed.
+#[must_use]
+pub(super) struct Allowing(#[expect(dead_code, reason = "dropped")] Flag);
+
+impl Allowing {
+    pub(super) fn start() -> Self {
+        Self(Flag::raise(ALLOWED))
+    }
+}
+
+/// What this thread does is telling of findings, which may be I/O too.
+#[must_use]
+pub(super) struct Telling(#[expect(dead_code, reason = "dropped")] Flag);
+
+impl Telling {
+    pub(super) fn start() -> Self {
+        Self(Flag::raise(TELLING))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::guard::{connection::Calls, policy::Policy, within::within};
+    use std::{
+        future::poll_fn,
+        pin::pin,
+        task::{Context, Waker},
+    };
+    use tokio::task::yield_now;
+
+    /// A scope of a transaction that runs on `connection`.
+    pub(in crate::guard) fn scope_on(
+        connection: Arc<Calls>,
+        database: u64,
+        policy: Policy,
+    ) -> Arc<Scope> {
+        let guard = Guard::new(policy, |_, _| {});
+        Scope::new(Subject {
+            database,
+            identity: (database == 1).then(|| "one".into()),
+            transaction: "t".into(),
+            place: Location::caller(),
+            wraps_a_test: false,
+            ledger: guard.accounts().then(Arc::default),
+            guard: Arc::new(guard),
+            connection,
+            locks: LockLog::default(),
+        })
+    }
+
+    fn some_scope(database: u64) -> Arc<Scope> {
+        scope_on(Arc::default(), database, Policy::production())
+    }
+
+    #[test]
+    fn a_scope_holds_during_a_poll_and_not_between_polls() {
+        let mut polls = 0;
+        let body = poll_fn(|_| {
+            assert!(in_transaction());
+            assert!(running_on(1, None).is_some() && running_on(2, None).is_none());
+            assert!(running_on(2, Some("one")).is_some() && running_on(2, Some("two")).is_none());
+            polls += 1;
+            if polls == 2 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let mut inside = pin!(within(some_scope(1), body));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(inside.as_mut().poll(&mut cx).is_pending());
+        assert!(!is_inside_any() && !in_transaction());
+        assert!(inside.as_mut().poll(&mut cx).is_ready());
+        assert!(!is_inside_any() && !in_transaction());
+    }
+
+    #[test]
+    fn a_panic_leaves_the_scope() {
+        let unwound = std::panic::catch_unwind(|| {
+            let mut scope = Some(some_scope(1));
+            let _inside = enter(&mut scope);
+            panic!("on purpose");
+        });
+        assert!(unwound.is_err() && !is_inside_any() && !in_transaction());
+    }
+
+    #[tokio::test]
+    async fn neighbours_of_a_transaction_are_not_inside() {
+        let inside = within(some_scope(1), async {
+            for _ in 0..3 {
+                assert!(in_transaction());
+                yield_now().await;
+            }
+            tokio::join!(async { assert!(in_transaction()) }, async {
+                yield_now().await;
+                assert!(in_transaction());
+            });
+        });
+        let beside = async {
+            for _ in 0..3 {
+                assert!(!in_transaction());
+                yield_now().await;
+            }
+        };
+        tokio::join!(inside, beside);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_given_up_leaves_nothing_behind() {
+        tokio::select! {
+            biased;
+            () = within(some_scope(1), std::future::pending()) => unreachable!("it never ends"),
+            () = yield_now() => assert!(!in_transaction()),
+        }
+        assert!(!is_inside_any());
+    }
+
+    #[tokio::test]
+    async fn an_inner_transaction_knows_the_outer_one() {
+        within(some_scope(1), async {
+            assert_eq!(current().unwrap().transaction(), "t");
+            within(some_scope(2), async {
+                yield_now().await;
+                assert!(running_on(1, None).is_some() && running_on(2, None).is_some());
+            })
+            .await;
+            assert!(running_on(1, None).is_some() && running_on(2, None).is_none());
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_spawned_is_inside_only_by_a_handle_and_until_the_end() {
+        let late = within(some_scope(1), async {
+            assert!(!tokio::spawn(async { in_transaction() }).await.unwrap());
+            let handle = current().unwrap();
+            let attached = tokio::spawn(handle.attach(async {
+                yield_now().await;
+                in_transaction()
+            }));
+            assert!(attached.await.unwrap());
+            let there = handle.clone();
+            let ran = tokio::task::spawn_blocking(move || there.run(in_transaction));
+            assert!(ran.await.unwrap());
+            assert!(tokio::task::block_in_place(in_transaction));
+            let blocks = || tokio::runtime::Handle::current().block_on(async { in_transaction() });
+            assert!(tokio::task::block_in_place(blocks));
+            Some(handle.attach(async { in_transaction() }))
+        })
+        .await;
+        assert!(!late.unwrap().await, "the transaction has ended");
+    }
+}

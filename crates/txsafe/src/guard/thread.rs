@@ -1,0 +1,109 @@
+//! What this thread did with its time: computed, waited for a processor, or blocked.
+
+/// The clocks of this thread, in nanoseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Clocks {
+    processor: u64,
+    /// Ready to run, and none was free.
+    queued: u64,
+    /// How often it gave its processor away, because it had to wait for something.
+    yielded: i64,
+}
+
+/// What became of some time of this thread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) running: u64,
+    pub(super) queued: u64,
+    pub(super) blocked: u64,
+}
+
+impl Clocks {
+    /// What became of `wall` nanoseconds since.
+    pub(super) fn spent(self, wall: u64) -> Spent {
+        let Some(now) = Self::read() else {
+            return Spent { running: wall, ..Spent::default() };
+        };
+        let running = now.processor.saturating_sub(self.processor).min(wall);
+        let queued = now.queued.saturating_sub(self.queued).min(wall - running);
+        let rest = wall - running - queued;
+        // What is missing from a thread that never waited is the machine's own, as under a hypervisor.
+        let blocked = if now.yielded > self.yielded { rest } else { 0 };
+        Spent { running, queued: queued + (rest - blocked), blocked }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod clocks {
+    use super::Clocks;
+    use nix::{
+        sys::resource::{UsageWho, getrusage},
+        time::{ClockId, clock_gettime},
+    };
+    use std::{cell::OnceCell, fs::File, os::unix::fs::FileExt};
+
+    impl Clocks {
+        /// As they stand now, if the system tells.
+        pub(in super::super) fn read() -> Option<Self> {
+            let processor = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
+            let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+            let seconds = u64::try_from(processor.tv_sec()).ok()?;
+            Some(Self {
+                processor: seconds * 1_000_000_000 + u64::try_from(processor.tv_nsec()).ok()?,
+                queued: queued().unwrap_or(0),
+                yielded: usage.voluntary_context_switches(),
+            })
+        }
+    }
+
+    /// Source: the kernel's documentation, `scheduler/sched-stats.rst`, "/proc/<pid>/schedstat".
+    fn queued() -> Option<u64> {
+        thread_local! {
+            // Opened once: it is that of the thread that opened it.
+            static STATISTICS: OnceCell<Option<File>> = const { OnceCell::new() };
+        }
+        STATISTICS.with(|file| {
+            let file =
+                file.get_or_init(|| File::open("/proc/thread-self/schedstat").ok()).as_ref()?;
+            let mut bytes = [0; 64];
+            let read = file.read_at(&mut bytes, 0).ok()?;
+            let text = std::str::from_utf8(&bytes[..read]).ok()?;
+            text.split_ascii_whitespace().nth(1)?.parse().ok()
+        })
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Clocks {
+    /// Other systems don't tell.
+    pub(super) fn read() -> Option<Self> {
+        None
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn spent(f: impl FnOnce()) -> Spent {
+        let (clocks, start) = (Clocks::read().unwrap(), Instant::now());
+        f();
+        clocks.spent(u64::try_from(start.elapsed().as_nanos()).unwrap())
+    }
+
+    #[test]
+    fn a_sleep_is_told_from_a_spin() {
+        // What is tested here is what becomes of a sleep.
+        let sleep = spent(|| std::thread::sleep(Duration::from_millis(20)));
+        assert!(sleep.blocked >= 19_000_000, "{sleep:?}");
+        let spin = spent(|| {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(20) {
+                std::hint::spin_loop();
+            }
+        });
+        assert!(spin.blocked < 5_000_000, "{spin:?}");
+    }
+}
