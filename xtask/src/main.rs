@@ -9,6 +9,7 @@ mod packages;
 mod postgres;
 mod run;
 mod setup;
+mod test;
 
 use std::env;
 use std::ffi::OsString;
@@ -22,7 +23,8 @@ Usage: cargo xtask <command> [arguments]
 Commands:
   setup    install what building and testing needs; `setup --check` only looks
   demo     run the demo; arguments go to it (try `demo --help`)
-  test     run all tests of the workspace; arguments go to `cargo test`
+  test     run all tests of the workspace; arguments go to `cargo test`;
+           with `--all`, also those of `clients/`, which take minutes to build
   faults   strike every driver with every fault; arguments go on (try `faults --help`)
   bench    run the benchmarks; arguments go to them
   help     print this
@@ -48,8 +50,9 @@ fn main() -> ExitCode {
         Some("demo") => setup::install_missing(Need::Server.unless_given())
             .and_then(|()| run::cargo(["run", "--release", "-p", "txsafe-demo", "--"], &arguments)),
         // Whatever server is given: some tests crash theirs, or need one that speaks German.
-        Some("test") => setup::install_missing(Need::Everything)
-            .and_then(|()| run::cargo(["test", "--workspace", "--all-features"], &arguments)),
+        Some("test") => {
+            setup::install_missing(Need::Everything).and_then(|()| test::run(arguments))
+        }
         Some("faults") => setup::install_missing(Need::Server.unless_given()).and_then(|()| {
             run::cargo(["run", "--release", "-p", "txsafe-conformance", "--"], &arguments)
         }),

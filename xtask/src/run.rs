@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,11 +11,28 @@ use std::process::Command;
 /// On Unix the process is replaced. So the exit code is cargo's own, whatever ends it, and Ctrl-C has
 /// nobody to kill before the child has cleaned up.
 pub(crate) fn cargo<const N: usize>(fixed: [&str; N], more: &[OsString]) -> Result<(), String> {
+    replace_this_process(&mut command(&fixed, more))
+}
+
+/// Runs `cargo <fixed> <more>` there, and returns for what comes next; if it fails, nothing does, and the exit code is
+/// cargo's own.
+pub(crate) fn cargo_first<const N: usize>(
+    fixed: [&str; N],
+    more: &[OsString],
+) -> Result<(), String> {
+    let status = command(&fixed, more).status().map_err(not_run)?;
+    if status.success() {
+        return Ok(());
+    }
+    std::process::exit(status.code().unwrap_or(1))
+}
+
+fn command(fixed: &[&str], more: &[OsString]) -> Command {
     // Cargo tells what it runs which cargo it is.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(fixed).args(more).current_dir(workspace_root());
-    replace_this_process(&mut command)
+    command
 }
 
 fn workspace_root() -> &'static Path {
@@ -26,12 +44,15 @@ fn workspace_root() -> &'static Path {
 fn replace_this_process(command: &mut Command) -> Result<(), String> {
     use std::os::unix::process::CommandExt as _;
 
-    let error = command.exec();
-    Err(format!("cargo can't be run: {error}"))
+    Err(not_run(command.exec()))
 }
 
 #[cfg(not(unix))]
 fn replace_this_process(command: &mut Command) -> Result<(), String> {
-    let status = command.status().map_err(|error| format!("cargo can't be run: {error}"))?;
+    let status = command.status().map_err(not_run)?;
     std::process::exit(status.code().unwrap_or(1))
+}
+
+fn not_run(error: io::Error) -> String {
+    format!("cargo can't be run: {error}")
 }
