@@ -3,7 +3,7 @@
 use crate::drivers::{Database, Driver};
 use std::sync::Arc;
 use tokio_postgres::{Client, NoTls};
-use txsafe::IDEMPOTENCY_KEYS_SQL;
+use txsafe::{IDEMPOTENCY_KEYS_SQL, guard::Policy};
 use txsafe_testkit::{Postgres, Schema};
 
 mod schema {
@@ -61,13 +61,19 @@ impl Shop {
     /// Opens its database with a driver.
     #[must_use]
     pub fn database(&self, driver: Driver) -> Arc<dyn Database> {
-        driver.open(&self.url, 4, &self.name)
+        self.guarded(driver, Policy::production())
+    }
+
+    /// The same, with a policy for the guard.
+    #[must_use]
+    pub fn guarded(&self, driver: Driver, guard: Policy) -> Arc<dyn Database> {
+        driver.open(&self.url, 4, &self.name, guard)
     }
 
     /// The same at another address, with so many connections.
     #[must_use]
     pub fn database_at(&self, driver: Driver, url: &str, connections: u32) -> Arc<dyn Database> {
-        driver.open(url, connections, &self.name)
+        driver.open(url, connections, &self.name, Policy::production())
     }
 
     /// Watches anew, after the server was restarted.

@@ -18,7 +18,10 @@ pub struct Case {
 impl Case {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        [commits::CASES, remedies::CASES, cancellation::CASES].into_iter().flatten().copied()
+        [commits::CASES, remedies::CASES, cancellation::CASES, guard::CASES, guard::ASYNC_CASES]
+            .into_iter()
+            .flatten()
+            .copied()
     }
 
     /// Whether the driver can show it at all.
@@ -59,6 +62,7 @@ macro_rules! async_cases {
 
 mod cancellation;
 mod commits;
+mod guard;
 mod remedies;
 
 pub use cancellation::drop_after;

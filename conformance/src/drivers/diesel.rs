@@ -15,13 +15,13 @@ use diesel::{
 use futures_util::future::BoxFuture;
 use std::{panic::resume_unwind, sync::Arc};
 use tokio::{runtime::Handle, task::spawn_blocking};
-use txsafe::Keyed;
+use txsafe::{Keyed, guard::Policy};
 use txsafe_diesel::blocking::{Database as Db, Tx};
 
-pub(super) fn open(url: &str, connections: u32, service: &str) -> Arc<dyn Database> {
+pub(super) fn open(url: &str, connections: u32, service: &str, guard: Policy) -> Arc<dyn Database> {
     let manager = ConnectionManager::<PgConnection>::new(url);
     let pool = Pool::builder().max_size(connections).min_idle(Some(0)).build_unchecked(manager);
-    let db = Db::builder(pool).service(service).build();
+    let db = Db::builder(pool).service(service).guard(guard).build();
     Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))
 }
 

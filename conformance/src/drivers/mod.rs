@@ -8,7 +8,7 @@ mod sqlx;
 use crate::{error::AppError, script::Script};
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
-use txsafe::{Keyed, TxOptions};
+use txsafe::{Keyed, TxOptions, guard::Policy};
 
 /// A driver that has an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
@@ -28,11 +28,17 @@ impl Driver {
 
     /// A database over a pool of so many connections.
     #[must_use]
-    pub fn open(self, url: &str, connections: u32, service: &str) -> Arc<dyn Database> {
+    pub fn open(
+        self,
+        url: &str,
+        connections: u32,
+        service: &str,
+        guard: Policy,
+    ) -> Arc<dyn Database> {
         match self {
-            Self::DieselAsync => diesel_async::open(url, connections, service),
-            Self::Diesel => diesel::open(url, connections, service),
-            Self::Sqlx => sqlx::open(url, connections, service),
+            Self::DieselAsync => diesel_async::open(url, connections, service, guard),
+            Self::Diesel => diesel::open(url, connections, service, guard),
+            Self::Sqlx => sqlx::open(url, connections, service, guard),
         }
     }
 

@@ -6,7 +6,7 @@ use diesel::{connection::TransactionManagerStatus, result::Error as DieselError}
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use txsafe::{
     Failure, SqlState, Trail,
@@ -142,7 +142,7 @@ impl Link {
 
 impl Connection for Link {
     /// Nobody polls it.
-    fn poll_begins(&self) -> bool {
+    fn poll_begins(&self, _waited: Option<Duration>) -> bool {
         false
     }
 

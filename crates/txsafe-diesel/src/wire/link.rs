@@ -12,19 +12,23 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use txsafe::{
     Failure, Trail,
     drive::{account::Notes, alarm::Alarm, session::Standing},
     guard::connection::Connection,
+    hold::excused::lock,
 };
 
 type Cancel = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// The driver doesn't wake a task so long after the answer that it wakes it for.
+const LATE_WAKE: Duration = Duration::from_millis(10);
 
 /// What is known of one connection.
 pub(crate) struct Link {
@@ -364,20 +368,23 @@ impl Link {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that could panic leaves the state half written.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
 impl Connection for Link {
-    fn poll_begins(&self) -> bool {
+    fn poll_begins(&self, waited: Option<Duration>) -> bool {
         let mut state = self.state();
         let (on_wire, counts) = (state.on_wire, (state.sent, state.answered));
         let Some(attempt) = &mut state.attempt else { return false };
         let watch = attempt.watch;
         attempt.watch.before = counts;
         let has_moved = counts != watch.before;
-        // Without the wire, what is awaited is all that is known. With it, a caller alone may have given up.
-        watch.was_in_flight || (watch.has_caller && (has_moved || !on_wire))
+        // A statement that its caller waits for may not even have been sent: the driver may wake the task once more for the
+        // answer before. Or the caller has given it up, and waits for something else, while nothing moves on the wire; that
+        // takes longer. Without the wire, nobody can tell.
+        let has_given_up = on_wire && !has_moved && waited.is_some_and(|it| it >= LATE_WAKE);
+        watch.was_in_flight || (watch.has_caller && !has_given_up)
     }
 
     fn poll_waits(&self) {

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     decide::{begin::Begin, remedy::Phase},
     guard::within::within_blocking,
-    hold::keyed::Keyed,
+    hold::{
+        excused::{Excuse, Excusing},
+        keyed::Keyed,
+    },
 };
 use std::time::Instant;
 
@@ -29,6 +32,8 @@ use std::time::Instant;
 pub fn run<W: Work>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error> {
     let _inside = events::span(&call.named.name).entered();
     let mut progress = Progress::start(call)?;
+    // To the one outside it is all the same, and of that has been told.
+    let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
     loop {
         let begin = progress.next_attempt()?;
         let (ended, account) = attempt(&mut progress, &begin, &mut work);

@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     task::Poll,
+    time::Duration,
 };
 
 /// What a connection tells the guard; adapters implement it.
@@ -17,8 +18,9 @@ use std::{
 /// Whether a transaction waits for its database is a fact of its own connection: a statement on another one is as
 /// external as any other call. Polls are told by the guard, in turn: one begins, one ends in waiting, the next begins.
 pub trait Connection: Send + Sync {
-    /// A poll of the transaction begins: whether what it waited for since the last one ended was the server.
-    fn poll_begins(&self) -> bool;
+    /// A poll of the transaction begins: whether what it waited for since the last one ended was the server. It was woken
+    /// when it had `waited` so long; or not at all, and its task had another reason.
+    fn poll_begins(&self, waited: Option<Duration>) -> bool;
 
     /// A poll of the transaction has ended, and it waits for something.
     fn poll_waits(&self);
@@ -82,7 +84,7 @@ impl Calls {
 }
 
 impl Connection for Calls {
-    fn poll_begins(&self) -> bool {
+    fn poll_begins(&self, _waited: Option<Duration>) -> bool {
         // In doubt it is the server: nobody shall be told of a wait that is none.
         self.was_waiting.load(Relaxed) || self.is_lent.load(Relaxed)
     }

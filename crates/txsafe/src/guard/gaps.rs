@@ -104,7 +104,7 @@ impl Account {
         let Some(scope) = scope() else { return };
         let blocked = Duration::from_nanos(blocked);
         let policy = &scope.guard.policy;
-        if blocked >= policy.external_wait.max(policy.blocking_call) && !scope.wraps_a_test {
+        if blocked >= policy.external_wait.max(policy.blocking_call).max(spent.doubt) {
             let what = format!(
                 "was blocked for {blocked:.1?} between two statements, by something that isn't its database",
             );

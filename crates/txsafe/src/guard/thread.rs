@@ -1,5 +1,7 @@
 //! What this thread did with its time: computed, waited for a processor, or blocked.
 
+use std::{cell::Cell, time::Duration};
+
 /// The clocks of this thread, in nanoseconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Clocks {
@@ -8,7 +10,16 @@ pub(super) struct Clocks {
     queued: u64,
     /// How often it gave its processor away, because it had to wait for something.
     yielded: i64,
+    /// How often it was given one.
+    slices: u64,
 }
+
+/// A thread may be blocked by another one that was put aside while it held a lock: for so many times what threads wait for a
+/// processor these days.
+const PUT_ASIDE: u32 = 20;
+
+/// What a thread waits for a processor is averaged over at least so many times.
+const SLICES: u64 = 64;
 
 /// What became of some time of this thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,6 +27,8 @@ pub(super) struct Spent {
     pub(super) running: u64,
     pub(super) queued: u64,
     pub(super) blocked: u64,
+    /// Up to so long it may have been blocked by nothing but the machine.
+    pub(super) doubt: Duration,
 }
 
 impl Clocks {
@@ -29,7 +42,20 @@ impl Clocks {
         let rest = wall - running - queued;
         // What is missing from a thread that never waited is the machine's own, as under a hypervisor.
         let blocked = if now.yielded > self.yielded { rest } else { 0 };
-        Spent { running, queued: queued + (rest - blocked), blocked }
+        Spent { running, queued: queued + (rest - blocked), blocked, doubt: now.doubt() }
+    }
+
+    /// What blocks a thread on a machine that is short of processors may be nothing but that.
+    fn doubt(self) -> Duration {
+        thread_local! {
+            static EARLIER: Cell<(Clocks, Clocks)> = Cell::default();
+        }
+        let (earlier, middle) = EARLIER.get();
+        if self.slices - middle.slices >= SLICES {
+            EARLIER.set((middle, self));
+        }
+        let (slices, queued) = (self.slices - earlier.slices, self.queued - earlier.queued);
+        PUT_ASIDE * Duration::from_nanos(queued / slices.max(1))
     }
 }
 
@@ -47,17 +73,19 @@ mod clocks {
         pub(in super::super) fn read() -> Option<Self> {
             let processor = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
             let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+            let (queued, slices) = statistics().unwrap_or_default();
             let seconds = u64::try_from(processor.tv_sec()).ok()?;
             Some(Self {
                 processor: seconds * 1_000_000_000 + u64::try_from(processor.tv_nsec()).ok()?,
-                queued: queued().unwrap_or(0),
+                queued,
+                slices,
                 yielded: usage.voluntary_context_switches(),
             })
         }
     }
 
     /// Source: the kernel's documentation, `scheduler/sched-stats.rst`, "/proc/<pid>/schedstat".
-    fn queued() -> Option<u64> {
+    fn statistics() -> Option<(u64, u64)> {
         thread_local! {
             // Opened once: it is that of the thread that opened it.
             static STATISTICS: OnceCell<Option<File>> = const { OnceCell::new() };
@@ -68,7 +96,9 @@ mod clocks {
             let mut bytes = [0; 64];
             let read = file.read_at(&mut bytes, 0).ok()?;
             let text = std::str::from_utf8(&bytes[..read]).ok()?;
-            text.split_ascii_whitespace().nth(1)?.parse().ok()
+            let mut numbers =
+                text.split_ascii_whitespace().skip(1).map(|number| number.parse().ok());
+            Some((numbers.next()??, numbers.next()??))
         })
     }
 }
@@ -85,7 +115,7 @@ impl Clocks {
 #[cfg(target_os = "linux")]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn spent(f: impl FnOnce()) -> Spent {
         let (clocks, start) = (Clocks::read().unwrap(), Instant::now());

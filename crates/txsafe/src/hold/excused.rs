@@ -1,7 +1,10 @@
 //! Time of a thread for which nobody is to be blamed again: it was allowed, it has been told of, or it was our own.
 
 use super::times::now;
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+};
 
 thread_local! {
     static EXCUSED: Cell<Excused> = const { Cell::new(Excused { allowed: 0, told: 0, own: 0 }) };
@@ -69,6 +72,19 @@ impl Drop for Excusing {
             Excuse::Own => before.own += took,
         }
         EXCUSED.set(before);
+    }
+}
+
+/// For adapters: locks a mutex of ours, which nothing panics over. That it must be waited for, because its holder was put
+/// aside by the system, is nobody's fault.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.try_lock() {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => {
+            let _excusing = Excusing::start(Excuse::Own);
+            mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The second layer: what a transaction is called, what it did, and how it ended.
 
 pub mod error;
-pub(crate) mod excused;
+pub mod excused;
 pub mod keyed;
 pub mod name;
 pub mod order;

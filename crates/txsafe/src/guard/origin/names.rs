@@ -33,7 +33,7 @@ pub(super) fn told_by(trace: &Trace) -> Told {
                     told.site = Some(Site {
                         file: shown(file),
                         line,
-                        function: Some(function(&name).to_owned()),
+                        function: function(&name).map(ToOwned::to_owned),
                         called: called.take(),
                     });
                 }
@@ -50,8 +50,18 @@ pub(super) fn told_by(trace: &Trace) -> Told {
 
 /// Whether code is the application's own: neither Rust's, nor a dependency's, nor ours.
 fn is_of_application(file: &Path, name: &str) -> bool {
-    const FOREIGN: [&str; 5] =
-        ["/rustc/", "/rustlib/", "/registry/src/", "/git/checkouts/", "/library/"];
+    const FOREIGN: [&str; 9] = [
+        "/rustc/",
+        "/rustlib/",
+        "/registry/src/",
+        "/git/checkouts/",
+        // Ours, where they are no dependencies: inlined calls have no crate in their names.
+        "txsafe/src/",
+        "txsafe-diesel/src/",
+        "txsafe-layers/src/",
+        "txsafe-sqlx/src/",
+        "/library/core/",
+    ];
     let file = file.to_string_lossy().replace('\\', "/");
     !FOREIGN.iter().any(|part| file.contains(part)) && !is_ours(crate_of(name))
 }
@@ -74,12 +84,14 @@ fn library(name: &str) -> Option<&str> {
 fn crate_of(name: &str) -> &str {
     let name = name.trim_start_matches(['<', '&', '*']);
     let name = name.strip_prefix("mut ").unwrap_or(name);
-    name.split("::").next().unwrap_or_default()
+    // An inlined call may have no path.
+    let first = name.split_once("::").map_or("", |(first, _)| first);
+    if first.contains('<') { "" } else { first }
 }
 
-/// `shop::charge::{{closure}}` is `shop::charge`.
-fn function(name: &str) -> &str {
-    name.split("::{{closure}}").next().unwrap_or(name)
+/// `shop::charge::{{closure}}` is `shop::charge`; of a closure that was inlined, no more is known than that.
+fn function(name: &str) -> Option<&str> {
+    name.split("::{{closure}}").next().filter(|name| !name.starts_with('{'))
 }
 
 /// Seen from where the program runs, if it lies there.
@@ -98,7 +110,9 @@ mod tests {
         assert_eq!(crate_of("<reqwest::Pending as core::future::future::Future>::poll"), "reqwest");
         assert_eq!(crate_of("<&mut hyper::Conn as core::future::future::Future>::poll"), "hyper");
         assert_eq!(crate_of("tokio::time::sleep"), "tokio");
-        assert_eq!(function("shop::charge::{{closure}}::{{closure}}"), "shop::charge");
+        assert_eq!(function("shop::charge::{{closure}}::{{closure}}"), Some("shop::charge"));
+        assert_eq!(function("{async_block#0}"), None);
+        assert_eq!(crate_of("poll<shop::Order>"), "");
         assert_eq!(library("<core::pin::Pin<P> as core::future::future::Future>::poll"), None);
     }
 

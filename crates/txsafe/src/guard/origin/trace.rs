@@ -1,5 +1,7 @@
 //! A stack, as addresses.
 
+use super::waker::walk;
+
 /// Deeper ones are cut at their far end: what woke a task is found near.
 const DEEPEST: usize = 128;
 
@@ -11,7 +13,7 @@ impl Trace {
     /// The stack of this thread; microseconds, since no name is looked up.
     pub(in crate::guard) fn capture() -> Self {
         let mut addresses = Vec::with_capacity(64);
-        backtrace::trace(|frame| {
+        walk(|frame| {
             addresses.push(frame.ip().addr());
             addresses.len() < DEEPEST
         });

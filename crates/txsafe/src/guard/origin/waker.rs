@@ -1,4 +1,5 @@
-//! The waker whose clones are objects of their own. The only module with `unsafe` code.
+//! The waker whose clones are objects of their own, and the walk up the stack that each of them does. The only module with
+//! `unsafe` code.
 //!
 //! The standard library's `Wake` makes a waker of an `Arc`, and clones of it are clones of the `Arc`: which of them woke
 //! the task can't be told. `RawWaker` can make a clone something new, and asks for four functions over a raw pointer.
@@ -45,6 +46,22 @@ pub(in crate::guard) fn waker(alert: Arc<Alert>) -> Waker {
     // the contract of `RawWakerVTable`: they are thread-safe (4), `clone` gives a waker of the same task, `wake` and `drop`
     // release what the waker owns.
     unsafe { Waker::from_raw(RawWaker::new(data, &ROOT)) }
+}
+
+/// Shows the frames of this thread's stack, innermost first, until it is told to stop.
+///
+/// `backtrace::trace` would lock out whoever looks names up at the same time, which may take a tenth of a second: a
+/// transaction must not wait for that.
+pub(super) fn walk(show: impl FnMut(&backtrace::Frame) -> bool) {
+    #[cfg(unix)]
+    // SAFETY: what isn't synchronized is the state that `backtrace` keeps for its own use. On Unix a walk has none: it is
+    // `_Unwind_Backtrace` of this thread's stack, which panics on many threads use at once. Names are looked up under the
+    // crate's lock.
+    unsafe {
+        backtrace::trace_unsynchronized(show);
+    }
+    #[cfg(not(unix))]
+    backtrace::trace(show);
 }
 
 static ROOT: RawWakerVTable =

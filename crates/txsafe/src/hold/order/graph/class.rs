@@ -1,10 +1,11 @@
 //! Classes of locks: what the nodes of the graph are.
 
+use crate::hold::excused::lock;
 use crate::hold::order::rank::Target;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
@@ -87,7 +88,7 @@ struct Names {
 
 fn names() -> MutexGuard<'static, Names> {
     static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
-    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&NAMES)
 }
 
 #[cfg(test)]

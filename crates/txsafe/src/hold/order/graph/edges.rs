@@ -7,12 +7,13 @@ use super::{
     inversion::{Inversion, Witness},
     observed::ObservedOrder,
 };
+use crate::hold::excused::lock;
 use crate::hold::order::relation::Neighbours;
 use std::{
     fmt,
     panic::Location,
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -222,7 +223,7 @@ impl Graph {
 
     fn learned(&self) -> MutexGuard<'_, Learned> {
         // Nothing that could panic leaves it half written.
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.learned)
     }
 }
 

@@ -7,10 +7,11 @@ use super::{
     edges::{Direction, Edge, Graph, LockGraph},
     inversion::{Inversion, Place, Witness},
 };
+use crate::hold::excused::lock;
 use std::{
     fmt,
     panic::Location,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 /// What one attempt locks; shared by the types that lock and by what sees its plain SQL. By default nothing is noted. A test
@@ -144,7 +145,7 @@ impl LockLog {
     }
 
     fn log(&self) -> Option<MutexGuard<'_, Log>> {
-        self.0.as_ref().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.as_ref().map(|log| lock(log))
     }
 }
 

@@ -1,0 +1,372 @@
+//! What a transaction does beside its database is found, and nothing else is.
+
+use super::Case;
+use crate::{
+    drivers::{Call, Driver},
+    error::AppError,
+    script::{Script, Step, raise},
+    shop::Shop,
+};
+use futures_util::FutureExt;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::sleep,
+};
+use txsafe::{
+    TxOptions,
+    guard::{
+        self, Allow, Code, Finding, Policy, Severity, allow_external_io, external_io,
+        in_transaction,
+    },
+};
+use txsafe_testkit::Postgres;
+
+pub(super) const CASES: &[Case] = cases![
+    nothing_is_found_where_nothing_is,
+    a_wait_for_something_else_fails_a_test,
+    a_wait_for_something_else_is_told_with_its_story,
+    a_marked_call_is_found_although_it_never_waits,
+    what_is_allowed_is_not_found,
+    a_rule_that_has_expired_is_told,
+    policies_differ_in_what_follows,
+    the_wrapper_of_a_test_does_not_count,
+    a_transaction_on_another_database_is_a_second_connection,
+    tests_do_not_see_each_others_findings,
+    what_is_spawned_is_inside_if_it_is_attached,
+];
+
+pub(super) const ASYNC_CASES: &[Case] = async_cases![
+    a_cancelled_transaction_tells_what_it_did,
+    others_of_the_process_are_external_too,
+    the_database_beside_a_call_hides_it,
+];
+
+/// As long as a call of something else takes here. It is what is looked at, and nothing is stepped by it.
+const CALL: Duration = Duration::from_millis(20);
+
+type Findings = Arc<Mutex<Vec<Finding>>>;
+
+/// A policy that hands its findings out.
+fn watching(policy: Policy) -> (Policy, Findings) {
+    let findings = Findings::default();
+    let receive = Arc::clone(&findings);
+    (policy.on_finding(move |finding| receive.lock().unwrap().push(finding.clone())), findings)
+}
+
+fn call_something_else() -> Step {
+    Step::awaiting(|| async {
+        sleep(CALL).await;
+        Ok(())
+    })
+}
+
+fn read() -> Step {
+    Step::sql("SELECT count(*) FROM accounts")
+}
+
+/// Waits until so many findings have been told: names of lines are looked up elsewhere.
+async fn told(findings: &Findings, n: usize) -> Vec<Finding> {
+    while findings.lock().unwrap().len() < n {
+        tokio::task::yield_now().await;
+    }
+    std::mem::take(&mut *findings.lock().unwrap())
+}
+
+async fn nothing_is_found_where_nothing_is(driver: Driver) {
+    let shop = Shop::open("clean").await.unwrap();
+    // A finding would be a panic.
+    let db = shop.guarded(driver, Policy::test());
+    let steps = [
+        Step::Credit(1, 1),
+        Step::Savepoint(vec![Step::Credit(2, 1), Step::Savepoint(vec![read()])]),
+        Step::Savepoint(vec![Step::Credit(1, -1_000)]),
+        Step::sql("SELECT pg_sleep(0.02)"),
+        Step::AfterCommit("a hook may do what it likes"),
+        read(),
+    ];
+    for _ in 0..20 {
+        db.run(Call::new("clean"), Script::new(steps.clone())).await.unwrap();
+    }
+    let retried = Script::first([Step::Swallow(raise("40P01"))], [Step::Credit(1, 1)]);
+    db.run(Call::new("retried").key("k"), retried).await.unwrap();
+    assert_eq!(shop.balance_of(1).await, 121);
+}
+
+async fn a_wait_for_something_else_fails_a_test(driver: Driver) {
+    let shop = Shop::open("fails").await.unwrap();
+    let (policy, findings) = watching(Policy::test());
+    let db = shop.guarded(driver, policy);
+    let script = Script::new([Step::Credit(1, 5), call_something_else(), read()]);
+    let run = AssertUnwindSafe(db.run(Call::new("pay"), script)).catch_unwind().await;
+    let panic = run.expect_err("a finding fails it");
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.starts_with("TXS001 external wait: "), "{text}");
+    assert!(text.contains("in transaction \"pay\""), "{text}");
+    assert!(text.contains("help: "), "{text}");
+    assert!(!told(&findings, 1).await.is_empty());
+    while shop.busy().await > 0 {}
+    assert_eq!(shop.balance_of(1).await, 100, "rolled back");
+}
+
+async fn a_wait_for_something_else_is_told_with_its_story(driver: Driver) {
+    let shop = Shop::open("story").await.unwrap();
+    let (policy, findings) = watching(Policy::dev().slow_poll(Duration::from_secs(60)));
+    let db = shop.guarded(driver, policy);
+    for _ in 0..2 {
+        let script = Script::new([Step::Credit(1, 5), read(), call_something_else(), read()]);
+        db.run(Call::new("pay"), script).await.unwrap();
+    }
+    let findings = told(&findings, 1).await;
+    assert_eq!(findings.len(), 1, "a developer is warned once of each site: {findings:?}");
+    let finding = &findings[0];
+    assert_eq!((finding.code, finding.severity), (Code::ExternalWait, Severity::Warn));
+    assert_eq!((&*finding.transaction, finding.statements), ("pay", 2));
+    assert_eq!(finding.last_sql.as_deref(), Some("SELECT count(*) FROM accounts"));
+    assert!(finding.waited.unwrap() >= CALL && finding.elapsed >= CALL, "{finding}");
+    assert!(finding.times.unwrap().external >= CALL, "{finding}");
+    assert!(finding.times.unwrap().database > Duration::ZERO, "{finding}");
+    let site = finding.site.as_ref().unwrap();
+    if driver.is_async() {
+        // The line of the `.await`, and what it was that waited.
+        assert!(site.file.ends_with("cases/guard.rs"), "{finding}");
+        assert_eq!(site.called.as_deref(), Some("tokio"), "{finding}");
+    } else {
+        // The statement behind the gap.
+        assert!(site.file.ends_with("drivers/diesel.rs"), "{finding}");
+    }
+    assert_eq!(shop.balance_of(1).await, 110, "committed all the same");
+}
+
+async fn a_marked_call_is_found_although_it_never_waits(driver: Driver) {
+    let shop = Shop::open("marked").await.unwrap();
+    let (policy, findings) = watching(Policy::production());
+    let db = shop.guarded(driver, policy);
+    let mock = Step::awaiting(|| external_io("mailer.send", async { Ok(()) }));
+    db.run(Call::new("order"), Script::new([Step::Credit(1, 5), mock])).await.unwrap();
+    let findings = told(&findings, 1).await;
+    assert_eq!(findings[0].code, Code::ExternalCall);
+    assert!(findings[0].what.starts_with("called mailer.send"), "{}", findings[0]);
+    assert!(findings[0].site.as_ref().unwrap().file.ends_with("guard.rs"), "{}", findings[0]);
+}
+
+async fn what_is_allowed_is_not_found(driver: Driver) {
+    let shop = Shop::open("allowed").await.unwrap();
+    let rule = Allow::new("the fraud check decides").transaction("by_rule").until("2999-12-31");
+    let db = shop.guarded(driver, Policy::test().allow(rule));
+    let in_code = Step::awaiting(|| async {
+        allow_external_io("the fraud check decides", sleep(CALL)).await;
+        Ok(())
+    });
+    // A future that is blocked on blocks its thread, which the marker excuses by its own clock.
+    let steps = if driver.is_async() {
+        vec![in_code]
+    } else {
+        vec![Step::awaiting(|| async {
+            guard::allow_external_io_blocking("the fraud check decides", || {
+                std::thread::sleep(CALL);
+            });
+            Ok(())
+        })]
+    };
+    db.run(Call::new("in_code"), Script::new(steps)).await.unwrap();
+    db.run(Call::new("by_rule"), Script::new([call_something_else()])).await.unwrap();
+}
+
+async fn a_rule_that_has_expired_is_told(driver: Driver) {
+    let shop = Shop::open("expired").await.unwrap();
+    let rule = Allow::new("goes away with TX-117").transaction("pay").until("2020-02-29");
+    let (policy, findings) = watching(Policy::dev().allow(rule));
+    let db = shop.guarded(driver, policy);
+    db.run(Call::new("pay"), Script::new([call_something_else()])).await.unwrap();
+    let findings = told(&findings, 1).await;
+    let expired = findings[0].expired.as_deref();
+    assert_eq!(expired, Some("goes away with TX-117, until 2020-02-29"));
+}
+
+async fn policies_differ_in_what_follows(driver: Driver) {
+    let shop = Shop::open("policies").await.unwrap();
+    let marked = || {
+        let call = || external_io("mailer.send", async { Ok(()) });
+        Script::new([read(), Step::awaiting(call), read(), call_something_else(), read()])
+    };
+    for (policy, expected) in [
+        (Policy::off(), vec![]),
+        (Policy::production(), vec![Code::ExternalCall]),
+        (Policy::staging(), vec![Code::ExternalWait, Code::ExternalCall]),
+        (Policy::dev(), vec![Code::ExternalWait, Code::ExternalCall]),
+    ] {
+        let (policy, findings) = watching(policy.severity(Code::SlowPoll, Severity::Off));
+        let db = shop.guarded(driver, policy);
+        db.run(Call::new("order"), marked()).await.unwrap();
+        let mut codes: Vec<_> =
+            told(&findings, expected.len()).await.iter().map(|finding| finding.code).collect();
+        codes.sort();
+        assert_eq!(codes, expected);
+    }
+    let db = shop.guarded(driver, Policy::test());
+    let run = AssertUnwindSafe(db.run(Call::new("order"), marked())).catch_unwind().await;
+    assert!(run.is_err());
+}
+
+async fn the_wrapper_of_a_test_does_not_count(driver: Driver) {
+    let shop = Shop::open("wrapper").await.unwrap();
+    let (policy, findings) = watching(Policy::dev());
+    let db = shop.guarded(driver, policy);
+    let inside = |expected: bool| {
+        Step::awaiting(move || async move {
+            assert_eq!(in_transaction(), expected);
+            external_io("mailer.send", async { Ok(()) }).await
+        })
+    };
+    let steps = [inside(false), call_something_else(), Step::Savepoint(vec![inside(true)])];
+    let call = Call::new("test").with(TxOptions::new().test_wrapper(true));
+    db.run(call, Script::new(steps)).await.unwrap();
+    let findings = told(&findings, 1).await;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].code, Code::ExternalCall);
+}
+
+async fn a_transaction_on_another_database_is_a_second_connection(driver: Driver) {
+    let shop = Shop::open("outer").await.unwrap();
+    let server = Postgres::start().await.unwrap();
+    let other = Shop::on(&server, "inner").await.unwrap();
+    let (policy, findings) = watching(Policy::dev());
+    let db = shop.guarded(driver, policy);
+    let inner = other.guarded(driver, Policy::dev());
+    let step = Step::awaiting(move || {
+        let inner = Arc::clone(&inner);
+        async move {
+            let call = Call::new("inner").inline();
+            inner.run(call, Script::new([Step::Credit(1, 1)])).await.map(drop)
+        }
+    });
+    db.run(Call::new("outer"), Script::new([read(), step])).await.unwrap();
+    let findings = told(&findings, 1).await;
+    let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, [Code::SecondConnection], "{findings:?}");
+    assert!(findings[0].what.contains("\"inner\""), "{}", findings[0]);
+}
+
+async fn tests_do_not_see_each_others_findings(driver: Driver) {
+    let shop = Shop::open("parallel").await.unwrap();
+    let dirty = shop.guarded(driver, Policy::test());
+    let clean = shop.guarded(driver, Policy::test());
+    let (dirty, clean) = tokio::join!(
+        tokio::spawn(async move {
+            let script = Script::new([Step::Credit(1, 1), call_something_else()]);
+            drop(dirty.run(Call::new("dirty"), script).await);
+        }),
+        tokio::spawn(async move {
+            for _ in 0..20 {
+                clean.run(Call::new("clean"), Script::new([read()])).await.unwrap();
+            }
+        }),
+    );
+    assert!(dirty.is_err() && clean.is_ok());
+}
+
+async fn what_is_spawned_is_inside_if_it_is_attached(driver: Driver) {
+    let shop = Shop::open("spawned").await.unwrap();
+    let (policy, findings) = watching(Policy::production());
+    let db = shop.guarded(driver, policy);
+    let spawn = Step::awaiting(|| async {
+        let marked = || external_io("mailer.send", async { Ok::<_, AppError>(()) });
+        let transaction = guard::current().unwrap();
+        tokio::spawn(marked()).await.unwrap()?;
+        tokio::spawn(transaction.attach(marked())).await.unwrap()
+    });
+    db.run(Call::new("order"), Script::new([read(), spawn])).await.unwrap();
+    assert_eq!(findings.lock().unwrap().len(), 1, "fire and forget isn't inside");
+}
+
+async fn a_cancelled_transaction_tells_what_it_did(driver: Driver) {
+    let shop = Shop::open("cancelled").await.unwrap();
+    let (policy, findings) = watching(Policy::staging());
+    let db = shop.guarded(driver, policy);
+    let called = Arc::new(Notify::new());
+    let never = {
+        let called = Arc::clone(&called);
+        Step::awaiting(move || {
+            let called = Arc::clone(&called);
+            external_io("never.answers", async move {
+                called.notify_one();
+                std::future::pending().await
+            })
+        })
+    };
+    tokio::select! {
+        result = db.run(Call::new("order"), Script::new([Step::Credit(1, 1), never])) => {
+            panic!("it never answers: {result:?}");
+        }
+        () = called.notified() => {}
+    }
+    assert!(!in_transaction());
+    let findings = told(&findings, 1).await;
+    assert!(findings[0].what.starts_with("called never.answers"), "{}", findings[0]);
+    while shop.busy().await > 0 {}
+    assert_eq!(shop.balance_of(1).await, 100);
+}
+
+async fn others_of_the_process_are_external_too(driver: Driver) {
+    let shop = Shop::open("others").await.unwrap();
+    let (policy, findings) = watching(Policy::dev());
+    let db = shop.guarded(driver, policy);
+    let lock = Arc::new(tokio::sync::Mutex::new(()));
+    let contended = {
+        let lock = Arc::clone(&lock);
+        Step::awaiting(move || {
+            let lock = Arc::clone(&lock);
+            async move {
+                let held = Arc::clone(&lock).lock_owned().await;
+                let other = tokio::spawn(async move {
+                    sleep(CALL).await;
+                    drop(held);
+                });
+                drop(lock.lock().await);
+                other.await.unwrap();
+                Ok(())
+            }
+        })
+    };
+    let channel = Step::awaiting(|| async {
+        let (send, receive) = oneshot::channel();
+        let other = tokio::spawn(async move {
+            sleep(CALL).await;
+            send.send(()).unwrap();
+        });
+        receive.await.unwrap();
+        other.await.unwrap();
+        Ok(())
+    });
+    let yields = Step::awaiting(|| async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    });
+    for (name, step, expected) in
+        [("mutex", contended, true), ("channel", channel, true), ("yields", yields, false)]
+    {
+        db.run(Call::new(name), Script::new([read(), step, read()])).await.unwrap();
+        let findings = told(&findings, usize::from(expected)).await;
+        assert_eq!(!findings.is_empty(), expected, "{name}: {findings:?}");
+    }
+}
+
+async fn the_database_beside_a_call_hides_it(driver: Driver) {
+    // What another task does at the same time, the transaction doesn't wait for.
+    let shop = Shop::open("beside").await.unwrap();
+    let db = shop.guarded(driver, Policy::test());
+    let step = Step::awaiting(|| async {
+        drop(tokio::spawn(sleep(CALL)));
+        Ok(())
+    });
+    db.run(Call::new("beside"), Script::new([step, Step::sql("SELECT pg_sleep(0.03)")]))
+        .await
+        .unwrap();
+}
