@@ -36,7 +36,7 @@ impl Busy {
                 }
             });
         }
-        for _ in 0..16 {
+        for _ in 0..8 {
             let is_over = Arc::clone(&is_over);
             tokio::spawn(async move {
                 while !is_over.load(Relaxed) {
@@ -89,17 +89,10 @@ async fn clean_transactions_are_clean(driver: Driver) {
     assert!(findings.is_empty() && failed == 0, "{failed} failed: {}", told.join("\n"));
 }
 
+// One after another: each of them wants the whole machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn diesel_async() {
-    clean_transactions_are_clean(Driver::DieselAsync).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn diesel() {
-    clean_transactions_are_clean(Driver::Diesel).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sqlx() {
-    clean_transactions_are_clean(Driver::Sqlx).await;
+async fn clean_transactions_are_clean_with_every_driver() {
+    for driver in Driver::ALL {
+        clean_transactions_are_clean(driver).await;
+    }
 }

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -46,8 +46,9 @@ pub(super) const ASYNC_CASES: &[Case] = async_cases![
     the_database_beside_a_call_hides_it,
 ];
 
-/// As long as a call of something else takes here. It is what is looked at, and nothing is stepped by it.
-const CALL: Duration = Duration::from_millis(20);
+/// As long as a call of something else takes here. It is what is looked at, and nothing is stepped by it. Blocked threads are
+/// excused for what a busy machine may do to them, which is less.
+const CALL: Duration = Duration::from_millis(60);
 
 type Findings = Arc<Mutex<Vec<Finding>>>;
 
@@ -71,7 +72,9 @@ fn read() -> Step {
 
 /// Waits until so many findings have been told: names of lines are looked up elsewhere.
 async fn told(findings: &Findings, n: usize) -> Vec<Finding> {
+    let start = Instant::now();
     while findings.lock().unwrap().len() < n {
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", findings.lock().unwrap());
         tokio::task::yield_now().await;
     }
     std::mem::take(&mut *findings.lock().unwrap())
@@ -366,7 +369,7 @@ async fn the_database_beside_a_call_hides_it(driver: Driver) {
         drop(tokio::spawn(sleep(CALL)));
         Ok(())
     });
-    db.run(Call::new("beside"), Script::new([step, Step::sql("SELECT pg_sleep(0.03)")]))
+    db.run(Call::new("beside"), Script::new([step, Step::sql("SELECT pg_sleep(0.1)")]))
         .await
         .unwrap();
 }

@@ -16,7 +16,7 @@ pub(super) struct Clocks {
 
 /// A thread may be blocked by another one that was put aside while it held a lock: for so many times what threads wait for a
 /// processor these days.
-const PUT_ASIDE: u32 = 20;
+const PUT_ASIDE: u32 = 8;
 
 /// What a thread waits for a processor is averaged over at least so many times.
 const SLICES: u64 = 64;
