@@ -19,7 +19,7 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 26] = [
+pub(crate) const FIGURES: [Figure; 31] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
@@ -134,6 +134,31 @@ pub(crate) const FIGURES: [Figure; 26] = [
         name: "graph_new_edge_us",
         bound: Bound::AtMost(20.0),
         compares: "time in µs that the lock graph takes for an edge it didn't know, with 5,000 that it does",
+    },
+    Figure {
+        name: "guard_poll_ns",
+        bound: Bound::AtMost(10.0),
+        compares: "time in ns that the guard adds to a poll of a transaction, in production",
+    },
+    Figure {
+        name: "guard_poll_staging_ns",
+        bound: Bound::AtMost(500.0),
+        compares: "the same in staging, where what is waited for is accounted",
+    },
+    Figure {
+        name: "guard_transaction_ns",
+        bound: Bound::AtMost(200.0),
+        compares: "time in ns that the guard adds to a transaction of one poll, in production",
+    },
+    Figure {
+        name: "in_transaction_ns",
+        bound: Bound::AtMost(3.0),
+        compares: "time in ns of a look at `in_transaction()`, in a transaction",
+    },
+    Figure {
+        name: "guard_database_time_off",
+        bound: Bound::AtMost(0.02),
+        compares: "how far the database time that the guard accounts is from stopwatches around statements, worst driver",
     },
     Figure {
         name: "storm_failed_to_caller",

@@ -12,6 +12,7 @@ mod duel;
 mod figure;
 mod graph;
 mod ground;
+mod guard;
 mod hot_row;
 mod load;
 mod locks;
@@ -40,7 +41,7 @@ type Result<T> = std::result::Result<T, Error>;
 type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 
 /// The measurements, and the figures that each of them brings.
-const MEASUREMENTS: [(Measure, &[&str]); 20] = [
+const MEASUREMENTS: [(Measure, &[&str]); 25] = [
     (round_trips::diesel_async, &["round_trips_extra"]),
     (round_trips::diesel, &["round_trips_extra_diesel"]),
     (round_trips::sqlx, &["round_trips_extra_sqlx"]),
@@ -61,6 +62,11 @@ const MEASUREMENTS: [(Measure, &[&str]); 20] = [
     (locks::round_trips, &["lock_many_round_trips"]),
     (graph::acquisition, &["graph_acquisition_ns"]),
     (graph::new_edge, &["graph_new_edge_us"]),
+    (guard::poll, &["guard_poll_ns"]),
+    (guard::poll_staging, &["guard_poll_staging_ns"]),
+    (guard::transaction, &["guard_transaction_ns"]),
+    (guard::look, &["in_transaction_ns"]),
+    (guard::database_time, &["guard_database_time_off"]),
 ];
 
 /// The figures of the storm, whose variants take turns.

@@ -4,6 +4,7 @@ pub(crate) mod diesel;
 pub(crate) mod diesel_async;
 pub(crate) mod ordered;
 pub(crate) mod sqlx;
+pub(crate) mod timed;
 
 use crate::Result;
 use tokio::runtime::{Builder, Runtime};

@@ -8,12 +8,11 @@ use crate::{
         failure::Failure,
         remedy::{Cause, Remedy},
     },
-    guard::{finding::Finding, policy::Severity},
     hold::{order::graph::inversion::Inversion, outcome::Outcome, report::Report},
 };
 use metrics::SharedString;
 use std::{sync::Arc, time::Duration};
-use tracing::{Span, debug, error, info_span, trace, warn};
+use tracing::{Span, debug, error, info_span, warn};
 
 /// The span of one transaction, over all its attempts.
 pub(crate) fn span(transaction: &str) -> Span {
@@ -132,26 +131,6 @@ pub(crate) fn abandoned_commit(
 pub(crate) fn lock_inversion(inversion: &Inversion) {
     metrics::counter!("txsafe_lock_inversions_total").increment(1);
     warn!("{inversion}");
-}
-
-/// The guard found something; `shown` if it is to be seen, and not only counted.
-pub(crate) fn finding(finding: &Finding, shown: bool) {
-    let Finding { code, severity, transaction, .. } = finding;
-    metrics::counter!(
-        "txsafe_findings_total",
-        "transaction" => label(transaction),
-        "code" => code.as_str(),
-    )
-    .increment(1);
-    if !shown {
-        return;
-    }
-    let transaction = &**transaction;
-    if *severity == Severity::Trace {
-        trace!(txsafe.code = code.as_str(), txsafe.transaction = transaction, "{finding}");
-    } else {
-        warn!(txsafe.code = code.as_str(), txsafe.transaction = transaction, "{finding}");
-    }
 }
 
 /// Two advisory keys are one lock.

@@ -1,6 +1,6 @@
 //! What all transactions of a database share: its identity, presets, budget, and what is known by name.
 
-use super::{events, identity::Counted, meters::Meters};
+use super::{identity::Counted, meters::Meters};
 use crate::{
     decide::{
         budget::Budget, invalid::InvalidSetting, options::TxOptions, patience::Patience,
@@ -70,7 +70,7 @@ impl Shared {
             budget,
             on_report,
             graph,
-            guard: Arc::new(Guard::new(policy, events::finding)),
+            guard: Arc::new(Guard::new(policy)),
             preset,
             hides_bind_values: false,
             service,

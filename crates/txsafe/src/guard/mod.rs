@@ -7,12 +7,14 @@
 pub mod allow;
 pub mod code;
 pub mod connection;
+mod events;
 pub mod finding;
 pub mod gaps;
 pub mod marker;
 #[cfg(feature = "origins")]
 mod origin;
 pub mod policy;
+pub mod rehearsal;
 pub(crate) mod report;
 pub mod scope;
 pub mod second;
@@ -29,6 +31,7 @@ pub use self::{
         external_io_blocking, note_external_call,
     },
     policy::{Policy, Severity},
+    rehearsal::Rehearsal,
     scope::{Handle, current, in_transaction},
 };
 pub use crate::hold::times::Times;

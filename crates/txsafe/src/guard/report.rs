@@ -4,6 +4,7 @@
 use super::origin::{self, Trace};
 use super::{
     code::Code,
+    events,
     finding::{Finding, Site},
     policy::{Policy, Severity},
     scope::{Scope, Telling},
@@ -23,7 +24,6 @@ const MOST_SITES: usize = 1_024;
 /// What becomes of the findings of one database.
 pub(crate) struct Guard {
     pub(super) policy: Policy,
-    pub(super) telling: fn(&Finding, bool),
     sites: Mutex<HashMap<Key, Told>>,
 }
 
@@ -81,9 +81,8 @@ pub(super) enum Where {
 }
 
 impl Guard {
-    /// Findings are handed to `telling`, which is told whether they are to be shown, or counted only.
-    pub(crate) fn new(policy: Policy, telling: fn(&Finding, bool)) -> Self {
-        Self { policy, telling, sites: Mutex::default() }
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { policy, sites: Mutex::default() }
     }
 
     /// Whether waits are accounted.
@@ -136,7 +135,7 @@ impl Guard {
         let is_new = self.count(&mut finding, subject);
         let is_fatal = finding.severity == Severity::Error;
         let is_shown = is_new || is_fatal;
-        (self.telling)(&finding, is_shown && self.policy.receive.is_none());
+        events::finding(&finding, is_shown && self.policy.receive.is_none());
         if let Some(receive) = self.policy.receive.as_ref().filter(|_| is_shown) {
             receive(&finding);
         }

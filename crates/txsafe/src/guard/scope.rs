@@ -215,7 +215,7 @@ impl Scope {
 
     /// Findings that fail the transaction, since this was asked last.
     pub(super) fn take_raised(&self) -> Vec<String> {
-        if !self.has_raised.swap(false, Relaxed) {
+        if !self.has_raised.load(Relaxed) || !self.has_raised.swap(false, Relaxed) {
             return Vec::new();
         }
         std::mem::take(&mut *self.raised.lock().unwrap_or_else(PoisonError::into_inner))
@@ -380,7 +380,7 @@ pub(super) mod tests {
         database: u64,
         policy: Policy,
     ) -> Arc<Scope> {
-        let guard = Guard::new(policy, |_, _| {});
+        let guard = Guard::new(policy);
         Scope::new(Subject {
             database,
             identity: (database == 1).then(|| "one".into()),
