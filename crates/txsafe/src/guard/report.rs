@@ -194,8 +194,15 @@ impl fmt::Debug for Guard {
 }
 
 /// Raises the findings that fail a transaction, if there are any: here, where no code but the run loop's is on the stack.
+#[inline]
 pub(crate) fn raise(scope: &Scope) {
-    let findings = scope.take_raised();
+    if scope.has_raised() {
+        fail(&scope.take_raised());
+    }
+}
+
+#[cold]
+fn fail(findings: &[String]) {
     if !findings.is_empty() {
         panic!("{}", findings.join("\n"));
     }

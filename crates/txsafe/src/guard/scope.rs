@@ -17,6 +17,7 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
+    mem::ManuallyDrop,
     ops::Deref,
     panic::Location,
     pin::Pin,
@@ -29,8 +30,9 @@ use std::{
 };
 
 thread_local! {
-    /// The transaction that runs on this thread. Moved in and out, and not counted, once a poll.
-    static CURRENT: Cell<Option<Arc<Scope>>> = const { Cell::new(None) };
+    /// The transaction that runs on this thread. Moved in and out, and not counted, once a poll. Whoever enters a scope
+    /// leaves it, so there is nothing to be dropped with the thread, and no look at whether it was.
+    static CURRENT: Cell<Option<ManuallyDrop<Arc<Scope>>>> = const { Cell::new(None) };
     /// What is asked most, without touching it.
     static FLAGS: Cell<u8> = const { Cell::new(0) };
 }
@@ -55,6 +57,7 @@ const TELLING: u8 = 8;
 /// assert!(!txsafe::guard::in_transaction());
 /// ```
 #[must_use]
+#[inline]
 pub fn in_transaction() -> bool {
     flags() & INSIDE != 0
 }
@@ -213,11 +216,15 @@ impl Scope {
         self.has_ended.store(true, Relaxed);
     }
 
+    /// Whether there are findings that fail the transaction.
+    #[inline]
+    pub(super) fn has_raised(&self) -> bool {
+        self.has_raised.load(Relaxed)
+    }
+
     /// Findings that fail the transaction, since this was asked last.
     pub(super) fn take_raised(&self) -> Vec<String> {
-        if !self.has_raised.load(Relaxed) || !self.has_raised.swap(false, Relaxed) {
-            return Vec::new();
-        }
+        self.has_raised.store(false, Relaxed);
         std::mem::take(&mut *self.raised.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -226,6 +233,7 @@ impl Scope {
         self.has_raised.store(true, Relaxed);
     }
 
+    #[inline]
     fn counts(&self) -> bool {
         !self.wraps_a_test && !self.has_ended.load(Relaxed)
     }
@@ -251,6 +259,7 @@ impl fmt::Debug for Scope {
 }
 
 /// Enters the scope that is in `place`, until what is returned is dropped; it is back in its place then.
+#[inline]
 pub(super) fn enter(place: &mut Option<Arc<Scope>>) -> Inside<'_> {
     let flags = if place.as_ref().is_some_and(|scope| scope.counts()) { INSIDE } else { 0 };
     let before = (replace(place.take()), set_flags(flags));
@@ -265,6 +274,7 @@ pub(super) struct Inside<'a> {
 }
 
 impl Drop for Inside<'_> {
+    #[inline]
     fn drop(&mut self) {
         *self.place = replace(self.before.0.take());
         set_flags(self.before.1);
@@ -305,15 +315,17 @@ pub(crate) fn is_inside_any() -> bool {
     is_inside
 }
 
+#[inline]
 fn replace(scope: Option<Arc<Scope>>) -> Option<Arc<Scope>> {
-    // A thread that ends, and drops what had run on it, runs nothing any more.
-    CURRENT.try_with(|current| current.replace(scope)).unwrap_or_default()
+    CURRENT.replace(scope.map(ManuallyDrop::new)).map(ManuallyDrop::into_inner)
 }
 
+#[inline]
 fn flags() -> u8 {
     FLAGS.get()
 }
 
+#[inline]
 fn set_flags(flags: u8) -> u8 {
     FLAGS.replace(flags)
 }
