@@ -11,6 +11,7 @@ mod hooks;
 mod idempotency;
 mod lost_commit;
 mod misuse;
+mod outbox;
 mod remedies;
 mod savepoints;
 mod support;

@@ -4,12 +4,15 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Nullable, Text},
+    sql_types::{Array, Nullable, Text},
 };
 use txsafe::drive::session::Question;
 
 /// A question with its bind values, which answers one text or none.
 pub(crate) struct Asked<'a>(pub(crate) Question<'a>);
+
+/// A question whose answers are rows of one `text[]` each.
+pub(crate) struct AskedForRows<'a>(pub(crate) Asked<'a>);
 
 impl Asked<'_> {
     #[cfg(feature = "async")]
@@ -29,6 +32,25 @@ impl Asked<'_> {
     ) -> QueryResult<Option<String>> {
         let answers: Vec<Option<String>> = diesel::RunQueryDsl::load(self, conn)?;
         Ok(answers.into_iter().next().flatten())
+    }
+}
+
+impl AskedForRows<'_> {
+    #[cfg(feature = "async")]
+    pub(crate) async fn ask(
+        self,
+        conn: &mut diesel_async::AsyncPgConnection,
+    ) -> QueryResult<Vec<Vec<String>>> {
+        diesel_async::RunQueryDsl::load(self, conn).await
+    }
+
+    /// The blocking twin.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn ask_blocking(
+        self,
+        conn: &mut diesel::PgConnection,
+    ) -> QueryResult<Vec<Vec<String>>> {
+        diesel::RunQueryDsl::load(self, conn)
     }
 }
 
@@ -59,3 +81,22 @@ impl Query for Asked<'_> {
 
 #[cfg(feature = "blocking")]
 impl diesel::RunQueryDsl<diesel::PgConnection> for Asked<'_> {}
+
+impl QueryFragment<Pg> for AskedForRows<'_> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.0.walk_ast(out)
+    }
+}
+
+impl QueryId for AskedForRows<'_> {
+    type QueryId = ();
+
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for AskedForRows<'_> {
+    type SqlType = Array<Text>;
+}
+
+#[cfg(feature = "blocking")]
+impl diesel::RunQueryDsl<diesel::PgConnection> for AskedForRows<'_> {}

@@ -34,6 +34,8 @@ mod messages;
 #[cfg(feature = "async")]
 mod observer;
 #[cfg(feature = "async")]
+mod outbox;
+#[cfg(feature = "async")]
 mod refused;
 #[cfg(any(feature = "async", feature = "blocking"))]
 mod row;
@@ -58,6 +60,7 @@ pub use {
     driver::{Configured, Database, Driver, WithKey},
     held::Held,
     observer::chain_instrumentation,
+    outbox::OutboxWorker,
     tx::Tx,
 };
 
@@ -65,11 +68,12 @@ pub use {
 pub use row::Row;
 
 pub use txsafe::{
-    AdvisoryRank, Allows, At, Attempt, Budget, Builder, Cause, Deadlock, Deletes, Error, ErrorKind,
-    Failure, ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, Inversion, Isolation,
-    KeyShare, Keyed, LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal, LockSet, Locked,
-    ManyRows, Mode, NoKeyUpdate, NoOrder, ObservedOrder, OneKey, OneRow, Opponent, Outcome,
-    ParentsLocked, Passed, Phase, Position, Rank, Ranked, References, Remedy, Report, RetryPolicy,
-    SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked,
-    Writes, advisory, guard, lock_order, rank, ranked, references, row, rows,
+    AdvisoryRank, Allows, At, Attempt, Backlog, Budget, Builder, Cause, DeadMessage, Deadlock,
+    Deletes, Error, ErrorKind, Failure, ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL,
+    Inversion, Isolation, KeyShare, Keyed, LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal,
+    LockSet, Locked, ManyRows, Message, Mode, NewMessage, NoKeyUpdate, NoOrder, OUTBOX_SQL,
+    ObservedOrder, OneKey, OneRow, Opponent, Outbox, Outcome, ParentsLocked, Passed, Phase,
+    Position, Rank, Ranked, References, Remedy, Report, RetryPolicy, SEQUENCES_SQL, SequenceRank,
+    Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes, advisory, guard,
+    lock_order, rank, ranked, references, row, rows,
 };

@@ -10,6 +10,7 @@ mod failure;
 mod held;
 mod lock;
 mod observed;
+mod outbox;
 mod row;
 mod savepoint;
 mod sequence;
@@ -19,15 +20,17 @@ mod write;
 
 pub use driver::{Configured, Database, Driver, WithKey};
 pub use held::Held;
+pub use outbox::OutboxWorker;
 pub use row::Row;
 pub use tx::Tx;
 
 pub use txsafe::{
-    AdvisoryRank, Allows, At, Attempt, Budget, Builder, Cause, Deadlock, Deletes, Error, ErrorKind,
-    Failure, ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, Inversion, Isolation,
-    KeyShare, Keyed, LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal, LockSet, Locked,
-    ManyRows, Mode, NoKeyUpdate, NoOrder, ObservedOrder, OneKey, OneRow, Opponent, Outcome,
-    ParentsLocked, Passed, Phase, Position, Rank, Ranked, References, Remedy, Report, RetryPolicy,
-    SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked,
-    Writes, advisory, guard, lock_order, rank, ranked, references, row, rows,
+    AdvisoryRank, Allows, At, Attempt, Backlog, Budget, Builder, Cause, DeadMessage, Deadlock,
+    Deletes, Error, ErrorKind, Failure, ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL,
+    Inversion, Isolation, KeyShare, Keyed, LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal,
+    LockSet, Locked, ManyRows, Message, Mode, NewMessage, NoKeyUpdate, NoOrder, OUTBOX_SQL,
+    ObservedOrder, OneKey, OneRow, Opponent, Outbox, Outcome, ParentsLocked, Passed, Phase,
+    Position, Rank, Ranked, References, Remedy, Report, RetryPolicy, SEQUENCES_SQL, SequenceRank,
+    Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes, advisory, guard,
+    lock_order, rank, ranked, references, row, rows,
 };

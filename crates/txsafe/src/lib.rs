@@ -20,6 +20,11 @@ pub use drive::{
     configured::{Configured, WithKey},
     database::Database,
     lock_set::{Holding, LockSet},
+    outbox::{
+        blocking::OutboxStopper,
+        outbox::Outbox,
+        worker::{OutboxWorker, OutboxWorkerBuilder},
+    },
 };
 pub use hold::{
     error::{Error, ErrorKind},
@@ -35,6 +40,12 @@ pub use hold::{
         relation::{Allows, At, Higher, LockOrder, NoOrder, Passed, Position, Unlocked},
         sequence::SEQUENCES_SQL,
         set::{ManyRows, OneKey, OneRow, advisory, row, rows},
+    },
+    outbox::{
+        backlog::Backlog,
+        message::{DeadMessage, Message},
+        new_message::NewMessage,
+        table::OUTBOX_SQL,
     },
     outcome::Outcome,
     report::{Attempt, Report},

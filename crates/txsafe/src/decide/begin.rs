@@ -87,7 +87,7 @@ fn set_isolation(isolation: Isolation) -> &'static str {
 }
 
 /// `text` cut to `bytes` on a character boundary.
-fn cut(text: &str, bytes: usize) -> &str {
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     &text[..end.unwrap_or(0)]
 }

@@ -7,6 +7,7 @@ pub mod begin;
 pub mod budget;
 pub(crate) mod cure;
 pub mod deadlock;
+pub(crate) mod delivery;
 pub mod failure;
 pub mod invalid;
 pub mod options;

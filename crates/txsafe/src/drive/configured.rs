@@ -189,7 +189,11 @@ impl<D: AsyncDriver, O> Clone for WithKey<'_, D, O> {
     }
 }
 
-async fn unkeyed<D, O, B, T, E>(call: Call, work: Work<'_, D, O, B, T, E>) -> Result<T, E>
+/// Runs a call that has no key.
+pub(crate) async fn unkeyed<D, O, B, T, E>(
+    call: Call,
+    work: Work<'_, D, O, B, T, E>,
+) -> Result<T, E>
 where
     D: AsyncDriver,
     O: LockOrder,

@@ -139,7 +139,8 @@ pub(crate) fn run_blocking(hooks: Vec<BlockingHook>, failed: impl Fn(&str)) {
     }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .copied()

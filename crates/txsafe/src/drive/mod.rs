@@ -19,6 +19,7 @@ mod identity;
 pub mod lock;
 pub mod lock_set;
 mod meters;
+pub mod outbox;
 mod postmortem;
 mod progress;
 pub mod run;

@@ -5,6 +5,7 @@ pub mod excused;
 pub mod keyed;
 pub mod name;
 pub mod order;
+pub mod outbox;
 pub mod outcome;
 pub mod report;
 pub mod times;

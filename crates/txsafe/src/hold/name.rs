@@ -30,6 +30,12 @@ pub(crate) fn check_service(name: &str) -> Result<(), InvalidSetting> {
     checked("service", name, cure, "the longest is 128 bytes")
 }
 
+/// Checks the topic of a message by the same rules.
+pub(crate) fn check_topic(topic: &str) -> Result<(), InvalidSetting> {
+    let cure = "it decides which worker delivers a message: name what is to happen";
+    checked("topic", topic, cure, "the longest is 128 bytes: data belongs into the payload")
+}
+
 fn checked(
     setting: &'static str,
     name: &str,

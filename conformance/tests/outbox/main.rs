@@ -1,0 +1,10 @@
+//! The outbox, on all three drivers: what is committed is delivered, whatever dies in between.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
+mod asynchronous;
+mod blocking;
+mod crash;
+mod workers;
+
+mod post;

@@ -1,0 +1,109 @@
+//! A post office: the table of the outbox in a schema of its own, and somebody who looks into it and can turn its clock.
+
+use diesel::{
+    PgConnection,
+    r2d2::{self, ConnectionManager},
+};
+use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
+use tokio_postgres::{Client, NoTls};
+use txsafe_testkit::{Postgres, Schema};
+
+/// The post office.
+pub(crate) struct Post {
+    watcher: Client,
+    schema: Schema,
+}
+
+/// What is to be seen of a message: its key, attempts, whether somebody has it, and what it failed with last.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) key: String,
+    pub(crate) attempts: i32,
+    pub(crate) is_leased: bool,
+    pub(crate) error: Option<String>,
+}
+
+impl Post {
+    pub(crate) async fn open(name: &str) -> Self {
+        Self::on(Postgres::shared().await.unwrap(), name).await
+    }
+
+    pub(crate) async fn on(server: &Postgres, name: &str) -> Self {
+        let post = Self::without_a_table(server, name).await;
+        post.execute(txsafe::OUTBOX_SQL).await;
+        // A migration that runs twice does no harm.
+        post.execute(txsafe::OUTBOX_SQL).await;
+        post
+    }
+
+    /// One where the migration was forgotten.
+    pub(crate) async fn without_a_table(server: &Postgres, name: &str) -> Self {
+        let schema = server.schema(name).await.unwrap();
+        Self { watcher: connect(schema.url()).await.unwrap(), schema }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.schema.url()
+    }
+
+    /// Watches anew, after the server was restarted.
+    pub(crate) async fn watch_again(&mut self) {
+        loop {
+            if let Ok(watcher) = connect(self.schema.url()).await {
+                self.watcher = watcher;
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.watcher.batch_execute(sql).await.unwrap();
+    }
+
+    /// Leases end, and pauses.
+    pub(crate) async fn make_all_due(&self) {
+        self.execute("UPDATE txsafe_outbox SET due_at = now() WHERE dead_at IS NULL").await;
+    }
+
+    /// The messages of a topic, by their keys.
+    pub(crate) async fn seen(&self, topic: &str) -> Vec<Seen> {
+        let sql = "SELECT key, attempts, lease IS NOT NULL, last_error FROM txsafe_outbox WHERE topic = $1 ORDER BY key";
+        let rows = self.watcher.query(sql, &[&topic]).await.unwrap();
+        rows.iter()
+            .map(|row| Seen {
+                key: row.get(0),
+                attempts: row.get(1),
+                is_leased: row.get(2),
+                error: row.get(3),
+            })
+            .collect()
+    }
+
+    /// Returns once the topic has no messages any more.
+    pub(crate) async fn until_empty(&self, topic: &str) {
+        while !self.seen(topic).await.is_empty() {}
+    }
+}
+
+/// A pool of diesel-async connections.
+pub(crate) fn diesel_pool(url: &str) -> Pool<AsyncPgConnection> {
+    Pool::builder(txsafe_diesel::manager(url)).max_size(6).build().unwrap()
+}
+
+/// A pool of SQLx's connections.
+pub(crate) fn sqlx_pool(url: &str) -> sqlx::PgPool {
+    sqlx::postgres::PgPoolOptions::new().max_connections(6).connect_lazy(url).unwrap()
+}
+
+/// A pool of Diesel's blocking connections.
+pub(crate) fn blocking_pool(url: &str) -> r2d2::Pool<ConnectionManager<PgConnection>> {
+    let pool = r2d2::Pool::builder().max_size(6).min_idle(Some(0));
+    pool.build(ConnectionManager::new(url)).unwrap()
+}
+
+async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}

@@ -1,0 +1,93 @@
+//! Messages that are written in the transaction, and delivered after it.
+
+use super::{
+    configured::unkeyed,
+    database::Database,
+    driver::{Driver, ready},
+    tx::Tx,
+    work::Work,
+};
+use crate::{
+    asked::{Asked, AskedForRows},
+    failure::of_diesel,
+};
+use futures_util::future::BoxFuture;
+use std::{future::ready as made, panic::Location};
+use txsafe::{
+    Error, LockOrder, NewMessage, NoOrder, Outbox,
+    drive::{
+        lock::Locks,
+        outbox::{
+            ask::{Ask, Rows},
+            store::Store,
+            worker::BlockingHandler,
+            write::{Asks, after_commit, write},
+        },
+        session::Question,
+    },
+};
+
+/// Delivers messages of the outbox; set up by `db.outbox().worker()`.
+pub type OutboxWorker<'a, O = NoOrder> = txsafe::OutboxWorker<Database<O>, BlockingHandler<'a>>;
+
+impl<O: LockOrder, Held> Tx<'_, O, Held> {
+    /// Writes a message that is delivered once this transaction has committed, whatever happens to this process then; its
+    /// key. `payload` is text, JSON usually.
+    ///
+    /// It is a row of the same transaction: rolled back with it, or with its savepoint, and never delivered before. An
+    /// [`OutboxWorker`](crate::blocking::OutboxWorker) that knows the topic delivers it, in this process or another one, **at least
+    /// once**: a repetition has the same key. What may be lost with the process is an [`after_commit`](Self::after_commit)
+    /// hook, which is quicker.
+    ///
+    /// # Errors
+    /// A topic or payload that can't be meant; the table of [`OUTBOX_SQL`](crate::OUTBOX_SQL) is missing; what the server
+    /// said.
+    pub fn outbox(
+        &mut self,
+        topic: impl Into<String>,
+        payload: impl Into<String>,
+    ) -> Result<String, Error> {
+        self.outbox_message(NewMessage::new(topic, payload))
+    }
+
+    /// Writes a message like [`outbox`](Self::outbox), with a key of the caller's own, or a delay.
+    ///
+    /// While a message of that topic and key is in the outbox, another one isn't written.
+    ///
+    /// # Errors
+    /// As there; and a key or delay that can't be meant.
+    pub fn outbox_message(&mut self, message: NewMessage) -> Result<String, Error> {
+        let key = ready(write::<Driver, O, Held>(self, &message))?;
+        if let Some(ring) = after_commit(&message) {
+            self.after_commit(ring);
+        }
+        Ok(key)
+    }
+}
+
+impl<O: LockOrder> Database<O> {
+    /// The outbox: messages that are written in transactions, and delivered after them.
+    #[must_use]
+    #[track_caller]
+    pub fn outbox(&self) -> Outbox<Self> {
+        Outbox::new(self.clone())
+    }
+}
+
+impl<O: LockOrder> Store for Database<O> {
+    fn ask(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
+        let call = self.with(Ask::options()).call(ask.transaction(), place)?;
+        unkeyed(call, Work::new(self, |mut tx: Tx<'_, O>| ready(Driver::rows(&mut tx, ask))))
+    }
+}
+
+impl Asks for Driver {
+    fn rows<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+        ask: &'t Ask,
+    ) -> BoxFuture<'t, Result<Rows, Error>> {
+        let question = Question { sql: ask.sql(), binds: &ask.binds() };
+        let rows = AskedForRows(Asked(question)).ask_blocking(tx);
+        Box::pin(made(rows.map_err(|error| of_diesel(&error).into())))
+    }
+}

@@ -1,0 +1,212 @@
+//! The statements of the outbox. All clocks are the server's, all identities `(topic, key)`, and whatever ends a delivery
+//! names its lease: who has lost that changes nothing.
+
+use super::claim::Claim;
+use crate::{
+    decide::{
+        begin::cut,
+        options::{Isolation, TxOptions},
+    },
+    hold::{order::key, outbox::new_message::NewMessage},
+};
+use std::{sync::Arc, time::Duration};
+
+/// The longest error text that is kept, in bytes.
+const LONGEST_ERROR: usize = 1_000;
+
+/// A statement with its bind values, all `text`, whose rows have one column `answer` of type `text[]`, without NULLs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    transaction: &'static str,
+    sql: &'static str,
+    binds: Vec<String>,
+}
+
+/// The rows of an answer.
+pub type Rows = Vec<Vec<String>>;
+
+impl Ask {
+    /// The name of the transaction that it is, where it is one of its own.
+    #[must_use]
+    pub fn transaction(&self) -> &'static str {
+        self.transaction
+    }
+
+    /// The statement.
+    #[must_use]
+    pub fn sql(&self) -> &'static str {
+        self.sql
+    }
+
+    /// Its bind values.
+    #[must_use]
+    pub fn binds(&self) -> Vec<&str> {
+        self.binds.iter().map(String::as_str).collect()
+    }
+
+    /// The options of its transaction: whatever the database presets for the application's own, this one writes, and
+    /// `SKIP LOCKED` is for who sees what was committed last.
+    #[must_use]
+    pub fn options() -> TxOptions {
+        TxOptions::new().isolation(Isolation::ReadCommitted).read_only(false).deferrable(false)
+    }
+
+    /// Writes a message, where there is none of its key; answers the key.
+    pub(crate) fn write(message: &NewMessage) -> Self {
+        let NewMessage { topic, payload, key, delay } = message;
+        let key = key.clone().unwrap_or_default();
+        let binds = vec![topic.clone(), key, payload.clone(), interval(*delay)];
+        Self::new(
+            "outbox_write",
+            "INSERT INTO txsafe_outbox (topic, key, payload, due_at) VALUES ($1, \
+             coalesce(nullif($2, ''), gen_random_uuid()::text), $3, clock_timestamp() + $4::text::interval) \
+             ON CONFLICT (topic, key) DO NOTHING RETURNING ARRAY[key] AS answer",
+            binds,
+        )
+    }
+
+    /// Leases the messages that are due longest.
+    ///
+    /// They are found in a CTE, because a subquery may be planned to run more than once, and would lock more each time.
+    /// Each topic is looked up by itself, so that others, and the dead, are never passed on the way.
+    pub(crate) fn claim(topics: &[Arc<str>], most: usize, lease: Duration) -> Self {
+        let topics: Vec<_> = topics.iter().map(|topic| String::from(&**topic)).collect();
+        Self::new(
+            "outbox_claim",
+            "WITH due AS MATERIALIZED (SELECT found.topic, found.key \
+             FROM unnest($1::text::text[]) AS known (topic) CROSS JOIN LATERAL (\
+             SELECT topic, key, due_at FROM txsafe_outbox \
+             WHERE topic = known.topic AND dead_at IS NULL AND due_at <= now() \
+             ORDER BY due_at LIMIT $2::text::bigint FOR UPDATE SKIP LOCKED) AS found \
+             ORDER BY found.due_at LIMIT $2::text::bigint) \
+             UPDATE txsafe_outbox AS message SET attempts = attempts + 1, lease = gen_random_uuid(), \
+             due_at = clock_timestamp() + $3::text::interval FROM due \
+             WHERE message.topic = due.topic AND message.key = due.key \
+             RETURNING ARRAY[message.topic, message.key, message.payload, attempts::text, \
+             (extract(epoch FROM clock_timestamp() - written_at) * 1000)::bigint::text, lease::text] AS answer",
+            vec![key::array(&topics), most.to_string(), interval(lease)],
+        )
+    }
+
+    /// It is delivered.
+    pub(super) fn delivered(claim: &Claim) -> Self {
+        Self::mark(
+            claim,
+            "DELETE FROM txsafe_outbox WHERE topic = $1 AND key = $2 AND lease = $3::text::uuid \
+             RETURNING ARRAY[key] AS answer",
+            [],
+        )
+    }
+
+    /// It is to be tried again after `pause`.
+    pub(super) fn failed(claim: &Claim, pause: Duration, error: &str) -> Self {
+        Self::mark(
+            claim,
+            "UPDATE txsafe_outbox SET lease = NULL, due_at = clock_timestamp() + $4::text::interval, last_error = $5 \
+             WHERE topic = $1 AND key = $2 AND lease = $3::text::uuid RETURNING ARRAY[key] AS answer",
+            [interval(pause), kept(error)],
+        )
+    }
+
+    /// It is given up.
+    pub(super) fn dead(claim: &Claim, error: &str) -> Self {
+        Self::mark(
+            claim,
+            "UPDATE txsafe_outbox SET lease = NULL, dead_at = clock_timestamp(), last_error = $4 \
+             WHERE topic = $1 AND key = $2 AND lease = $3::text::uuid RETURNING ARRAY[key] AS answer",
+            [kept(error)],
+        )
+    }
+
+    /// It is anybody's, as if it hadn't been claimed.
+    pub(super) fn released(claim: &Claim) -> Self {
+        Self::mark(
+            claim,
+            "UPDATE txsafe_outbox SET lease = NULL, due_at = clock_timestamp(), attempts = attempts - 1 \
+             WHERE topic = $1 AND key = $2 AND lease = $3::text::uuid RETURNING ARRAY[key] AS answer",
+            [],
+        )
+    }
+
+    /// How many messages there are, by topic.
+    pub(super) fn backlog() -> Self {
+        Self::new(
+            "outbox_backlog",
+            "SELECT ARRAY[topic, \
+             count(*) FILTER (WHERE dead_at IS NULL AND NOT (lease IS NOT NULL AND due_at > now()))::text, \
+             count(*) FILTER (WHERE dead_at IS NULL AND lease IS NOT NULL AND due_at > now())::text, \
+             count(dead_at)::text, \
+             greatest(0, extract(epoch FROM now() - min(due_at) FILTER (WHERE dead_at IS NULL)) * 1000)::bigint::text] \
+             AS answer FROM txsafe_outbox GROUP BY topic ORDER BY topic",
+            vec![],
+        )
+    }
+
+    /// Those that were given up first.
+    pub(super) fn list_dead(topic: &str, most: usize) -> Self {
+        Self::new(
+            "outbox_dead",
+            "SELECT ARRAY[topic, key, payload, attempts::text, \
+             (extract(epoch FROM clock_timestamp() - written_at) * 1000)::bigint::text, coalesce(last_error, '')] \
+             AS answer FROM txsafe_outbox WHERE topic = $1 AND dead_at IS NOT NULL \
+             ORDER BY dead_at LIMIT $2::text::bigint",
+            vec![topic.to_owned(), most.to_string()],
+        )
+    }
+
+    /// A dead one is to be delivered after all.
+    pub(super) fn requeue(topic: &str, key: &str) -> Self {
+        Self::new(
+            "outbox_requeue",
+            "UPDATE txsafe_outbox SET dead_at = NULL, attempts = 0, due_at = clock_timestamp() \
+             WHERE topic = $1 AND key = $2 AND dead_at IS NOT NULL RETURNING ARRAY[key] AS answer",
+            vec![topic.to_owned(), key.to_owned()],
+        )
+    }
+
+    /// All dead ones of a topic are; answers how many.
+    pub(super) fn requeue_all(topic: &str) -> Self {
+        Self::new(
+            "outbox_requeue",
+            "WITH requeued AS (UPDATE txsafe_outbox SET dead_at = NULL, attempts = 0, due_at = clock_timestamp() \
+             WHERE topic = $1 AND dead_at IS NOT NULL RETURNING key) \
+             SELECT ARRAY[count(*)::text] AS answer FROM requeued",
+            vec![topic.to_owned()],
+        )
+    }
+
+    fn mark<const N: usize>(claim: &Claim, sql: &'static str, more: [String; N]) -> Self {
+        let message = &claim.message;
+        let mut binds =
+            vec![message.topic.to_string(), message.key.to_string(), claim.lease.clone()];
+        binds.extend(more);
+        Self::new("outbox_mark", sql, binds)
+    }
+
+    fn new(transaction: &'static str, sql: &'static str, binds: Vec<String>) -> Self {
+        Self { transaction, sql, binds }
+    }
+}
+
+/// As PostgreSQL reads it, whatever its version: the number of seconds has 31 bits, and that of others may have as few.
+fn interval(duration: Duration) -> String {
+    format!("{}.{:06} seconds", duration.as_secs(), duration.subsec_micros())
+}
+
+/// As much of an error as is kept.
+fn kept(error: &str) -> String {
+    cut(error, LONGEST_ERROR).replace('\0', "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_errors_are_as_postgresql_takes_them() {
+        assert_eq!(interval(Duration::from_micros(1_500_007)), "1.500007 seconds");
+        assert_eq!(interval(Duration::ZERO), "0.000000 seconds");
+        assert_eq!(kept("a\0b"), "a\u{fffd}b");
+        assert_eq!(kept(&"é".repeat(600)).len(), 1_000);
+    }
+}

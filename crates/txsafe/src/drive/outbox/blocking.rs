@@ -1,0 +1,124 @@
+//! The blocking loop of a worker: the twin of the async one, with a thread for each delivery.
+
+use super::{
+    ask::Ask,
+    bell::Bell,
+    claim::{Claim, is_passing},
+    events,
+    mark::{End, conclude, is_lost, mark},
+    pace::Pace,
+    store::Store,
+    worker::{BlockingHandler, OutboxWorker},
+};
+use crate::hold::{error::Error, outbox::message::Message};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
+
+/// Stops a blocking worker, from any thread; made by [`OutboxWorker::stopper`].
+#[derive(Debug, Clone)]
+pub struct OutboxStopper(Arc<Bell>);
+
+impl OutboxStopper {
+    /// Has the worker claim nothing more, and return once what is in delivery has ended.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+impl<S: Store> OutboxWorker<S, BlockingHandler<'_>> {
+    /// What stops it.
+    #[must_use]
+    pub fn stopper(&self) -> OutboxStopper {
+        OutboxStopper(Arc::clone(&self.bell))
+    }
+
+    /// Delivers messages on threads of their own until its [`stopper`](Self::stopper) stops it. Then nothing more is
+    /// claimed, and what is in delivery is waited for.
+    ///
+    /// A server that is away for a while is waited for.
+    ///
+    /// # Errors
+    /// A failure that waiting doesn't cure, as when the table is missing.
+    pub fn run(self) -> Result<(), Error> {
+        let _heard = self.bell.listen();
+        let mut pace = Pace::new(self.delivery.concurrency);
+        let mut failure = None;
+        thread::scope(|scope| {
+            while !pace.is_over() {
+                if let Some(most) = pace.claims() {
+                    let claims = self.claim(most).unwrap_or_else(|error| {
+                        if is_passing(&error) {
+                            events::not_claimed(&error);
+                        } else {
+                            failure = Some(error);
+                            pace.stop();
+                        }
+                        Vec::new()
+                    });
+                    pace.claimed(most, claims.len());
+                    for claim in claims {
+                        let (worker, delivering) = (&self, self.bell.delivering());
+                        scope.spawn(move || {
+                            let _delivering = delivering;
+                            worker.deliver(claim);
+                        });
+                    }
+                }
+                self.wait(&mut pace);
+            }
+        });
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Waits until there is something to do, if there isn't.
+    fn wait(&self, pace: &mut Pace) {
+        let knows_stop = pace.is_stopping();
+        let rung = if pace.claims().is_some() || pace.is_over() {
+            self.bell.look()
+        } else {
+            self.bell.wait(self.delivery.poll_interval, knows_stop)
+        };
+        pace.ended(rung.ended);
+        if rung.is_woken || rung.is_quiet(knows_stop) {
+            pace.look();
+        }
+        if rung.is_stopped {
+            pace.stop();
+        }
+    }
+
+    fn claim(&self, most: usize) -> Result<Vec<Claim>, Error> {
+        let since = Instant::now();
+        let ask = Ask::claim(self.bell.topics(), most, self.delivery.lease);
+        let rows = self.outbox.ask(&ask)?;
+        Ok(rows.into_iter().map(|row| Claim::read(row, since)).collect())
+    }
+
+    /// Delivers a message, and marks it; one that was claimed while the worker was stopped is released.
+    fn deliver(&self, mut claim: Claim) {
+        let message = claim.hand_over();
+        let end = match End::without_a_word(&self.delivery, &claim) {
+            Some(end) => end,
+            None if self.bell.is_stopped() => End::Released,
+            None => self.hand_over(message),
+        };
+        let took = claim.since.elapsed();
+        let (ask, fate) = mark(&self.delivery, &claim, end, fastrand::f64());
+        let mut answer = self.outbox.ask(&ask);
+        let is_repeated = is_lost(&answer);
+        if is_repeated {
+            answer = self.outbox.ask(&ask);
+        }
+        conclude(&claim, took, &fate, answer, is_repeated);
+    }
+
+    fn hand_over(&self, message: Message) -> End {
+        let _inside = events::span(&message).entered();
+        let handler = self.handler(&message);
+        End::of(catch_unwind(AssertUnwindSafe(|| handler.call(message))))
+    }
+}

@@ -1,0 +1,107 @@
+//! What is told of deliveries: spans, events and counters.
+
+use super::{claim::Claim, mark::Fate};
+use crate::hold::{error::Error, outbox::message::Message};
+use metrics::SharedString;
+use std::{sync::Arc, time::Duration};
+use tracing::{Span, debug, error, info_span, warn};
+
+/// The span of one delivery, around its handler.
+pub(super) fn span(message: &Message) -> Span {
+    info_span!(
+        "deliver",
+        otel.kind = "consumer",
+        messaging.destination.name = message.topic(),
+        messaging.message.id = message.key(),
+        txsafe.attempt = message.attempt(),
+    )
+}
+
+/// The server knows how a delivery ended.
+pub(super) fn concluded(claim: &Claim, took: Duration, fate: &Fate) {
+    let Message { topic, key, attempt, age, .. } = &claim.message;
+    count(topic, fate.as_str());
+    match fate {
+        Fate::Delivered => {
+            metrics::histogram!("txsafe_outbox_lag_seconds", "topic" => label(topic))
+                .record(age.saturating_add(took).as_secs_f64());
+            debug!(
+                txsafe.topic = &**topic,
+                txsafe.key = &**key,
+                txsafe.attempt = attempt,
+                "delivered"
+            );
+        }
+        Fate::Retried(pause, error) => warn!(
+            txsafe.topic = &**topic,
+            txsafe.key = &**key,
+            txsafe.attempt = attempt,
+            "a delivery failed, and is tried again in {pause:.1?}: {error}",
+        ),
+        Fate::Dead(error) => error!(
+            txsafe.topic = &**topic,
+            txsafe.key = &**key,
+            txsafe.attempt = attempt,
+            "a message is dead, and stays in the outbox until it is requeued or deleted: {error}",
+        ),
+        Fate::Released => {
+            debug!(
+                txsafe.topic = &**topic,
+                txsafe.key = &**key,
+                "released, because the worker stops"
+            );
+        }
+    }
+}
+
+/// The message was another worker's by then, or deleted.
+pub(super) fn lease_lost(claim: &Claim, fate: &Fate) {
+    let Message { topic, key, attempt, .. } = &claim.message;
+    count(topic, "lease_lost");
+    warn!(
+        txsafe.topic = &**topic,
+        txsafe.key = &**key,
+        txsafe.attempt = attempt,
+        "the lease was lost before the message was marked as {}, and it may be delivered twice; raise `lease`, or bound \
+         what its handler waits for",
+        fate.as_str(),
+    );
+}
+
+/// The server couldn't be told.
+pub(super) fn unmarked(claim: &Claim, fate: &Fate, error: &Error) {
+    let Message { topic, key, attempt, .. } = &claim.message;
+    count(topic, "unmarked");
+    warn!(
+        txsafe.topic = &**topic,
+        txsafe.key = &**key,
+        txsafe.attempt = attempt,
+        "the message couldn't be marked as {}, and is delivered again when its lease ends: {error}",
+        fate.as_str(),
+    );
+}
+
+/// The server couldn't be asked for messages.
+pub(super) fn not_claimed(error: &Error) {
+    warn!("no messages could be claimed, and the worker asks again: {error}");
+}
+
+impl Fate {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried(..) => "failed",
+            Self::Dead(_) => "dead",
+            Self::Released => "released",
+        }
+    }
+}
+
+fn count(topic: &Arc<str>, end: &'static str) {
+    metrics::counter!("txsafe_outbox_deliveries_total", "topic" => label(topic), "end" => end)
+        .increment(1);
+}
+
+fn label(topic: &Arc<str>) -> SharedString {
+    SharedString::from_shared(Arc::clone(topic))
+}

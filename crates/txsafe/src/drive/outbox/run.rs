@@ -1,0 +1,238 @@
+//! The async loop of a worker.
+
+use super::{
+    ask::Ask,
+    claim::{Claim, is_passing},
+    events,
+    mark::{End, conclude, is_lost, mark},
+    pace::Pace,
+    worker::{AsyncHandler, OutboxWorker},
+    write::Asks,
+};
+use crate::{
+    drive::{database::Database, driver::AsyncDriver},
+    hold::{error::Error, order::relation::LockOrder, outbox::message::Message},
+};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Either, select},
+    stream::FuturesUnordered,
+};
+use std::{
+    future::{Future, poll_fn},
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Instant,
+};
+use tracing::Instrument;
+
+impl<'a, D: AsyncDriver + Asks, O: LockOrder> OutboxWorker<Database<D, O>, AsyncHandler<'a>> {
+    /// Delivers messages until `stop` is ready. Then nothing more is claimed, and what is in delivery has
+    /// [`grace`](super::worker::OutboxWorkerBuilder::grace) to end; what hasn't by then is dropped, and its message is
+    /// released to other workers.
+    ///
+    /// If the future itself is dropped, as when its task is aborted, messages in delivery are delivered again when their
+    /// leases end.
+    ///
+    /// A server that is away for a while is waited for.
+    ///
+    /// # Errors
+    /// A failure that waiting doesn't cure, as when the table is missing.
+    #[expect(clippy::manual_async_fn, reason = "says that the future is Send")]
+    pub fn run_until<S>(self, stop: S) -> impl Future<Output = Result<(), Error>> + Send + 'a
+    where
+        S: Future + Send + 'a,
+        O: 'a,
+    {
+        async move {
+            let _heard = self.bell.listen();
+            Run::new(&self).until(pin!(stop)).await
+        }
+    }
+
+    async fn claim(&self, most: usize) -> Claimed {
+        let since = Instant::now();
+        let ask = Ask::claim(self.bell.topics(), most, self.delivery.lease);
+        let rows = self.outbox.ask(&ask).await?;
+        Ok(rows.into_iter().map(|row| Claim::read(row, since)).collect())
+    }
+
+    /// Delivers a message and marks it; its lease.
+    async fn deliver(&self, claim: Claim, message: Message) -> String {
+        let end = match End::without_a_word(&self.delivery, &claim) {
+            Some(end) => end,
+            None => self.hand_over(&claim, message).await,
+        };
+        self.mark(&claim, end).await;
+        claim.lease
+    }
+
+    /// Releases a message; its lease.
+    async fn release(&self, claim: Claim) -> String {
+        self.mark(&claim, End::Released).await;
+        claim.lease
+    }
+
+    async fn hand_over(&self, claim: &Claim, message: Message) -> End {
+        let span = events::span(&message);
+        // The call itself may panic, before there is a future.
+        let delivering = async { self.handler(&claim.message).call(message).await };
+        let delivering = AssertUnwindSafe(delivering).catch_unwind().instrument(span);
+        let lease_ends = D::sleep(self.delivery.lease.saturating_sub(claim.since.elapsed()));
+        match select(pin!(delivering), pin!(lease_ends)).await {
+            Either::Left((returned, _)) => End::of(returned),
+            Either::Right(((), _)) => End::too_late(&self.delivery),
+        }
+    }
+
+    async fn mark(&self, claim: &Claim, end: End) {
+        let took = claim.since.elapsed();
+        let (ask, fate) = mark(&self.delivery, claim, end, fastrand::f64());
+        let mut answer = self.outbox.ask(&ask).await;
+        let is_repeated = is_lost(&answer);
+        if is_repeated {
+            answer = self.outbox.ask(&ask).await;
+        }
+        conclude(claim, took, &fate, answer, is_repeated);
+    }
+}
+
+/// The answer to a claim.
+type Claimed = Result<Vec<Claim>, Error>;
+
+/// A worker while it runs.
+struct Run<'w, 'a, D: AsyncDriver, O> {
+    worker: &'w OutboxWorker<Database<D, O>, AsyncHandler<'a>>,
+    pace: Pace,
+    /// The claim that is under way, and of how many.
+    claiming: Option<(usize, BoxFuture<'w, Claimed>)>,
+    deliveries: FuturesUnordered<BoxFuture<'w, String>>,
+    /// What is in delivery, to be released where that is broken off.
+    claims: Vec<Claim>,
+    /// Rings when it is time to look again; after the stop, when deliveries are broken off.
+    alarm: Option<BoxFuture<'static, ()>>,
+    failure: Option<Error>,
+}
+
+/// What happens next.
+enum Next {
+    Stop,
+    Claimed(usize, Claimed),
+    /// The delivery under this lease has ended.
+    Ended(String),
+    Woken,
+    Alarm,
+}
+
+impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
+    fn new(worker: &'w OutboxWorker<Database<D, O>, AsyncHandler<'a>>) -> Self {
+        Self {
+            worker,
+            pace: Pace::new(worker.delivery.concurrency),
+            claiming: None,
+            deliveries: FuturesUnordered::new(),
+            claims: Vec::new(),
+            alarm: None,
+            failure: None,
+        }
+    }
+
+    async fn until(mut self, mut stop: Pin<&mut (impl Future + Send)>) -> Result<(), Error> {
+        while self.claiming.is_some() || !self.pace.is_over() {
+            if let (None, Some(most)) = (&self.claiming, self.pace.claims()) {
+                self.claiming = Some((most, Box::pin(self.worker.claim(most))));
+            } else if self.alarm.is_none() {
+                self.alarm = Some(Box::pin(D::sleep(self.worker.delivery.poll_interval)));
+            }
+            match poll_fn(|cx| self.poll_next(stop.as_mut(), cx)).await {
+                Next::Stop => self.stop(),
+                Next::Claimed(most, Ok(claims)) => self.claimed(most, claims),
+                Next::Claimed(most, Err(error)) => self.not_claimed(most, error),
+                Next::Ended(lease) => {
+                    self.pace.ended(1);
+                    self.claims.retain(|claim| claim.lease != lease);
+                }
+                Next::Woken => self.pace.look(),
+                Next::Alarm if self.pace.is_stopping() => break,
+                Next::Alarm => self.pace.look(),
+            }
+        }
+        self.release_all().await;
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn poll_next(
+        &mut self,
+        stop: Pin<&mut (impl Future + Send)>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Next> {
+        if !self.pace.is_stopping() && stop.poll(cx).is_ready() {
+            return Poll::Ready(Next::Stop);
+        }
+        if let Some((most, claiming)) = &mut self.claiming
+            && let Poll::Ready(claimed) = claiming.as_mut().poll(cx)
+        {
+            let most = *most;
+            self.claiming = None;
+            return Poll::Ready(Next::Claimed(most, claimed));
+        }
+        if let Poll::Ready(Some(lease)) = self.deliveries.poll_next_unpin(cx) {
+            return Poll::Ready(Next::Ended(lease));
+        }
+        // A message that is committed while others are claimed may have come too late for that.
+        if self.claiming.is_none() && self.worker.bell.poll_woken(cx).is_ready() {
+            return Poll::Ready(Next::Woken);
+        }
+        if let Some(alarm) = &mut self.alarm
+            && alarm.as_mut().poll(cx).is_ready()
+        {
+            self.alarm = None;
+            return Poll::Ready(Next::Alarm);
+        }
+        Poll::Pending
+    }
+
+    fn stop(&mut self) {
+        if self.pace.is_stopping() {
+            return;
+        }
+        self.pace.stop();
+        self.alarm = Some(Box::pin(D::sleep(self.worker.delivery.grace)));
+    }
+
+    fn claimed(&mut self, most: usize, claims: Vec<Claim>) {
+        self.pace.claimed(most, claims.len());
+        if !self.pace.is_stopping() {
+            self.alarm = None;
+        }
+        let worker = self.worker;
+        for mut claim in claims {
+            let message = claim.hand_over();
+            self.claims.push(claim.clone());
+            self.deliveries.push(if self.pace.is_stopping() {
+                Box::pin(worker.release(claim))
+            } else {
+                Box::pin(worker.deliver(claim, message))
+            });
+        }
+    }
+
+    fn not_claimed(&mut self, most: usize, error: Error) {
+        self.pace.claimed(most, 0);
+        if is_passing(&error) {
+            events::not_claimed(&error);
+        } else {
+            self.failure = Some(error);
+            self.stop();
+        }
+    }
+
+    /// Breaks off what is in delivery.
+    async fn release_all(&mut self) {
+        self.deliveries.clear();
+        for claim in std::mem::take(&mut self.claims) {
+            self.worker.release(claim).await;
+        }
+    }
+}

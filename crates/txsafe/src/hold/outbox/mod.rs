@@ -1,0 +1,6 @@
+//! Messages of the outbox: as they are written, delivered, and given up.
+
+pub mod backlog;
+pub mod message;
+pub mod new_message;
+pub mod table;
