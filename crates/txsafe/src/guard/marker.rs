@@ -11,6 +11,7 @@ use std::{
     borrow::Cow,
     fmt,
     future::Future,
+    mem,
     panic::Location,
     pin::Pin,
     sync::{
@@ -41,7 +42,16 @@ use std::{
 /// ```
 #[track_caller]
 pub fn external_io<F: Future>(name: impl Into<Cow<'static, str>>, call: F) -> ExternalIo<F> {
-    ExternalIo { call, name: Some(name.into()), at: Location::caller(), made: None }
+    ExternalIo { call, name: Some(name.into()), at: Some(Location::caller()), made: None }
+}
+
+/// For layers of clients: as [`external_io`], but the finding names the line that awaits, if the policy looks for lines,
+/// since that of the layer says nothing.
+pub fn external_io_in_layer<F: Future>(
+    name: impl Into<Cow<'static, str>>,
+    call: F,
+) -> ExternalIo<F> {
+    ExternalIo { call, name: Some(name.into()), at: None, made: None }
 }
 
 /// Marks a blocking call, as [`external_io`] does a future.
@@ -56,7 +66,7 @@ pub fn external_io<F: Future>(name: impl Into<Cow<'static, str>>, call: F) -> Ex
 #[track_caller]
 pub fn external_io_blocking<R>(name: impl Into<Cow<'static, str>>, call: impl FnOnce() -> R) -> R {
     let at = Location::caller();
-    let _made = watched().map(|scope| Made::new(scope, name.into(), at));
+    let _made = watched().map(|scope| Made::new(scope, name.into(), Some(at)));
     // What it does inside has been told of.
     let (_allowing, _excusing) = (Allowing::start(), Excusing::start(Excuse::Told));
     call()
@@ -106,7 +116,7 @@ pin_project! {
         #[pin]
         call: F,
         name: Option<Cow<'static, str>>,
-        at: &'static Location<'static>,
+        at: Option<&'static Location<'static>>,
         made: Option<Made>,
     }
 }
@@ -123,7 +133,7 @@ impl<F: Future> Future for ExternalIo<F> {
             && let Some(scope) = watched()
             && let Some(name) = this.name.take()
         {
-            *this.made = Some(Made::new(scope, name, this.at));
+            *this.made = Some(Made::new(scope, name, *this.at));
         }
         let poll = {
             let (_allowing, _excusing) = (Allowing::start(), Excusing::start(Excuse::Told));
@@ -139,7 +149,10 @@ impl<F: Future> Future for ExternalIo<F> {
 
 impl<F> fmt::Debug for ExternalIo<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ExternalIo(at {})", self.at)
+        match self.at {
+            Some(at) => write!(f, "ExternalIo(at {at})"),
+            None => f.write_str("ExternalIo(in a layer)"),
+        }
     }
 }
 
@@ -185,15 +198,23 @@ impl<F> fmt::Debug for AllowExternalIo<F> {
 /// A marked call that was made, which is told when it ends, or is given up.
 struct Made {
     name: Cow<'static, str>,
-    at: &'static Location<'static>,
+    site: Where,
     since: Instant,
     waiting: Waiting,
 }
 
 impl Made {
-    fn new(scope: Arc<Scope>, name: Cow<'static, str>, at: &'static Location<'static>) -> Self {
+    fn new(
+        scope: Arc<Scope>,
+        name: Cow<'static, str>,
+        at: Option<&'static Location<'static>>,
+    ) -> Self {
+        let site = match at {
+            Some(at) => Where::Known(at.into()),
+            None => Where::here(&scope.guard.policy),
+        };
         let waiting = Waiting::new(scope, |scope| &scope.told);
-        Self { name, at, since: Instant::now(), waiting }
+        Self { name, site, since: Instant::now(), waiting }
     }
 }
 
@@ -207,7 +228,7 @@ impl Drop for Made {
                 code: Code::ExternalCall,
                 what: format!("called {}, which took {took:.1?}", self.name),
                 subject: self.name.to_string(),
-                site: Where::Known(self.at.into()),
+                site: mem::replace(&mut self.site, Where::Unknown),
                 waited: Some(took),
             },
         );

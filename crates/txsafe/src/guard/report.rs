@@ -6,6 +6,7 @@ use super::{
     code::Code,
     events,
     finding::{Finding, Site},
+    heard::Heard,
     policy::{Policy, Severity},
     scope::{Scope, Telling},
 };
@@ -195,7 +196,8 @@ impl fmt::Debug for Guard {
 
 /// Raises the findings that fail a transaction, if there are any: here, where no code but the run loop's is on the stack.
 #[inline]
-pub(crate) fn raise(scope: &Scope) {
+pub(crate) fn raise(scope: &Arc<Scope>) {
+    Heard::tell(scope);
     if scope.has_raised() {
         fail(&scope.take_raised());
     }

@@ -6,7 +6,7 @@
 
 #[cfg(feature = "origins")]
 use super::origin::Questions;
-use super::{connection::Connection, report::Guard};
+use super::{connection::Connection, heard::Heard, report::Guard};
 use crate::hold::{
     order::graph::log::LockLog,
     times::{Ledger, Times},
@@ -184,6 +184,8 @@ pub(crate) struct Scope {
     pub(super) told: AtomicU32,
     has_raised: AtomicBool,
     raised: Mutex<Vec<String>>,
+    /// What is to be told when the poll has ended.
+    pub(super) heard: Heard,
     /// What is still to be known of its findings.
     #[cfg(feature = "origins")]
     pub(super) questions: Questions,
@@ -201,6 +203,7 @@ impl Scope {
             told: AtomicU32::new(0),
             has_raised: AtomicBool::new(false),
             raised: Mutex::default(),
+            heard: Heard::default(),
             #[cfg(feature = "origins")]
             questions: Questions::default(),
         })

@@ -63,7 +63,10 @@ fn is_of_application(file: &Path, name: &str) -> bool {
         "/library/core/",
     ];
     let file = file.to_string_lossy().replace('\\', "/");
-    !FOREIGN.iter().any(|part| file.contains(part)) && !is_ours(crate_of(name))
+    // Where only lines were compiled in, what was inlined has a name without a crate.
+    const OURS: [&str; 4] =
+        ["/txsafe/src/", "/txsafe-diesel/src/", "/txsafe-sqlx/src/", "/txsafe-layers/src/"];
+    !FOREIGN.iter().chain(&OURS).any(|part| file.contains(part)) && !is_ours(crate_of(name))
 }
 
 fn is_ours(name: &str) -> bool {
@@ -123,5 +126,6 @@ mod tests {
         assert!(!is_own("/home/ada/.cargo/registry/src/index/hyper-1.0.0/src/lib.rs", "hyper::x"));
         assert!(!is_own("/rustc/0123/library/core/src/future.rs", "core::future::poll"));
         assert!(!is_own("/home/ada/txsafe/src/guard/within.rs", "txsafe::guard::within::within"));
+        assert!(!is_own("/home/ada/txsafe/src/guard/heard.rs", "note_first_external_call"));
     }
 }
