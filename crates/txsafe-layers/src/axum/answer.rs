@@ -1,0 +1,165 @@
+//! What a caller is answered whose transaction failed.
+
+use axum_core::response::{IntoResponse, Response};
+use http::{StatusCode, header::RETRY_AFTER};
+use txsafe::{Error, ErrorKind, Outcome, SqlState};
+
+/// The answer to a request whose transaction failed: a status, and a sentence without anything from inside.
+///
+/// | the transaction | status | |
+/// |---|---|---|
+/// | gave up on something that passes: deadlocks, no connection, an empty budget | 503 | with `Retry-After` |
+/// | met its deadline | 504 | |
+/// | found no row with the key that it was to lock | 404 | |
+/// | broke a constraint at its COMMIT | 409 | |
+/// | was given an idempotency key that can't be one | 400 | |
+/// | may have committed, or may not | 500 | says that it isn't known |
+/// | failed otherwise | 500 | |
+///
+/// Errors of statements are your own type's; what they mean, you know better.
+///
+/// # Examples
+/// Into the answers of an application's own error:
+/// ```
+/// use axum::{http::StatusCode, response::{IntoResponse, Response}};
+/// use txsafe_layers::Answer;
+///
+/// enum AppError {
+///     SoldOut,
+///     Sqlx(sqlx::Error),
+///     Txsafe(txsafe_sqlx::Error),
+/// }
+///
+/// impl IntoResponse for AppError {
+///     fn into_response(self) -> Response {
+///         match self {
+///             Self::SoldOut => (StatusCode::CONFLICT, "sold out").into_response(),
+///             Self::Sqlx(error) => {
+///                 eprintln!("{error}"); // the whole story is for the log
+///                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
+///             }
+///             Self::Txsafe(error) => {
+///                 eprintln!("{error}");
+///                 Answer::to(&error).into_response()
+///             }
+///         }
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    status: StatusCode,
+    says: &'static str,
+}
+
+impl Answer {
+    /// The answer to this error.
+    #[must_use]
+    pub fn to(error: &Error) -> Self {
+        Self::when(error.kind(), error.outcome(), error.sqlstate())
+    }
+
+    fn when(kind: &ErrorKind, outcome: Outcome, code: Option<SqlState>) -> Self {
+        let (status, says) = match kind {
+            ErrorKind::GaveUp(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Nothing was changed. The service is busy; try again in a moment.",
+            ),
+            ErrorKind::DeadlineExceeded => {
+                (StatusCode::GATEWAY_TIMEOUT, "Nothing was changed. It took too long.")
+            }
+            ErrorKind::RowNotFound { .. } => (StatusCode::NOT_FOUND, "It doesn't exist."),
+            ErrorKind::InvalidSetting(invalid) if invalid.setting() == "idempotency_key" => (
+                StatusCode::BAD_REQUEST,
+                "The idempotency key can't be one; send a shorter one, such as a UUID.",
+            ),
+            ErrorKind::Failed if code.is_some_and(is_conflict) => (
+                StatusCode::CONFLICT,
+                "Nothing was changed. It contradicts something that is stored already.",
+            ),
+            _ if outcome == Outcome::Unknown => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "It is unknown whether the change was made. Look before you try again.",
+            ),
+            _ => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Nothing was changed, because of an error of the service.",
+            ),
+        };
+        Self { status, says }
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl From<Error> for Answer {
+    fn from(error: Error) -> Self {
+        Self::to(&error)
+    }
+}
+
+/// Whether it is a constraint that was checked at COMMIT, and that says that two things contradict each other.
+///
+/// Source: PostgreSQL manual, appendix A: foreign key, unique and exclusion violations.
+fn is_conflict(code: SqlState) -> bool {
+    matches!(code.as_str(), "23503" | "23505" | "23P01")
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            (self.status, [(RETRY_AFTER, RETRY_AFTER_SECONDS)], self.says).into_response()
+        } else {
+            (self.status, self.says).into_response()
+        }
+    }
+}
+
+/// A deadlock, a restart of a pooler or a full pool has passed by then; callers that count longer still are welcome to.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use txsafe::GiveUp;
+
+    fn answer(kind: ErrorKind, outcome: Outcome) -> (u16, Response) {
+        let answer = Answer::when(&kind, outcome, None);
+        (answer.status().as_u16(), answer.into_response())
+    }
+
+    #[test]
+    fn what_passes_may_be_tried_again() {
+        let (status, response) =
+            answer(ErrorKind::GaveUp(GiveUp::Attempts(3)), Outcome::RolledBack);
+        assert_eq!(status, 503);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let (status, response) = answer(ErrorKind::DeadlineExceeded, Outcome::RolledBack);
+        assert_eq!(status, 504);
+        assert!(!response.headers().contains_key(RETRY_AFTER));
+    }
+
+    #[test]
+    fn what_is_unknown_is_called_so() {
+        for kind in [ErrorKind::CommitUnknown { xid: Some(7) }, ErrorKind::EndedByClosure] {
+            let answer = Answer::when(&kind, Outcome::Unknown, None);
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(answer.says.contains("unknown"), "{}", answer.says);
+        }
+    }
+
+    #[test]
+    fn a_constraint_is_the_callers_and_all_else_is_ours() {
+        let of = |code| Answer::when(&ErrorKind::Failed, Outcome::RolledBack, SqlState::new(code));
+        assert_eq!(of("23505").status(), StatusCode::CONFLICT);
+        assert_eq!(of("23514").status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(of("42P01").status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let key = "k".to_owned();
+        let missing = ErrorKind::RowNotFound { rank: "Order", key };
+        assert_eq!(answer(missing, Outcome::RolledBack).0, 404);
+    }
+}
