@@ -5,5 +5,6 @@ fn programs() {
     let cases = trybuild::TestCases::new();
     cases.pass("ui/good/*.rs");
     cases.compile_fail("ui/bad/*.rs");
+    cases.compile_fail("ui/guard/*.rs");
     cases.compile_fail("ui/order/*.rs");
 }

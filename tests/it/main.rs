@@ -7,6 +7,7 @@ mod bounds;
 mod cancellation;
 mod closures;
 mod commits;
+mod external_io;
 mod hooks;
 mod idempotency;
 mod lost_commit;

@@ -25,6 +25,7 @@ mod deadpools;
 mod driver;
 #[cfg(any(feature = "async", feature = "blocking"))]
 mod failure;
+pub mod guard;
 #[cfg(feature = "async")]
 mod held;
 #[cfg(feature = "async")]
@@ -74,6 +75,6 @@ pub use txsafe::{
     LockSet, Locked, ManyRows, Message, Mode, NewMessage, NoKeyUpdate, NoOrder, OUTBOX_SQL,
     ObservedOrder, OneKey, OneRow, Opponent, Outbox, Outcome, ParentsLocked, Passed, Phase,
     Position, Rank, Ranked, References, Remedy, Report, RetryPolicy, SEQUENCES_SQL, SequenceRank,
-    Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes, advisory, guard,
+    Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes, advisory,
     lock_order, rank, ranked, references, row, rows,
 };

@@ -1,13 +1,16 @@
-//! The macro behind `txsafe::lock_order!`. Nobody depends on this crate but `txsafe`.
+//! The macros behind `txsafe::lock_order!` and `#[txsafe::guard::external_io]`. Nobody depends on this crate but `txsafe`.
 //!
 //! It parses its few words by hand: the crates that are common for that take longer to build than all of `txsafe`, and
-//! every application with a lock order would wait for them.
+//! every application would wait for them.
 
 #![forbid(unsafe_code)]
 
 mod expand;
+mod external_io;
+mod function;
 mod graph;
 mod parse;
+mod tokens;
 
 use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
@@ -20,6 +23,27 @@ pub fn __lock_order(input: TokenStream) -> TokenStream {
         Ok(expand::expand(&order, &relation))
     });
     order.unwrap_or_else(Refused::into_compile_error)
+}
+
+/// See `txsafe::guard::external_io`.
+#[doc(hidden)]
+#[proc_macro_attribute]
+pub fn __external_io_txsafe(name: TokenStream, item: TokenStream) -> TokenStream {
+    external_io::mark("::txsafe::guard", name, item)
+}
+
+/// The same for those who depend on `txsafe-diesel` and needn't know `txsafe`: an attribute has no `$crate`.
+#[doc(hidden)]
+#[proc_macro_attribute]
+pub fn __external_io_diesel(name: TokenStream, item: TokenStream) -> TokenStream {
+    external_io::mark("::txsafe_diesel::guard", name, item)
+}
+
+/// The same for `txsafe-sqlx`.
+#[doc(hidden)]
+#[proc_macro_attribute]
+pub fn __external_io_sqlx(name: TokenStream, item: TokenStream) -> TokenStream {
+    external_io::mark("::txsafe_sqlx::guard", name, item)
 }
 
 /// A declaration that can't be meant, at the word that says so.

@@ -7,6 +7,7 @@ mod checkout;
 mod driver;
 mod executor;
 mod failure;
+pub mod guard;
 mod held;
 mod lock;
 mod observed;
@@ -31,6 +32,6 @@ pub use txsafe::{
     LockSet, Locked, ManyRows, Message, Mode, NewMessage, NoKeyUpdate, NoOrder, OUTBOX_SQL,
     ObservedOrder, OneKey, OneRow, Opponent, Outbox, Outcome, ParentsLocked, Passed, Phase,
     Position, Rank, Ranked, References, Remedy, Report, RetryPolicy, SEQUENCES_SQL, SequenceRank,
-    Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes, advisory, guard,
+    Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes, advisory,
     lock_order, rank, ranked, references, row, rows,
 };

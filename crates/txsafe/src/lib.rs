@@ -53,4 +53,4 @@ pub use hold::{
 };
 
 #[doc(hidden)]
-pub use txsafe_macros::__lock_order;
+pub use txsafe_macros::{__external_io_diesel, __external_io_sqlx, __lock_order};

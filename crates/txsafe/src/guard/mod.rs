@@ -37,3 +37,41 @@ pub use self::{
     scope::{Handle, current, in_transaction},
 };
 pub use crate::hold::times::Times;
+
+/// Marks a function as a call of something outside, whatever it does: the attribute to the function of the same name.
+///
+/// It goes on async functions, blocking ones, and those that return a future, be they free, in an `impl`, or default
+/// methods of traits; of a trait whose methods have no body, on those that implement it, mocks included. It takes the name
+/// of the call, or that of the function.
+///
+/// Of a type that is a future and doesn't say so (neither `impl Future` nor `Pin<Box<dyn Future>>` nor `BoxFuture`) it
+/// doesn't know: what is marked is then that it is made.
+///
+/// # Examples
+/// ```
+/// use txsafe::guard::external_io;
+///
+/// struct Stripe;
+///
+/// impl Stripe {
+///     #[external_io("stripe.charge")]
+///     async fn charge(&self, cents: u32) -> Result<u32, &'static str> {
+///         if cents == 0 {
+///             return Err("nothing to charge");
+///         }
+///         Ok(cents)
+///     }
+///
+///     #[external_io]
+///     fn ping(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// # futures_util::future::FutureExt::now_or_never(async {
+/// assert_eq!(Stripe.charge(30_00).await, Ok(30_00));
+/// assert!(Stripe.ping());
+/// # }).unwrap();
+/// ```
+#[doc(inline)]
+pub use txsafe_macros::__external_io_txsafe as external_io;
