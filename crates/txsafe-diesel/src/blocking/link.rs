@@ -71,8 +71,15 @@ impl Link {
         told.ran(sql, started.with_binds, (started.at, Instant::now()), code);
     }
 
+    /// None of an attempt that ends: what ends it runs outside of its scope, and its end isn't told.
     fn gaps(&self) -> Gaps {
-        self.state().told.as_ref().map(|told| told.notes().gaps.clone()).unwrap_or_default()
+        let state = self.state();
+        state
+            .told
+            .as_ref()
+            .filter(|_| !state.ending)
+            .map(|told| told.notes().gaps.clone())
+            .unwrap_or_default()
     }
 
     // --- what the session does ---

@@ -25,16 +25,19 @@ pub enum Code {
     SlowPoll,
     /// A second connection was taken.
     SecondConnection,
+    /// The operating system was asked for something that may take its time. Found where `txsafe-interpose` is linked.
+    SystemCall,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ExternalWait,
         Self::ExternalCall,
         Self::BlockingCall,
         Self::SlowPoll,
         Self::SecondConnection,
+        Self::SystemCall,
     ];
 
     /// As it is written: `TXS001`.
@@ -86,6 +89,12 @@ impl Code {
                 "enough of these at once empty the pool and wait for each other for ever: pass the transaction down, or \
                  read before it begins",
             ),
+            Self::SystemCall => (
+                "TXS008",
+                "system call",
+                "the transaction's locks are held while the system is asked: do it before or behind the transaction, queue \
+                 it by `tx.after_commit`, or allow it with a reason",
+            ),
         }
     }
 
@@ -99,6 +108,7 @@ impl Code {
         }
     }
 
+    /// Its place in [`ALL`](Self::ALL), which has nothing to do with its number.
     pub(super) fn index(self) -> usize {
         self as usize
     }

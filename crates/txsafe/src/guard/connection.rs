@@ -27,6 +27,11 @@ pub trait Connection: Send + Sync {
 
     /// How many statements have ended in this attempt, and the last one.
     fn statements(&self) -> (usize, Option<String>);
+
+    /// Whether it is lent to somebody whose statements aren't seen.
+    fn is_lent(&self) -> bool {
+        false
+    }
 }
 
 /// The statements of a driver whose futures all pass through its adapter.
@@ -96,6 +101,10 @@ impl Connection for Calls {
     fn statements(&self) -> (usize, Option<String>) {
         let ended = self.lock();
         (ended.0, (ended.0 > 0).then(|| ended.1.clone()))
+    }
+
+    fn is_lent(&self) -> bool {
+        self.is_lent.load(Relaxed)
     }
 }
 

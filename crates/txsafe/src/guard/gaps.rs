@@ -6,7 +6,8 @@
 use super::{
     code::Code,
     report::{Seen, Where},
-    scope::scope,
+    scope::{scope, statement_ends, statement_starts},
+    system,
     thread::Clocks,
 };
 use crate::hold::{
@@ -22,7 +23,11 @@ use std::{
 /// What goes by between the statements of a blocking transaction. Its connection tells when they start and end; where nothing
 /// is accounted, nobody listens.
 #[derive(Clone, Default)]
-pub struct Gaps(Option<Arc<Account>>);
+pub struct Gaps {
+    account: Option<Arc<Account>>,
+    /// They are those of an attempt, accounted or not.
+    of_attempt: bool,
+}
 
 struct Account {
     ledger: Arc<Ledger>,
@@ -41,27 +46,37 @@ impl Gaps {
     pub(crate) fn new(ledger: Option<&Arc<Ledger>>) -> Self {
         let account =
             |ledger: &Arc<Ledger>| Account { ledger: Arc::clone(ledger), since: Mutex::default() };
-        Self(ledger.map(account).map(Arc::new))
+        Self { account: ledger.map(account).map(Arc::new), of_attempt: true }
     }
 
     /// The closure begins.
     pub(crate) fn begin(&self) {
-        if let Some(account) = &self.0 {
+        if let Some(account) = &self.account {
             *account.since() = Some(Since::now());
         }
     }
 
     /// It has ended.
     pub(crate) fn end(&self) {
-        self.statement_starts();
-        if let Some(account) = &self.0 {
+        self.gap_ends();
+        if let Some(account) = &self.account {
             *account.since() = None;
         }
     }
 
     /// For adapters: a statement starts.
     pub fn statement_starts(&self) {
-        let Some(account) = &self.0 else { return };
+        self.gap_ends();
+        if self.of_attempt {
+            statement_starts();
+        }
+    }
+
+    fn gap_ends(&self) {
+        if let Some(scope) = scope() {
+            system::tell(&scope);
+        }
+        let Some(account) = &self.account else { return };
         let Some(since) = account.since().replace(Since::now()) else {
             *account.since() = None;
             return;
@@ -71,7 +86,10 @@ impl Gaps {
 
     /// For adapters: a statement has ended.
     pub fn statement_ends(&self) {
-        let Some(account) = &self.0 else { return };
+        if self.of_attempt {
+            statement_ends();
+        }
+        let Some(account) = &self.account else { return };
         let mut since = account.since();
         if let Some(started) = &mut *since {
             account.ledger.add(Wait::Database, now() - started.at);
@@ -126,6 +144,6 @@ impl Since {
 
 impl fmt::Debug for Gaps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Gaps(accounted)" } else { "Gaps" })
+        f.write_str(if self.account.is_some() { "Gaps(accounted)" } else { "Gaps" })
     }
 }

@@ -19,6 +19,7 @@ pub mod rehearsal;
 pub(crate) mod report;
 pub mod scope;
 pub mod second;
+pub mod system;
 mod thread;
 mod wake;
 pub mod within;
@@ -35,6 +36,7 @@ pub use self::{
     policy::{Policy, Severity},
     rehearsal::Rehearsal,
     scope::{Handle, current, in_transaction},
+    system::{note_send, note_system_call},
 };
 pub use crate::hold::times::Times;
 

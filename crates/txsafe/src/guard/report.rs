@@ -9,6 +9,7 @@ use super::{
     heard::Heard,
     policy::{Policy, Severity},
     scope::{Scope, Telling},
+    system,
 };
 use crate::hold::excused::{Excuse, Excusing};
 use std::{
@@ -73,6 +74,7 @@ impl Where {
 }
 
 /// Where it was seen.
+#[derive(PartialEq)]
 pub(super) enum Where {
     Unknown,
     Known(Site),
@@ -84,6 +86,11 @@ pub(super) enum Where {
 impl Guard {
     pub(crate) fn new(policy: Policy) -> Self {
         Self { policy, sites: Mutex::default() }
+    }
+
+    /// Whether findings of this code are any.
+    pub(super) fn sees(&self, code: Code) -> bool {
+        self.policy.severity_of(code) != Severity::Off
     }
 
     /// Whether waits are accounted.
@@ -198,6 +205,7 @@ impl fmt::Debug for Guard {
 #[inline]
 pub(crate) fn raise(scope: &Arc<Scope>) {
     Heard::tell(scope);
+    system::tell(scope);
     if scope.has_raised() {
         fail(&scope.take_raised());
     }

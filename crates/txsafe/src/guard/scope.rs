@@ -6,7 +6,7 @@
 
 #[cfg(feature = "origins")]
 use super::origin::Questions;
-use super::{connection::Connection, heard::Heard, report::Guard};
+use super::{connection::Connection, heard::Heard, report::Guard, system::Noted};
 use crate::hold::{
     order::graph::log::LockLog,
     times::{Ledger, Times},
@@ -45,6 +45,8 @@ const ALLOWED: u8 = 2;
 const DRIVING: u8 = 4;
 /// It is the guard's own.
 const TELLING: u8 = 8;
+/// A statement of a blocking transaction runs.
+const STATEMENT: u8 = 16;
 
 /// Whether this code runs in a transaction of txsafe.
 ///
@@ -186,6 +188,8 @@ pub(crate) struct Scope {
     raised: Mutex<Vec<String>>,
     /// What is to be told when the poll has ended.
     pub(super) heard: Heard,
+    /// What the operating system was asked for.
+    pub(super) noted: Noted,
     /// What is still to be known of its findings.
     #[cfg(feature = "origins")]
     pub(super) questions: Questions,
@@ -204,6 +208,7 @@ impl Scope {
             has_raised: AtomicBool::new(false),
             raised: Mutex::default(),
             heard: Heard::default(),
+            noted: Noted::default(),
             #[cfg(feature = "origins")]
             questions: Questions::default(),
         })
@@ -298,7 +303,24 @@ pub(super) fn watched() -> Option<Arc<Scope>> {
 
 /// Whether there is one.
 pub(super) fn is_watched() -> bool {
-    flags() & (INSIDE | ALLOWED | DRIVING | TELLING) == INSIDE
+    flags() & (INSIDE | ALLOWED | DRIVING | TELLING | STATEMENT) == INSIDE
+}
+
+/// Whether this code is a driver's, in a transaction.
+pub(super) fn is_driving() -> bool {
+    flags() & INSIDE != 0 && flags() & (DRIVING | STATEMENT) != 0
+}
+
+/// A statement of the blocking transaction on this thread starts. What is noted with the flags is undone when the scope is
+/// left, also if the end of the statement is never told.
+pub(super) fn statement_starts() {
+    if in_transaction() {
+        set_flags(flags() | STATEMENT);
+    }
+}
+
+pub(super) fn statement_ends() {
+    set_flags(flags() & !STATEMENT);
 }
 
 /// The innermost transaction on `database`, or on one of the same identity, that runs this code.

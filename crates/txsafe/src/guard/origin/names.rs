@@ -50,22 +50,18 @@ pub(super) fn told_by(trace: &Trace) -> Told {
 
 /// Whether code is the application's own: neither Rust's, nor a dependency's, nor ours.
 fn is_of_application(file: &Path, name: &str) -> bool {
-    const FOREIGN: [&str; 9] = [
-        "/rustc/",
-        "/rustlib/",
-        "/registry/src/",
-        "/git/checkouts/",
-        // Ours, where they are no dependencies: inlined calls have no crate in their names.
+    const FOREIGN: [&str; 5] =
+        ["/rustc/", "/rustlib/", "/registry/src/", "/git/checkouts/", "/library/core/"];
+    // Where only lines were compiled in, what was inlined has a name without a crate; and functions that stand before the C
+    // library's have the names of those.
+    const OURS: [&str; 5] = [
         "txsafe/src/",
         "txsafe-diesel/src/",
+        "txsafe-interpose/src/",
         "txsafe-layers/src/",
         "txsafe-sqlx/src/",
-        "/library/core/",
     ];
     let file = file.to_string_lossy().replace('\\', "/");
-    // Where only lines were compiled in, what was inlined has a name without a crate.
-    const OURS: [&str; 4] =
-        ["/txsafe/src/", "/txsafe-diesel/src/", "/txsafe-sqlx/src/", "/txsafe-layers/src/"];
     !FOREIGN.iter().chain(&OURS).any(|part| file.contains(part)) && !is_ours(crate_of(name))
 }
 
