@@ -49,9 +49,11 @@ impl Link {
     ) {
         let State { lost, told, ending } = &mut *self.state();
         let Some(told) = told.as_mut().filter(|_| !*ending) else { return };
+        // In the midst of a statement Diesel may look types up, by another one: what goes by until the outer one's end is the
+        // database's as well.
+        told.notes().gaps.statement_ends();
         // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
         let Some(started) = told.started.pop_front() else { return };
-        told.notes().gaps.statement_ends();
         let sql = sql();
         let failure = error.map(of_diesel);
         let code = failure.as_ref().map(Failure::sqlstate);

@@ -338,22 +338,40 @@ mod tests {
     #[tokio::test]
     async fn who_yields_waits_for_nothing() {
         let (found, ledger) = found(lenient(), async |_| {
-            for _ in 0..5 {
-                let mut has_yielded = false;
-                // `tokio::task::yield_now` is woken by its worker, when that has nothing else to do.
-                poll_fn(|cx| {
-                    if std::mem::replace(&mut has_yielded, true) {
-                        return std::task::Poll::Ready(());
-                    }
-                    cx.waker().wake_by_ref();
-                    std::task::Poll::Pending
-                })
-                .await;
-            }
+            let mut has_yielded = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut has_yielded, true) {
+                    return std::task::Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                std::task::Poll::Pending
+            })
+            .await;
         })
         .await;
         assert!(found.is_empty(), "{found:?}");
         assert_eq!(ledger.times().external, Duration::ZERO);
+    }
+
+    #[cfg(feature = "origins")]
+    #[tokio::test]
+    async fn who_yields_to_a_busy_worker_waits_for_nothing() {
+        let busy = tokio::spawn(async {
+            loop {
+                std::thread::sleep(WHILE);
+                yield_now().await;
+            }
+        });
+        // tokio wakes it when its worker has nothing else to do. It would be a panic.
+        let (_, ledger) = found(Policy::test(), async |_| {
+            for _ in 0..5 {
+                yield_now().await;
+            }
+        })
+        .await;
+        busy.abort();
+        let times = ledger.times();
+        assert!(times.external.is_zero() && times.scheduling >= 4 * WHILE, "{times}");
     }
 
     #[tokio::test]
