@@ -49,6 +49,7 @@ impl Told {
     #[cfg(feature = "async")]
     pub(crate) fn begun(&mut self) {
         self.started.clear();
+        self.statements = 0;
         self.trail = Trail::new(Instant::now()).with_ledger(self.notes.ledger.clone());
     }
 

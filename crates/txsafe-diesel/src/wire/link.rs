@@ -434,6 +434,7 @@ mod tests {
             }
             link.begin_sent();
             assert!(!link.has_abandoned() && link.take_trail().is_empty());
+            assert_eq!(link.statements(), (0, None));
         }
     }
 }
