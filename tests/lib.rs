@@ -4,3 +4,18 @@
 /// The guide to the outbox, whose example needs a driver.
 #[cfg_attr(doctest, doc = include_str!("../crates/txsafe/docs/outbox.md"))]
 pub mod outbox {}
+
+/// The pages of findings, whose examples need a driver.
+#[cfg(doctest)]
+pub mod findings {
+    #[doc = include_str!("../docs/findings/TXS001.md")]
+    pub mod txs001 {}
+    #[doc = include_str!("../docs/findings/TXS002.md")]
+    pub mod txs002 {}
+    #[doc = include_str!("../docs/findings/TXS003.md")]
+    pub mod txs003 {}
+    #[doc = include_str!("../docs/findings/TXS004.md")]
+    pub mod txs004 {}
+    #[doc = include_str!("../docs/findings/TXS005.md")]
+    pub mod txs005 {}
+}

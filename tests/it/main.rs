@@ -8,6 +8,7 @@ mod cancellation;
 mod closures;
 mod commits;
 mod external_io;
+mod findings;
 mod hooks;
 mod idempotency;
 mod lost_commit;
