@@ -5,7 +5,12 @@
 #[cfg_attr(doctest, doc = include_str!("../crates/txsafe/docs/outbox.md"))]
 pub mod outbox {}
 
-/// The pages of findings, whose examples need a driver.
+/// The guide of the guard, whose examples need a driver.
+#[cfg(doctest)]
+#[doc = include_str!("../crates/txsafe/docs/guard.md")]
+pub mod guard {}
+
+/// The pages of findings, whose examples need a driver, too.
 #[cfg(doctest)]
 pub mod findings {
     #[doc = include_str!("../docs/findings/TXS001.md")]

@@ -1,8 +1,5 @@
-//! What is seen while a transaction runs, besides its database: calls of other services, lost time, second connections.
-//!
-//! A transaction holds its locks for as long as it is open. Whatever it waits for meanwhile, everybody waits for who
-//! wants the same rows. The guard tells of it, as [`Finding`]s with a code and the place; how much it
-//! looks at, and what follows, is said by a [`Policy`].
+// Its examples need a driver, and are compiled where there is one: by the package `txsafe-tests`.
+#![cfg_attr(not(doctest), doc = include_str!("../../docs/guard.md"))]
 
 pub mod allow;
 pub mod code;
