@@ -20,8 +20,12 @@ use tokio_postgres::{
     config::{Host, SslMode, SslNegotiation},
     tls::{MakeTlsConnect, TlsConnect},
 };
+use txsafe::guard::connection_taken;
 
 /// A manager for a pool of observed connections to `url`, over TCP without TLS or over a Unix socket.
+///
+/// The guard is told of every connection that is taken from the pool: in a transaction it is a second one, and a finding
+/// ([`TXS005`](txsafe::guard::Code::SecondConnection)).
 ///
 /// # Examples
 /// ```
@@ -40,7 +44,7 @@ pub fn manager(url: impl Into<String>) -> AsyncDieselConnectionManager<AsyncPgCo
 }
 
 /// A manager for a pool of observed connections to `url`, with TLS by `tls`, such as
-/// `tokio_postgres_rustls::MakeRustlsConnect`.
+/// `tokio_postgres_rustls::MakeRustlsConnect`; otherwise like [`manager`].
 #[must_use]
 pub fn manager_with<T>(
     url: impl Into<String>,
@@ -80,6 +84,7 @@ fn managed(
 ) -> AsyncDieselConnectionManager<AsyncPgConnection> {
     let mut setup = ManagerConfig::<AsyncPgConnection>::default();
     setup.custom_setup = Box::new(move |url| {
+        connection_taken(POOL);
         let connecting = url.parse::<Config>().map(&connect);
         Box::pin(async move {
             // The URL may hold a password: it is not repeated.
@@ -89,9 +94,15 @@ fn managed(
         })
     });
     // A connection that ended in doubt never comes back to the pool, so there is nothing to ask each one for.
-    setup.recycling_method = RecyclingMethod::Fast;
+    setup.recycling_method = RecyclingMethod::CustomFunction(Box::new(|_| {
+        connection_taken(POOL);
+        Box::pin(std::future::ready(Ok(())))
+    }));
     AsyncDieselConnectionManager::new_with_config(url, setup)
 }
+
+/// What findings call a pool of these.
+const POOL: &str = "a pool of diesel-async";
 
 async fn connect_plain(mut config: Config) -> ConnectionResult<AsyncPgConnection> {
     if config.get_ssl_mode() == SslMode::Require {

@@ -17,6 +17,7 @@ mod savepoint;
 mod sequence;
 mod session;
 mod tx;
+mod watch;
 mod write;
 
 pub use driver::{Configured, Database, Driver, WithKey};
@@ -24,6 +25,7 @@ pub use held::Held;
 pub use outbox::OutboxWorker;
 pub use row::Row;
 pub use tx::Tx;
+pub use watch::watched;
 
 pub use txsafe::{
     AdvisoryRank, Allows, At, Attempt, Backlog, Budget, Builder, Cause, DeadMessage, Deadlock,

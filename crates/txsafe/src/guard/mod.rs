@@ -33,6 +33,7 @@ pub use self::{
     policy::{Policy, Severity},
     rehearsal::Rehearsal,
     scope::{Handle, current, in_transaction},
+    second::connection_taken,
     system::{note_send, note_system_call},
 };
 pub use crate::hold::times::Times;

@@ -107,6 +107,11 @@ impl Guard {
             return;
         }
         let (statements, last_sql) = scope.connection.statements();
+        let subject = match (&last_sql, seen.subject) {
+            // What waits behind another statement is another thing.
+            (Some(sql), subject) if subject.is_empty() => sql.clone(),
+            (_, subject) => subject,
+        };
         let finding = Finding {
             code: seen.code,
             severity,
@@ -124,12 +129,12 @@ impl Guard {
             expired: None,
         };
         match seen.site {
-            Where::Unknown => self.tell(scope, finding, seen.subject),
+            Where::Unknown => self.tell(scope, finding, subject),
             Where::Known(site) => {
-                self.tell(scope, Finding { site: Some(site), ..finding }, seen.subject);
+                self.tell(scope, Finding { site: Some(site), ..finding }, subject);
             }
             #[cfg(feature = "origins")]
-            Where::On(trace) => origin::ask(scope, finding, seen.subject, trace),
+            Where::On(trace) => origin::ask(scope, finding, subject, trace),
         }
     }
 
