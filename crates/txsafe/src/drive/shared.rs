@@ -60,7 +60,6 @@ impl Shared {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let settings = Arc::new(Settings::resolve(&preset, &TxOptions::new())?);
         service.as_deref().map_or(Ok(()), name::check_service)?;
-        policy.validate()?;
         if budget.capacity() == 0 {
             return Err(InvalidSetting::new("budget", "0 tokens", "no retry would ever be paid"));
         }
@@ -70,7 +69,7 @@ impl Shared {
             budget,
             on_report,
             graph,
-            guard: Arc::new(Guard::new(policy)),
+            guard: Arc::new(Guard::new(policy)?),
             preset,
             hides_bind_values: false,
             service,

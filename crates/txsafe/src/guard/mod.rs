@@ -18,6 +18,7 @@ pub mod scope;
 pub mod second;
 pub mod system;
 mod thread;
+pub mod todo;
 mod wake;
 pub mod within;
 

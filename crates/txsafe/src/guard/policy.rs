@@ -2,7 +2,7 @@
 
 use super::{allow::Allow, code::Code, finding::Finding};
 use crate::decide::invalid::InvalidSetting;
-use std::{env, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{env, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 /// The variable that chooses the policy of a database that wasn't given one.
 pub const VARIABLE: &str = "TXSAFE_GUARD";
@@ -58,6 +58,7 @@ pub struct Policy {
     pub(super) slow_poll: Duration,
     pub(super) again_after: Option<Duration>,
     pub(super) allow: Vec<Allow>,
+    pub(super) todo_file: Option<PathBuf>,
     pub(super) receive: Option<Receive>,
 }
 
@@ -77,6 +78,7 @@ impl Policy {
             slow_poll: Duration::from_millis(10),
             again_after: Some(Duration::from_secs(60)),
             allow: Vec::new(),
+            todo_file: None,
             receive: None,
         }
     }
@@ -169,6 +171,16 @@ impl Policy {
         self
     }
 
+    /// For an old code base: findings that are listed in this file follow nothing, and only new ones do. With the variable
+    /// [`TXSAFE_GUARD_TODO`](super::todo::TODO_VARIABLE) set to `write`, new ones are added to it instead, so that the file is
+    /// made by a run of the tests. It has a line for each code, transaction, file and what is called there, and is to be
+    /// committed. A relative path starts where the program does, for tests at the package.
+    #[must_use]
+    pub fn todo_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.todo_file = Some(path.into());
+        self
+    }
+
     /// Hands out each finding that is told, in place of the event of `tracing`. The call must be quick, and may come from a
     /// thread of the guard's own.
     #[must_use]
@@ -193,7 +205,7 @@ impl Policy {
         self.severities[code.index()]
     }
 
-    pub(crate) fn validate(&self) -> Result<(), InvalidSetting> {
+    pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
         self.allow.iter().try_for_each(Allow::validate)
     }
 }
@@ -230,6 +242,7 @@ impl fmt::Debug for Policy {
             .field("slow_poll", &self.slow_poll)
             .field("again_after", &self.again_after)
             .field("allow", &self.allow)
+            .field("todo_file", &self.todo_file)
             .finish_non_exhaustive()
     }
 }

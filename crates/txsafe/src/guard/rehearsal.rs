@@ -42,11 +42,9 @@ impl Rehearsal {
     /// Under this policy.
     ///
     /// # Errors
-    /// A rule of the policy that can't be meant.
+    /// A rule of the policy that can't be meant, or a to-do file that can't be read.
     pub fn new(policy: Policy) -> Result<Self, InvalidSetting> {
-        policy.validate()?;
-        let guard = Arc::new(Guard::new(policy));
-        Ok(Self { guard, calls: Arc::default() })
+        Ok(Self { guard: Arc::new(Guard::new(policy)?), calls: Arc::default() })
     }
 
     /// Runs `body` as if it were the closure of a transaction.

@@ -10,8 +10,12 @@ use super::{
     policy::{Policy, Severity},
     scope::{Scope, Telling},
     system,
+    todo::Todo,
 };
-use crate::hold::excused::{Excuse, Excusing};
+use crate::{
+    decide::invalid::InvalidSetting,
+    hold::excused::{Excuse, Excusing},
+};
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
@@ -26,6 +30,7 @@ const MOST_SITES: usize = 1_024;
 /// What becomes of the findings of one database.
 pub(crate) struct Guard {
     pub(super) policy: Policy,
+    todo: Option<Todo>,
     sites: Mutex<HashMap<Key, Told>>,
 }
 
@@ -84,8 +89,11 @@ pub(super) enum Where {
 }
 
 impl Guard {
-    pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, sites: Mutex::default() }
+    /// Checks the policy, and reads its to-do file.
+    pub(crate) fn new(policy: Policy) -> Result<Self, InvalidSetting> {
+        policy.validate()?;
+        let todo = policy.todo_file.as_deref().map(Todo::open).transpose()?;
+        Ok(Self { policy, todo, sites: Mutex::default() })
     }
 
     /// Whether findings of this code are any.
@@ -144,6 +152,9 @@ impl Guard {
             Allowed::Not => {}
             Allowed::NoMore(rule) => finding.expired = Some(rule),
             Allowed::Now => return,
+        }
+        if self.todo.as_ref().is_some_and(|todo| todo.has(&finding)) {
+            finding.severity = Severity::Trace;
         }
         let is_new = self.count(&mut finding, subject);
         let is_fatal = finding.severity == Severity::Error;

@@ -417,7 +417,7 @@ pub(super) mod tests {
         database: u64,
         policy: Policy,
     ) -> Arc<Scope> {
-        let guard = Guard::new(policy);
+        let guard = Guard::new(policy).unwrap();
         Scope::new(Subject {
             database,
             identity: (database == 1).then(|| "one".into()),
