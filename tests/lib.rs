@@ -23,4 +23,6 @@ pub mod findings {
     pub mod txs004 {}
     #[doc = include_str!("../docs/findings/TXS005.md")]
     pub mod txs005 {}
+    #[doc = include_str!("../docs/findings/TXS009.md")]
+    pub mod txs009 {}
 }

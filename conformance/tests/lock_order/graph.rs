@@ -20,7 +20,7 @@ macro_rules! cases {
             use super::{ORDER, USER, $pool, $rename, $sql};
             use crate::town::*;
             use txsafe_conformance::error::AppError;
-            use $driver::{Database, LockGraph, Locked};
+            use $driver::{Database, LockGraph, Locked, guard};
 
             async fn plain(db: &Database, name: &str, statements: &[&str]) {
                 let ended = db.transaction(name, async |mut tx| {
@@ -53,6 +53,19 @@ macro_rules! cases {
                     text.contains(&format!("(by `{ORDER}`), then `users` (by `{USER}`)")),
                     "{text}"
                 );
+            }
+
+            #[tokio::test]
+            async fn an_inversion_fails_a_test() {
+                let town = Town::found("fails").await;
+                let db = Database::builder($pool(town.url())).lock_graph(LockGraph::new());
+                let db = db.guard(guard::Policy::test()).build().unwrap();
+                plain(&db, "ship", &[ORDER, USER]).await;
+                let moved = tokio::spawn(async move { plain(&db, "move", &[USER, ORDER]).await });
+                let panic = moved.await.unwrap_err().into_panic();
+                let text = panic.downcast_ref::<String>().unwrap();
+                assert!(text.starts_with("TXS009 lock inversion: "), "{text}");
+                assert!(text.contains("`orders` was wanted while `users` was held"), "{text}");
             }
 
             #[tokio::test]

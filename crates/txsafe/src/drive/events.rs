@@ -8,6 +8,7 @@ use crate::{
         failure::Failure,
         remedy::{Cause, Remedy},
     },
+    guard::heard::keep_inversion,
     hold::{order::graph::inversion::Inversion, outcome::Outcome, report::Report},
 };
 use metrics::SharedString;
@@ -127,10 +128,13 @@ pub(crate) fn abandoned_commit(
     }
 }
 
-/// Locks were wanted in an order that can deadlock.
+/// Locks were wanted in an order that can deadlock. In a transaction it is a finding; seen from outside, or between orders
+/// that are declared, it is told here.
 pub(crate) fn lock_inversion(inversion: &Inversion) {
     metrics::counter!("txsafe_lock_inversions_total").increment(1);
-    warn!("{inversion}");
+    if !keep_inversion(inversion) {
+        warn!("{inversion}");
+    }
 }
 
 /// Two advisory keys are one lock.

@@ -27,17 +27,20 @@ pub enum Code {
     SecondConnection,
     /// The operating system was asked for something that may take its time. Found where `txsafe-interpose` is linked.
     SystemCall,
+    /// Locks were wanted in an order that can deadlock.
+    LockInversion,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ExternalWait,
         Self::ExternalCall,
         Self::BlockingCall,
         Self::SlowPoll,
         Self::SecondConnection,
         Self::SystemCall,
+        Self::LockInversion,
     ];
 
     /// As it is written: `TXS001`.
@@ -94,6 +97,11 @@ impl Code {
                 "system call",
                 "the transaction's locks are held while the system is asked: do it before or behind the transaction, queue \
                  it by `tx.after_commit`, or allow it with a reason",
+            ),
+            Self::LockInversion => (
+                "TXS009",
+                "lock inversion",
+                "lock in one order everywhere; where it is declared as types, a wrong one doesn't compile",
             ),
         }
     }

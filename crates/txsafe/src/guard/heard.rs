@@ -6,8 +6,9 @@
 use super::{
     code::Code,
     report::{Seen, Where},
-    scope::{Scope, watched},
+    scope::{Scope, scope, watched},
 };
+use crate::hold::order::graph::inversion::Inversion;
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
@@ -38,6 +39,21 @@ pub fn note_first_external_call(name: &'static str, unless: &[&'static str]) {
         waited: None,
     };
     scope.heard.keep(seen);
+}
+
+/// An inversion was noticed by the code that runs: it is told when the poll has ended, since it is noticed in the midst of
+/// what the guard would ask then. Whether there is a transaction to tell of it.
+pub(crate) fn keep_inversion(inversion: &Inversion) -> bool {
+    let Some(scope) = scope() else { return false };
+    let (from, to) = inversion.classes();
+    scope.heard.keep(Seen {
+        code: Code::LockInversion,
+        what: inversion.to_string(),
+        subject: format!("{from}, {to}"),
+        site: Where::Unknown,
+        waited: None,
+    });
+    true
 }
 
 /// What was heard of in one attempt.

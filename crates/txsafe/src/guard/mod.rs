@@ -7,7 +7,7 @@ pub mod connection;
 mod events;
 pub mod finding;
 pub mod gaps;
-mod heard;
+pub(crate) mod heard;
 pub mod marker;
 #[cfg(feature = "origins")]
 mod origin;
