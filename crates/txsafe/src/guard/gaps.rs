@@ -5,9 +5,9 @@
 
 use super::{
     code::Code,
+    kept::Kept,
     report::{Seen, Where},
     scope::{scope, statement_ends, statement_starts},
-    system,
     thread::Clocks,
 };
 use crate::hold::{
@@ -74,7 +74,7 @@ impl Gaps {
 
     fn gap_ends(&self) {
         if let Some(scope) = scope() {
-            system::tell(&scope);
+            Kept::tell(&scope);
         }
         let Some(account) = &self.account else { return };
         let Some(since) = account.since().replace(Since::now()) else {

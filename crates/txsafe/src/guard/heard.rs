@@ -6,13 +6,10 @@
 use super::{
     code::Code,
     report::{Seen, Where},
-    scope::{Scope, scope, watched},
+    scope::{scope, watched},
 };
 use crate::hold::order::graph::inversion::Inversion;
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::sync::{Mutex, PoisonError};
 
 /// For layers that hear many events of one call: as [`note_external_call`](super::note_external_call), but once in an
 /// attempt for each name, and not if a call by one of the names in `unless` has been noted so. What isn't the first costs
@@ -38,7 +35,7 @@ pub fn note_first_external_call(name: &'static str, unless: &[&'static str]) {
         site: Where::here(&scope.guard.policy),
         waited: None,
     };
-    scope.heard.keep(seen);
+    scope.kept.push(seen);
 }
 
 /// An inversion was noticed by the code that runs: it is told when the poll has ended, since it is noticed in the midst of
@@ -46,7 +43,7 @@ pub fn note_first_external_call(name: &'static str, unless: &[&'static str]) {
 pub(crate) fn keep_inversion(inversion: &Inversion) -> bool {
     let Some(scope) = scope() else { return false };
     let (from, to) = inversion.classes();
-    scope.heard.keep(Seen {
+    scope.kept.push(Seen {
         code: Code::LockInversion,
         what: inversion.to_string(),
         subject: format!("{from}, {to}"),
@@ -56,40 +53,18 @@ pub(crate) fn keep_inversion(inversion: &Inversion) -> bool {
     true
 }
 
-/// What was heard of in one attempt.
+/// The clients that were heard of in one attempt, by the names that the program has.
 #[derive(Default)]
-pub(super) struct Heard {
-    /// Bounded by the names that the program has.
-    names: Mutex<Vec<&'static str>>,
-    has_untold: AtomicBool,
-    untold: Mutex<Vec<Seen>>,
-}
+pub(super) struct Heard(Mutex<Vec<&'static str>>);
 
 impl Heard {
     fn is_first(&self, name: &'static str, unless: &[&'static str]) -> bool {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = !names.iter().any(|heard| *heard == name || unless.contains(heard));
         if is_first {
             names.push(name);
         }
         is_first
-    }
-
-    fn keep(&self, seen: Seen) {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
-        self.has_untold.store(true, Relaxed);
-    }
-
-    /// Tells of it: here, where no code but the run loop's is on the stack.
-    pub(super) fn tell(scope: &Arc<Scope>) {
-        if !scope.heard.has_untold.load(Relaxed) || !scope.heard.has_untold.swap(false, Relaxed) {
-            return;
-        }
-        let mut untold = scope.heard.untold.lock().unwrap_or_else(PoisonError::into_inner);
-        let untold = std::mem::take(&mut *untold);
-        for seen in untold {
-            scope.guard.report(scope, seen);
-        }
     }
 }
 
@@ -98,6 +73,7 @@ mod tests {
     use super::*;
     use crate::guard::{policy::Policy, scope::tests::scope_on, within::within};
     use futures_util::FutureExt;
+    use std::sync::Arc;
 
     #[test]
     fn each_name_is_told_once_in_an_attempt_and_behind_the_poll() {

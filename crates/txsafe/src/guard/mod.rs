@@ -8,6 +8,7 @@ mod events;
 pub mod finding;
 pub mod gaps;
 pub(crate) mod heard;
+mod kept;
 pub mod marker;
 #[cfg(feature = "origins")]
 mod origin;

@@ -6,10 +6,9 @@ use super::{
     code::Code,
     events,
     finding::{Finding, Site},
-    heard::Heard,
+    kept::Kept,
     policy::{Policy, Severity},
     scope::{Scope, Telling},
-    system,
     todo::Todo,
 };
 use crate::{
@@ -220,8 +219,7 @@ impl fmt::Debug for Guard {
 /// Raises the findings that fail a transaction, if there are any: here, where no code but the run loop's is on the stack.
 #[inline]
 pub(crate) fn raise(scope: &Arc<Scope>) {
-    Heard::tell(scope);
-    system::tell(scope);
+    Kept::tell(scope);
     if scope.has_raised() {
         fail(&scope.take_raised());
     }

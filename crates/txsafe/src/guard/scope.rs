@@ -6,7 +6,7 @@
 
 #[cfg(feature = "origins")]
 use super::origin::Questions;
-use super::{connection::Connection, heard::Heard, report::Guard, system::Noted};
+use super::{connection::Connection, heard::Heard, kept::Kept, report::Guard, system::OwnSocket};
 use crate::hold::{
     order::graph::log::LockLog,
     times::{Ledger, Times},
@@ -187,9 +187,9 @@ pub(crate) struct Scope {
     has_raised: AtomicBool,
     raised: Mutex<Vec<String>>,
     /// What is to be told when the poll has ended.
+    pub(super) kept: Kept,
     pub(super) heard: Heard,
-    /// What the operating system was asked for.
-    pub(super) noted: Noted,
+    pub(super) own_socket: OwnSocket,
     /// What is still to be known of its findings.
     #[cfg(feature = "origins")]
     pub(super) questions: Questions,
@@ -207,8 +207,9 @@ impl Scope {
             told: AtomicU32::new(0),
             has_raised: AtomicBool::new(false),
             raised: Mutex::default(),
+            kept: Kept::default(),
             heard: Heard::default(),
-            noted: Noted::default(),
+            own_socket: OwnSocket::default(),
             #[cfg(feature = "origins")]
             questions: Questions::default(),
         })

@@ -11,13 +11,7 @@ use super::{
     scope::{Scope, Telling, in_transaction, is_driving, is_watched, scope, watched},
 };
 use crate::hold::excused::{Excuse, Excusing};
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
-};
-
-/// So many different calls are noted between two moments at which they are told; others are lost.
-const MOST_NOTED: usize = 64;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 /// No socket has this number.
 const NONE: i32 = -1;
@@ -41,12 +35,12 @@ pub fn note_send(socket: i32, name: impl FnOnce() -> String) {
     }
     let Some(scope) = scope() else { return };
     if is_driving() {
-        scope.noted.own_socket.store(socket, Relaxed);
+        scope.own_socket.0.store(socket, Relaxed);
     }
     if !is_watched() {
         return;
     }
-    match scope.noted.own_socket.load(Relaxed) {
+    match scope.own_socket.0.load(Relaxed) {
         NONE if scope.connection.is_lent() => {}
         own if own == socket => {}
         _ => note(&scope, name),
@@ -63,52 +57,14 @@ fn note(scope: &Scope, name: impl FnOnce() -> String) {
     }
     let name = name();
     let site = Where::here(&scope.guard.policy);
-    scope.noted.push(Seen { code, what: name.clone(), subject: name, site, waited: None });
+    scope.kept.push(Seen { code, what: name.clone(), subject: name, site, waited: None });
 }
 
-/// Tells what was noted.
-pub(super) fn tell(scope: &Arc<Scope>) {
-    if !scope.noted.is_any.load(Relaxed) {
-        return;
-    }
-    let _telling = Telling::start();
-    for seen in scope.noted.take() {
-        scope.guard.report(scope, seen);
-    }
-}
+/// The socket by which the driver sent last.
+pub(super) struct OwnSocket(AtomicI32);
 
-/// What was noted in one scope.
-pub(super) struct Noted {
-    is_any: AtomicBool,
-    calls: Mutex<Vec<Seen>>,
-    /// The socket by which the driver sent last.
-    own_socket: AtomicI32,
-}
-
-impl Noted {
-    fn push(&self, seen: Seen) {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        // Megabytes are sent by many calls, and are one thing to tell of.
-        let is_same = |other: &Seen| other.what == seen.what && other.site == seen.site;
-        if calls.len() < MOST_NOTED && !calls.iter().any(is_same) {
-            calls.push(seen);
-            self.is_any.store(true, Relaxed);
-        }
-    }
-
-    fn take(&self) -> Vec<Seen> {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_any.store(false, Relaxed);
-        std::mem::take(&mut *calls)
-    }
-}
-
-impl Default for Noted {
+impl Default for OwnSocket {
     fn default() -> Self {
-        Self {
-            is_any: AtomicBool::new(false),
-            calls: Mutex::default(),
-            own_socket: AtomicI32::new(NONE),
-        }
+        Self(AtomicI32::new(NONE))
     }
 }

@@ -5,7 +5,7 @@ use super::origin;
 use super::{
     code::Code,
     gaps::Gaps,
-    heard::Heard,
+    kept::Kept,
     report::{Seen, Where, raise},
     scope::{Scope, enter, scope},
     thread::Clocks,
@@ -70,7 +70,7 @@ pub(crate) fn within_blocking<R>(scope: Arc<Scope>, gaps: &Gaps, body: impl FnOn
         gaps.end();
         result
     };
-    Heard::tell(&ended.0);
+    Kept::tell(&ended.0);
     #[cfg(feature = "origins")]
     if ended.0.guard.policy.may_fail() {
         ended.0.questions.wait();
