@@ -37,9 +37,9 @@ pub(super) fn told_by(trace: &Trace) -> Told {
                         called: called.take(),
                     });
                 }
-                _ => {
-                    if let Some(name) = library(&name) {
-                        called = Some(name.to_owned());
+                (file, _) => {
+                    if let Some(name) = library(&name, file) {
+                        called = Some(name);
                     }
                 }
             }
@@ -66,26 +66,46 @@ fn is_of_application(file: &Path, name: &str) -> bool {
 }
 
 fn is_ours(name: &str) -> bool {
-    matches!(name, "txsafe" | "txsafe_diesel" | "txsafe_sqlx" | "txsafe_layers")
+    matches!(
+        name,
+        "txsafe" | "txsafe_diesel" | "txsafe_interpose" | "txsafe_layers" | "txsafe_sqlx"
+    )
 }
 
 /// The crate that is worth naming: what Rust and we put around futures says nothing.
-fn library(name: &str) -> Option<&str> {
-    let library = crate_of(name);
+fn library(name: &str, file: Option<&Path>) -> Option<String> {
+    let library = match crate_of(name) {
+        // An async function of a library has no more of a name than that, where only lines were compiled in.
+        "" => crate_of_file(file?)?,
+        library => library.to_owned(),
+    };
     let says_nothing = matches!(
-        library,
+        library.as_str(),
         "core" | "std" | "alloc" | "backtrace" | "tracing" | "futures_util" | "futures_core" | ""
     );
-    (!says_nothing && !is_ours(library)).then_some(library)
+    (!says_nothing && !is_ours(&library)).then_some(library)
 }
 
 /// `<reqwest::Pending as core::future::Future>::poll` is of `reqwest`.
 fn crate_of(name: &str) -> &str {
     let name = name.trim_start_matches(['<', '&', '*']);
     let name = name.strip_prefix("mut ").unwrap_or(name);
-    // An inlined call may have no path.
+    // An inlined call may have no path; and `F as futures_core` begins with a parameter, not with a crate.
     let first = name.split_once("::").map_or("", |(first, _)| first);
-    if first.contains('<') { "" } else { first }
+    if first.contains(['<', ' ']) { "" } else { first }
+}
+
+/// `…/registry/src/index/tokio-util-0.7.20/src/lib.rs` is of `tokio_util`.
+fn crate_of_file(file: &Path) -> Option<String> {
+    let file = file.to_string_lossy().replace('\\', "/");
+    let (_, path) = file.split_once("/registry/src/")?;
+    let folder = path.split('/').nth(1)?;
+    let is_version = |(at, _): &(usize, _)| {
+        let (first, _) = folder[at + 1..].split_once('.').unwrap_or_default();
+        first.parse::<u64>().is_ok()
+    };
+    let (end, _) = folder.match_indices('-').find(is_version)?;
+    Some(folder[..end].replace('-', "_"))
 }
 
 /// `shop::charge::{{closure}}` is `shop::charge`; of a closure that was inlined, no more is known than that.
@@ -112,7 +132,28 @@ mod tests {
         assert_eq!(function("shop::charge::{{closure}}::{{closure}}"), Some("shop::charge"));
         assert_eq!(function("{async_block#0}"), None);
         assert_eq!(crate_of("poll<shop::Order>"), "");
-        assert_eq!(library("<core::pin::Pin<P> as core::future::future::Future>::poll"), None);
+        assert_eq!(crate_of("<F as futures_core::future::TryFuture>::try_poll"), "");
+        assert_eq!(
+            library("<core::pin::Pin<P> as core::future::future::Future>::poll", None),
+            None
+        );
+    }
+
+    #[test]
+    fn a_library_without_a_name_is_known_by_its_file() {
+        let of = |file: &str| {
+            let file = format!("/home/ada/.cargo/registry/src/index.crates.io-1949/{file}");
+            library("{async_fn#0}<shop::Order>", Some(Path::new(&file)))
+        };
+        assert_eq!(of("redis-1.8.1/src/client.rs").as_deref(), Some("redis"));
+        assert_eq!(of("async-nats-0.51.0-rc.1/src/lib.rs").as_deref(), Some("async_nats"));
+        assert_eq!(of("plane-2d-1.0.0/src/lib.rs").as_deref(), Some("plane_2d"));
+        assert_eq!(of("futures-util-0.3.34/src/lib.rs"), None);
+        assert_eq!(of("txsafe-0.1.0/src/guard/within.rs"), None);
+        assert_eq!(
+            library("{async_fn#0}", Some(Path::new("/rustc/0123/library/core/src/a.rs"))),
+            None
+        );
     }
 
     #[test]
