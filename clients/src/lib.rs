@@ -7,7 +7,7 @@ mod calls;
 pub mod plain;
 pub mod servers;
 
-pub use plain::{ANSWER_DELAY, Call, Case, Failed, Left, Wait};
+pub use plain::{ANSWER_DELAY, Call, Case, Failed, Left, Wait, answer_slowly};
 
 /// All cases, those of clients first.
 pub fn all() -> impl Iterator<Item = &'static Case> {

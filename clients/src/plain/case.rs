@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::error::Error;
+use std::panic::Location;
 use std::pin::Pin;
 
 /// One call of one client.
@@ -16,6 +17,8 @@ pub struct Case {
     pub what: &'static str,
     /// What the caller does until it is done.
     pub wait: Wait,
+    /// Where it is listed: in the file that makes the call.
+    pub place: &'static Location<'static>,
     prepare: fn() -> Prepared,
 }
 
@@ -50,13 +53,14 @@ type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + Send>>;
 impl Case {
     /// `prepare` starts servers, connects what shall be connected, and ends with [`call`].
     #[must_use]
+    #[track_caller]
     pub const fn new(
         name: &'static str,
         what: &'static str,
         wait: Wait,
         prepare: fn() -> Prepared,
     ) -> Self {
-        Self { name, what, wait, prepare }
+        Self { name, what, wait, place: Location::caller(), prepare }
     }
 
     /// Does everything that comes before the call.

@@ -8,6 +8,7 @@ use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::case::{Call, Case, Failed, Wait, call};
+use super::server::slowness;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("file.tokio.read", "read a file with `tokio::fs`", Wait::Suspends, || {
@@ -19,9 +20,16 @@ pub(super) const CASES: &[Case] = &[
 /// Takes some milliseconds to read or write: less might be over before anybody has looked.
 const BYTES: usize = 16 << 20;
 
+/// So many times more are enough, and fit into memory.
+const MOST: u32 = 8;
+
+fn bytes() -> Vec<u8> {
+    vec![0; BYTES * slowness().min(MOST) as usize]
+}
+
 async fn read() -> Result<Call, Failed> {
     let file = Scratch::new()?;
-    fs::write(file.path(), vec![0; BYTES])?;
+    fs::write(file.path(), bytes())?;
     Ok(call(async move {
         tokio::fs::read(file.path()).await?;
         Ok(file)
@@ -31,7 +39,7 @@ async fn read() -> Result<Call, Failed> {
 async fn fsync() -> Result<Call, Failed> {
     let scratch = Scratch::new()?;
     let mut file = File::create(scratch.path())?;
-    let bytes = vec![0; BYTES];
+    let bytes = bytes();
     Ok(call(async move {
         file.write_all(&bytes)?;
         file.sync_all()?;

@@ -13,7 +13,7 @@ mod tasks;
 mod timers;
 
 pub use case::{Call, Case, Failed, Left, Prepared, Wait, call};
-pub use server::{ANSWER_DELAY, Server, hesitate};
+pub use server::{ANSWER_DELAY, Server, answer_delay, answer_slowly, hesitate};
 
 /// All cases that need no client.
 pub fn all() -> impl Iterator<Item = &'static Case> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,9 +17,28 @@ use tokio::sync::oneshot;
 /// can tell the wait from noise; short enough for some dozens of cases.
 pub const ANSWER_DELAY: Duration = Duration::from_millis(5);
 
-/// Lets [`ANSWER_DELAY`] pass.
+static SLOWNESS: AtomicU32 = AtomicU32::new(1);
+
+/// Has everything in this process that is waited for take so many `times` longer than usual, so that waits can be told from
+/// the noise of a very busy machine.
+pub fn answer_slowly(times: u32) {
+    SLOWNESS.store(times, Ordering::Relaxed);
+}
+
+/// What was set by [`answer_slowly`]; 1 at first.
+pub(super) fn slowness() -> u32 {
+    SLOWNESS.load(Ordering::Relaxed)
+}
+
+/// How long whoever is asked takes to answer just now.
+#[must_use]
+pub fn answer_delay() -> Duration {
+    ANSWER_DELAY * slowness()
+}
+
+/// Lets [`answer_delay`] pass.
 pub async fn hesitate() {
-    tokio::time::sleep(ANSWER_DELAY).await;
+    tokio::time::sleep(answer_delay()).await;
 }
 
 /// A server that runs until it is dropped.

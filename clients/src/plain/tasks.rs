@@ -8,7 +8,7 @@ use std::thread;
 use tokio::sync::{Mutex, Notify, oneshot};
 
 use super::case::{Call, Case, Failed, Wait, call};
-use super::server::{ANSWER_DELAY, hesitate};
+use super::server::{answer_delay, hesitate};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("spawn.awaited", "spawn a task and await it", Wait::Suspends, || {
@@ -45,7 +45,7 @@ async fn spawn_forgotten() -> Result<Call, Failed> {
 
 async fn spawn_blocking() -> Result<Call, Failed> {
     Ok(call(async {
-        tokio::task::spawn_blocking(|| thread::sleep(ANSWER_DELAY)).await?;
+        tokio::task::spawn_blocking(|| thread::sleep(answer_delay())).await?;
         Ok(())
     }))
 }

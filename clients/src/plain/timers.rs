@@ -1,7 +1,7 @@
 //! Time that passes, and nothing else.
 
 use super::case::{Call, Case, Failed, Wait, call};
-use super::server::{ANSWER_DELAY, hesitate};
+use super::server::answer_delay;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("sleep.tokio", "sleep with tokio's timer", Wait::Suspends, || Box::pin(sleep())),
@@ -13,14 +13,14 @@ pub(super) const CASES: &[Case] = &[
 
 async fn sleep() -> Result<Call, Failed> {
     Ok(call(async {
-        hesitate().await;
+        tokio::time::sleep(answer_delay()).await;
         Ok(())
     }))
 }
 
 async fn sleep_blocking() -> Result<Call, Failed> {
     Ok(call(async {
-        std::thread::sleep(ANSWER_DELAY);
+        std::thread::sleep(answer_delay());
         Ok(())
     }))
 }
