@@ -51,6 +51,10 @@ use txsafe::guard::in_transaction;
 /// ```
 /// The features of `tracing` and `log` that leave out levels when building leave them out here, too.
 ///
+/// So does a subscriber that is the default of one thread only: what another thread logs first, where nobody listens,
+/// `tracing` takes for something that nobody will ever listen to. Tests that share a process hear all if they set it for all
+/// threads, by `init`.
+///
 /// # Costs
 /// Outside of transactions, an event of a known client that nobody else listens to costs a look at a thread-local and what
 /// `tracing` needs to ask; those of others cost what disabled events of `tracing` cost. Records of the crate `log`, which
