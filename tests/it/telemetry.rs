@@ -123,6 +123,7 @@ fn counters_by_transaction_name() {
         counted,
         [
             "txsafe_attempts_total{transaction=counted} 2",
+            "txsafe_checkout_seconds{transaction=counted} 2 values",
             "txsafe_hook_failures_total{transaction=counted} 1",
             "txsafe_outcomes_total{transaction=counted,outcome=committed} 1",
             "txsafe_pause_seconds{transaction=counted} 1 values",

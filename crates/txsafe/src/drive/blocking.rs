@@ -67,7 +67,9 @@ fn attempt<W: Work>(
     work: &mut W,
 ) -> Attempted<W> {
     let settings = progress.settings();
-    let mut session = match work.open(&settings, progress.deadline()) {
+    let opened = work.open(&settings, progress.deadline());
+    progress.checked_out();
+    let mut session = match opened {
         Ok(session) => session,
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };

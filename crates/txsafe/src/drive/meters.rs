@@ -15,6 +15,7 @@ pub(crate) struct Meters {
     rolled_back: Key,
     unknown: Key,
     seconds: Key,
+    checkout: Key,
 }
 
 impl Meters {
@@ -30,6 +31,7 @@ impl Meters {
             rolled_back: outcome(Outcome::RolledBack),
             unknown: outcome(Outcome::Unknown),
             seconds: Key::from_parts("txsafe_transaction_seconds", vec![name()]),
+            checkout: Key::from_parts("txsafe_checkout_seconds", vec![name()]),
         }
     }
 
@@ -47,7 +49,16 @@ impl Meters {
     }
 
     pub(crate) fn elapsed(&self, elapsed: Duration) {
-        let seconds = elapsed.as_secs_f64();
-        with_recorder(|r| r.register_histogram(&self.seconds, &METADATA).record(seconds));
+        record(&self.seconds, elapsed);
     }
+
+    /// How long an attempt waited for its connection, whether it got one or not.
+    pub(crate) fn checkout(&self, waited: Duration) {
+        record(&self.checkout, waited);
+    }
+}
+
+fn record(key: &Key, elapsed: Duration) {
+    let seconds = elapsed.as_secs_f64();
+    with_recorder(|recorder| recorder.register_histogram(key, &METADATA).record(seconds));
 }

@@ -141,6 +141,11 @@ impl<T, H> Progress<T, H> {
         Ok(begin.awaited(plan.await_begin))
     }
 
+    /// A connection was waited for since the attempt began.
+    pub(crate) fn checked_out(&self) {
+        self.call.named.meters.checkout(self.attempt_started.elapsed());
+    }
+
     /// Whether the server should be asked which database it is, to know a nested transaction across drivers.
     pub(crate) fn is_unidentified(&self) -> bool {
         self.call.shared.is_unidentified()

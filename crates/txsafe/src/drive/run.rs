@@ -73,7 +73,9 @@ async fn attempt<W: AsyncWork>(
     work: &mut W,
 ) -> Attempted<W> {
     let settings = progress.settings();
-    let mut session = match work.open(&settings, progress.deadline()).await {
+    let opened = work.open(&settings, progress.deadline()).await;
+    progress.checked_out();
+    let mut session = match opened {
         Ok(session) => session,
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };

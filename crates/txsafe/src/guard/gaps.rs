@@ -122,7 +122,8 @@ impl Account {
         let Some(scope) = scope() else { return };
         let blocked = Duration::from_nanos(blocked);
         let policy = &scope.guard.policy;
-        if blocked >= policy.external_wait.max(policy.blocking_call).max(spent.doubt) {
+        let is_long = blocked >= policy.external_wait.max(policy.blocking_call);
+        if is_long && !spent.is_the_machines(blocked) {
             let what = format!(
                 "was blocked for {blocked:.1?} between two statements, by something that isn't its database",
             );

@@ -1,6 +1,6 @@
 //! What this thread did with its time: computed, waited for a processor, or blocked.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, num::NonZero, time::Duration};
 
 /// The clocks of this thread, in nanoseconds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,8 +15,11 @@ pub(super) struct Clocks {
 }
 
 /// A thread may be blocked by another one that was put aside while it held a lock: for so many times what threads wait for a
-/// processor these days.
+/// processor these days, on average.
 const PUT_ASIDE: u32 = 8;
+
+/// As long as more threads are ready than there are processors, single ones are put aside for much longer than the average.
+const PUT_ASIDE_NOW: Duration = Duration::from_millis(50);
 
 /// What a thread waits for a processor is averaged over at least so many times.
 const SLICES: u64 = 64;
@@ -27,8 +30,8 @@ pub(super) struct Spent {
     pub(super) running: u64,
     pub(super) queued: u64,
     pub(super) blocked: u64,
-    /// Up to so long it may have been blocked by nothing but the machine.
-    pub(super) doubt: Duration,
+    /// Up to so long it may have been blocked by another one that was put aside.
+    put_aside: Duration,
 }
 
 impl Clocks {
@@ -42,11 +45,11 @@ impl Clocks {
         let rest = wall - running - queued;
         // What is missing from a thread that never waited is the machine's own, as under a hypervisor.
         let blocked = if now.yielded > self.yielded { rest } else { 0 };
-        Spent { running, queued: queued + (rest - blocked), blocked, doubt: now.doubt() }
+        Spent { running, queued: queued + (rest - blocked), blocked, put_aside: now.put_aside() }
     }
 
-    /// What blocks a thread on a machine that is short of processors may be nothing but that.
-    fn doubt(self) -> Duration {
+    /// For how long a thread is put aside, by far.
+    fn put_aside(self) -> Duration {
         thread_local! {
             static EARLIER: Cell<(Clocks, Clocks)> = Cell::default();
         }
@@ -57,6 +60,25 @@ impl Clocks {
         let (slices, queued) = (self.slices - earlier.slices, self.queued - earlier.queued);
         PUT_ASIDE * Duration::from_nanos(queued / slices.max(1))
     }
+}
+
+impl Spent {
+    /// Whether a thread may be `blocked` for so long by nothing but a machine that is short of processors.
+    pub(super) fn is_the_machines(&self, blocked: Duration) -> bool {
+        blocked < self.put_aside || (blocked < PUT_ASIDE_NOW && is_short_of_processors())
+    }
+}
+
+/// Whether more threads are ready to run than there are processors.
+/// Source: `proc_loadavg(5)`, the fourth field.
+fn is_short_of_processors() -> bool {
+    let ready = || {
+        let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+        let (ready, _all) = text.split_ascii_whitespace().nth(3)?.split_once('/')?;
+        ready.parse::<usize>().ok()
+    };
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    ready().is_some_and(|ready| ready > processors)
 }
 
 #[cfg(target_os = "linux")]

@@ -205,14 +205,15 @@ impl Watch {
         let spent = clocks.spent(wall);
         let blocked = Duration::from_nanos(spent.blocked).min(took);
         let ran = Duration::from_nanos(spent.running).min(took);
-        let (code, what, waited) = if blocked >= policy.blocking_call.max(spent.doubt) {
-            let what = format!("blocked its thread for {blocked:.1?} in one poll");
-            (Code::BlockingCall, what, blocked)
-        } else if ran >= policy.slow_poll {
-            (Code::SlowPoll, format!("computed for {ran:.1?} in one poll"), ran)
-        } else {
-            return;
-        };
+        let (code, what, waited) =
+            if blocked >= policy.blocking_call && !spent.is_the_machines(blocked) {
+                let what = format!("blocked its thread for {blocked:.1?} in one poll");
+                (Code::BlockingCall, what, blocked)
+            } else if ran >= policy.slow_poll {
+                (Code::SlowPoll, format!("computed for {ran:.1?} in one poll"), ran)
+            } else {
+                return;
+            };
         self.report(Seen {
             code,
             what,
