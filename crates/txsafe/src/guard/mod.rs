@@ -7,6 +7,7 @@ pub mod connection;
 mod events;
 pub mod finding;
 pub mod gaps;
+pub mod handle;
 pub(crate) mod heard;
 mod kept;
 pub mod marker;
@@ -27,6 +28,7 @@ pub use self::{
     allow::Allow,
     code::Code,
     finding::{Finding, Site},
+    handle::{Handle, current},
     heard::note_first_external_call,
     marker::{
         AllowExternalIo, ExternalIo, allow_external_io, allow_external_io_blocking, external_io,
@@ -34,7 +36,7 @@ pub use self::{
     },
     policy::{Policy, Severity},
     rehearsal::Rehearsal,
-    scope::{Handle, current, in_transaction},
+    scope::in_transaction,
     second::connection_taken,
     system::{note_send, note_system_call},
 };

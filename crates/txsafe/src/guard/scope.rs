@@ -2,31 +2,24 @@
 //!
 //! A counter of BEGINs would drift; a task-local would miss other runtimes. The run loops enter the scope each time
 //! they poll the closure (or call it, when blocking) and leave it after, so what the scope says is true under `join!`,
-//! `select!`, cancellation and panics. Work that was spawned is not inside, unless its [`Handle`] is handed on.
+//! `select!`, cancellation and panics. Work that was spawned is not inside, unless its [`Handle`](super::Handle) is handed on.
 
 #[cfg(feature = "origins")]
 use super::origin::Questions;
 use super::{connection::Connection, heard::Heard, kept::Kept, report::Guard, system::OwnSocket};
-use crate::hold::{
-    order::graph::log::LockLog,
-    times::{Ledger, Times},
-};
-use pin_project_lite::pin_project;
+use crate::hold::{order::graph::log::LockLog, times::Ledger};
 use std::{
     cell::Cell,
     fmt,
-    future::Future,
     marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
     panic::Location,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 thread_local! {
@@ -51,7 +44,7 @@ const STATEMENT: u8 = 16;
 /// Whether this code runs in a transaction of txsafe.
 ///
 /// It does in whatever the transaction's closure calls and awaits; it doesn't in what the closure spawns, unless by a
-/// [`Handle`]. The scope of a test that wraps everything in a transaction doesn't count; see
+/// [`Handle`](super::Handle). The scope of a test that wraps everything in a transaction doesn't count; see
 /// [`TxOptions::test_wrapper`](crate::TxOptions::test_wrapper).
 ///
 /// # Examples
@@ -62,100 +55,6 @@ const STATEMENT: u8 = 16;
 #[inline]
 pub fn in_transaction() -> bool {
     flags() & INSIDE != 0
-}
-
-/// The transaction that this code runs in, if it is one.
-///
-/// # Examples
-/// A task that belongs to its transaction is told so:
-/// ```
-/// # async fn charge() {}
-/// # async fn inside() {
-/// use txsafe::guard;
-///
-/// let charged = match guard::current() {
-///     Some(transaction) => tokio::spawn(transaction.attach(charge())),
-///     None => tokio::spawn(charge()),
-/// };
-/// # }
-/// # assert!(txsafe::guard::current().is_none());
-/// ```
-#[must_use]
-pub fn current() -> Option<Handle> {
-    if in_transaction() { scope().map(Handle) } else { None }
-}
-
-/// A transaction that runs.
-#[derive(Clone)]
-pub struct Handle(Arc<Scope>);
-
-impl Handle {
-    /// Its name.
-    #[must_use]
-    pub fn transaction(&self) -> &str {
-        &self.0.transaction
-    }
-
-    /// Where it was called.
-    #[must_use]
-    pub fn place(&self) -> &'static Location<'static> {
-        self.0.place
-    }
-
-    /// How long this attempt has been running.
-    #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        self.0.began.elapsed()
-    }
-
-    /// Where its time went so far, if the policy has it accounted.
-    #[must_use]
-    pub fn times(&self) -> Option<Times> {
-        self.0.ledger.as_ref().map(|ledger| ledger.times())
-    }
-
-    /// Makes a future part of the transaction, wherever it is polled: of a task that is spawned, say. Once the transaction
-    /// has ended, it is part of nothing.
-    pub fn attach<F: Future>(&self, future: F) -> Attached<F> {
-        Attached { future, scope: Some(Arc::clone(&self.0)) }
-    }
-
-    /// Runs `f` as a part of the transaction, on whatever thread: in `spawn_blocking`, say.
-    pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
-        let mut scope = Some(Arc::clone(&self.0));
-        let _inside = enter(&mut scope);
-        f()
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
-            .field("transaction", &self.0.transaction)
-            .field("place", &self.0.place.to_string())
-            .finish_non_exhaustive()
-    }
-}
-
-pin_project! {
-    /// A future that is part of a transaction; made by [`Handle::attach`].
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Attached<F> {
-        #[pin]
-        future: F,
-        scope: Option<Arc<Scope>>,
-    }
-}
-
-impl<F: Future> Future for Attached<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _inside = enter(this.scope);
-        this.future.poll(cx)
-    }
 }
 
 /// What a scope is the scope of: one attempt of a transaction.
@@ -402,132 +301,4 @@ impl Telling {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::guard::{connection::Calls, policy::Policy, within::within};
-    use std::{
-        future::poll_fn,
-        pin::pin,
-        task::{Context, Waker},
-    };
-    use tokio::task::yield_now;
-
-    /// A scope of a transaction that runs on `connection`.
-    pub(in crate::guard) fn scope_on(
-        connection: Arc<Calls>,
-        database: u64,
-        policy: Policy,
-    ) -> Arc<Scope> {
-        let guard = Guard::new(policy).unwrap();
-        Scope::new(Subject {
-            database,
-            identity: (database == 1).then(|| "one".into()),
-            transaction: "t".into(),
-            place: Location::caller(),
-            wraps_a_test: false,
-            ledger: guard.accounts().then(Arc::default),
-            guard: Arc::new(guard),
-            connection,
-            locks: LockLog::default(),
-        })
-    }
-
-    fn some_scope(database: u64) -> Arc<Scope> {
-        scope_on(Arc::default(), database, Policy::production())
-    }
-
-    #[test]
-    fn a_scope_holds_during_a_poll_and_not_between_polls() {
-        let mut polls = 0;
-        let body = poll_fn(|_| {
-            assert!(in_transaction());
-            assert!(running_on(1, None).is_some() && running_on(2, None).is_none());
-            assert!(running_on(2, Some("one")).is_some() && running_on(2, Some("two")).is_none());
-            polls += 1;
-            if polls == 2 { Poll::Ready(()) } else { Poll::Pending }
-        });
-        let mut inside = pin!(within(some_scope(1), body));
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(inside.as_mut().poll(&mut cx).is_pending());
-        assert!(!is_inside_any() && !in_transaction());
-        assert!(inside.as_mut().poll(&mut cx).is_ready());
-        assert!(!is_inside_any() && !in_transaction());
-    }
-
-    #[test]
-    fn a_panic_leaves_the_scope() {
-        let unwound = std::panic::catch_unwind(|| {
-            let mut scope = Some(some_scope(1));
-            let _inside = enter(&mut scope);
-            panic!("on purpose");
-        });
-        assert!(unwound.is_err() && !is_inside_any() && !in_transaction());
-    }
-
-    #[tokio::test]
-    async fn neighbours_of_a_transaction_are_not_inside() {
-        let inside = within(some_scope(1), async {
-            for _ in 0..3 {
-                assert!(in_transaction());
-                yield_now().await;
-            }
-            tokio::join!(async { assert!(in_transaction()) }, async {
-                yield_now().await;
-                assert!(in_transaction());
-            });
-        });
-        let beside = async {
-            for _ in 0..3 {
-                assert!(!in_transaction());
-                yield_now().await;
-            }
-        };
-        tokio::join!(inside, beside);
-    }
-
-    #[tokio::test]
-    async fn one_that_is_given_up_leaves_nothing_behind() {
-        tokio::select! {
-            biased;
-            () = within(some_scope(1), std::future::pending()) => unreachable!("it never ends"),
-            () = yield_now() => assert!(!in_transaction()),
-        }
-        assert!(!is_inside_any());
-    }
-
-    #[tokio::test]
-    async fn an_inner_transaction_knows_the_outer_one() {
-        within(some_scope(1), async {
-            assert_eq!(current().unwrap().transaction(), "t");
-            within(some_scope(2), async {
-                yield_now().await;
-                assert!(running_on(1, None).is_some() && running_on(2, None).is_some());
-            })
-            .await;
-            assert!(running_on(1, None).is_some() && running_on(2, None).is_none());
-        })
-        .await;
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn what_is_spawned_is_inside_only_by_a_handle_and_until_the_end() {
-        let late = within(some_scope(1), async {
-            assert!(!tokio::spawn(async { in_transaction() }).await.unwrap());
-            let handle = current().unwrap();
-            let attached = tokio::spawn(handle.attach(async {
-                yield_now().await;
-                in_transaction()
-            }));
-            assert!(attached.await.unwrap());
-            let there = handle.clone();
-            let ran = tokio::task::spawn_blocking(move || there.run(in_transaction));
-            assert!(ran.await.unwrap());
-            assert!(tokio::task::block_in_place(in_transaction));
-            let blocks = || tokio::runtime::Handle::current().block_on(async { in_transaction() });
-            assert!(tokio::task::block_in_place(blocks));
-            Some(handle.attach(async { in_transaction() }))
-        })
-        .await;
-        assert!(!late.unwrap().await, "the transaction has ended");
-    }
-}
+pub(super) mod tests;

@@ -1,0 +1,219 @@
+use super::*;
+use crate::guard::{
+    connection::Calls,
+    finding::Finding,
+    marker::{allow_external_io, external_io},
+    policy::Policy,
+    scope::tests::scope_on,
+};
+use futures_util::future::poll_immediate;
+use std::sync::Mutex;
+use tokio::{
+    sync::Notify,
+    task::yield_now,
+    time::{sleep, timeout},
+};
+
+/// Sleeps are what is looked at here: they stand for a statement, or for a call of something else.
+const WHILE: Duration = Duration::from_millis(3);
+
+type Findings = Arc<Mutex<Vec<Finding>>>;
+
+/// A policy that hands its findings out.
+fn watching(policy: Policy) -> (Policy, Findings) {
+    let findings = Findings::default();
+    let receive = Arc::clone(&findings);
+    (policy.on_finding(move |found| receive.lock().unwrap().push(found.clone())), findings)
+}
+
+/// Runs `body` in a transaction of its own connection, and returns what was found.
+async fn found<F: Future>(
+    policy: Policy,
+    body: impl FnOnce(Arc<Calls>) -> F,
+) -> (Vec<Finding>, Arc<Ledger>) {
+    let (policy, findings) = watching(policy);
+    let calls = Arc::<Calls>::default();
+    let scope = scope_on(Arc::clone(&calls), 1, policy);
+    let ledger = scope.ledger.clone().unwrap();
+    within(scope, body(calls)).await;
+    let findings = std::mem::take(&mut *findings.lock().unwrap());
+    (findings, ledger)
+}
+
+fn lenient() -> Policy {
+    Policy::staging().external_wait(Duration::ZERO)
+}
+
+#[tokio::test]
+async fn what_is_waited_for_beside_the_database_is_found() {
+    let (found, ledger) = found(lenient(), async |calls| {
+        calls.waiting(sleep(WHILE)).await;
+        sleep(2 * WHILE).await;
+    })
+    .await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].code, Code::ExternalWait);
+    let times = ledger.times();
+    assert!(times.database >= WHILE, "{times}");
+    assert!(times.external >= 2 * WHILE, "{times}");
+}
+
+#[tokio::test]
+async fn only_what_prolongs_the_transaction_counts() {
+    let first = Notify::new();
+    let then_sleep = async || {
+        first.notified().await;
+        sleep(WHILE).await;
+    };
+    let sleep_first = async || {
+        sleep(WHILE).await;
+        first.notify_one();
+    };
+    let (none, _) =
+        found(lenient(), async |calls| tokio::join!(calls.waiting(then_sleep()), sleep_first()))
+            .await;
+    assert!(none.is_empty(), "{none:?}");
+    let (one, ledger) =
+        found(lenient(), async |calls| tokio::join!(calls.waiting(sleep_first()), then_sleep()))
+            .await;
+    assert_eq!(one.len(), 1);
+    let times = ledger.times();
+    assert!(times.database >= WHILE && times.external >= WHILE, "{times}");
+}
+
+#[tokio::test]
+async fn a_timeout_around_a_statement_is_nothing_external() {
+    let (found, _) =
+        found(lenient(), async |calls| timeout(60 * WHILE, calls.waiting(sleep(WHILE))).await)
+            .await;
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[tokio::test]
+async fn rows_that_are_not_asked_for_are_not_waited_for() {
+    // A statement that is polled, and then left alone while something else is awaited.
+    let (found, _) = found(lenient(), async |calls| {
+        let mut statement = Box::pin(calls.waiting(yield_now()));
+        assert!(poll_immediate(&mut statement).await.is_none());
+        assert!(poll_immediate(&mut statement).await.is_some());
+        sleep(WHILE).await;
+    })
+    .await;
+    assert_eq!(found.len(), 1);
+}
+
+#[tokio::test]
+async fn who_yields_waits_for_nothing() {
+    let (found, ledger) = found(lenient(), async |_| {
+        let mut has_yielded = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut has_yielded, true) {
+                return std::task::Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
+    })
+    .await;
+    assert!(found.is_empty(), "{found:?}");
+    assert_eq!(ledger.times().external, Duration::ZERO);
+}
+
+#[cfg(feature = "origins")]
+#[tokio::test]
+async fn who_yields_to_a_busy_worker_waits_for_nothing() {
+    let busy = tokio::spawn(async {
+        loop {
+            std::thread::sleep(WHILE);
+            yield_now().await;
+        }
+    });
+    // tokio wakes it when its worker has nothing else to do. It would be a panic.
+    let (_, ledger) = found(Policy::test(), async |_| {
+        for _ in 0..5 {
+            yield_now().await;
+        }
+    })
+    .await;
+    busy.abort();
+    let times = ledger.times();
+    assert!(times.external.is_zero() && times.scheduling >= 4 * WHILE, "{times}");
+}
+
+#[tokio::test]
+async fn others_of_the_process_are_external_too() {
+    let notify = Arc::new(Notify::new());
+    let (found, _) = found(lenient(), async |_| {
+        let other = Arc::clone(&notify);
+        tokio::spawn(async move {
+            sleep(WHILE).await;
+            other.notify_one();
+        });
+        notify.notified().await;
+    })
+    .await;
+    assert_eq!(found.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_marked_is_found_by_its_name_even_if_it_never_waits() {
+    let (found, ledger) = found(lenient(), async |_| {
+        external_io("mock.charge", async {}).await;
+        external_io("stripe.charge", sleep(WHILE)).await;
+        drop(external_io("never.called", async {}));
+    })
+    .await;
+    let names: Vec<_> = found.iter().map(|f| f.what.split(',').next().unwrap()).collect();
+    assert_eq!(names, ["called mock.charge", "called stripe.charge"]);
+    assert!(found.iter().all(|f| f.code == Code::ExternalCall));
+    assert!(found[1].site.as_ref().unwrap().file.ends_with(file!()));
+    assert!(found[1].waited.unwrap() >= WHILE && ledger.times().external >= WHILE);
+}
+
+#[tokio::test]
+async fn what_is_allowed_is_accounted_and_not_found() {
+    let (found, ledger) = found(lenient(), async |_| {
+        allow_external_io("fraud check", async {
+            external_io("fraud.check", sleep(WHILE)).await;
+        })
+        .await;
+    })
+    .await;
+    assert!(found.is_empty(), "{found:?}");
+    assert!(ledger.times().allowed >= WHILE);
+}
+
+#[tokio::test]
+async fn a_marked_call_that_is_given_up_is_found() {
+    let (found, _) = found(lenient(), async |_| {
+        let _ = timeout(WHILE, external_io("slow", std::future::pending::<()>())).await;
+    })
+    .await;
+    assert_eq!(found.len(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_blocked_thread_is_told_from_a_busy_one() {
+    let policy = || lenient().clocks(true).slow_poll(WHILE).blocking_call(WHILE);
+    // Longer than a busy machine is excused for.
+    let (blocked, _) = found(policy(), async |_| std::thread::sleep(50 * WHILE)).await;
+    let (busy, _) = found(policy(), async |_| {
+        // For as long on the processor, which others want too.
+        let clocks = Clocks::read().unwrap();
+        while Duration::from_nanos(clocks.spent(u64::MAX).running) < 2 * WHILE {
+            std::hint::spin_loop();
+        }
+    })
+    .await;
+    assert_eq!(blocked[0].code, Code::BlockingCall);
+    assert_eq!(busy[0].code, Code::SlowPoll);
+}
+
+#[tokio::test]
+#[should_panic(expected = "TXS001 external wait")]
+async fn a_test_fails() {
+    let policy = Policy::test();
+    found(policy, async |_| sleep(WHILE).await).await;
+}
