@@ -43,7 +43,7 @@ pub(super) const CASES: &[Case] = cases![
 pub(super) const ASYNC_CASES: &[Case] = async_cases![
     a_cancelled_transaction_tells_what_it_did,
     others_of_the_process_are_external_too,
-    the_database_beside_a_call_hides_it,
+    what_another_task_does_is_not_waited_for,
 ];
 
 /// As long as a call of something else takes here. It is what is looked at, and nothing is stepped by it. Blocked threads are
@@ -361,8 +361,7 @@ async fn others_of_the_process_are_external_too(driver: Driver) {
     }
 }
 
-async fn the_database_beside_a_call_hides_it(driver: Driver) {
-    // What another task does at the same time, the transaction doesn't wait for.
+async fn what_another_task_does_is_not_waited_for(driver: Driver) {
     let shop = Shop::open("beside").await.unwrap();
     let db = shop.guarded(driver, Policy::test());
     let step = Step::awaiting(|| async {

@@ -16,9 +16,6 @@ pub(crate) struct Told {
     pub(crate) trail: Trail,
     /// Statements whose callers haven't seen their end, in order; some never will.
     pub(crate) started: VecDeque<Started>,
-    /// How many have ended, and the last one.
-    statements: usize,
-    last_sql: String,
     bind_values: bool,
     notes: Notes,
 }
@@ -38,8 +35,6 @@ impl Told {
             recovered_from: None,
             trail: Trail::new(now).with_ledger(notes.ledger.clone()),
             started: VecDeque::new(),
-            statements: 0,
-            last_sql: String::new(),
             bind_values,
             notes,
         }
@@ -49,7 +44,6 @@ impl Told {
     #[cfg(feature = "async")]
     pub(crate) fn begun(&mut self) {
         self.started.clear();
-        self.statements = 0;
         self.trail = Trail::new(Instant::now()).with_ledger(self.notes.ledger.clone());
     }
 
@@ -74,9 +68,6 @@ impl Told {
         (start, end): (Instant, Instant),
         code: Option<Option<SqlState>>,
     ) {
-        self.statements += 1;
-        self.last_sql.clear();
-        self.last_sql.push_str(&sql);
         let binds = with_binds.as_deref().and_then(|text| text.strip_prefix(&*sql));
         self.notes.locks.ran(&sql, |n| nth_bind(binds?, n));
         let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
@@ -91,7 +82,9 @@ impl Told {
 
     /// How many statements have ended, and the last one.
     pub(crate) fn statements(&self) -> (usize, Option<String>) {
-        (self.statements, (self.statements > 0).then(|| self.last_sql.clone()))
+        let kept = self.trail.statements();
+        let last = kept.clone().last().map(|statement| statement.sql.clone());
+        (kept.count() + self.trail.omitted(), last)
     }
 
     /// Names the statement of the failure that has none yet, and says with which code it failed.

@@ -25,7 +25,7 @@ use txsafe::{
         session::{AsyncSession, Question, Standing},
         shield::to_the_end,
     },
-    guard::connection::{Calls, Connection as Watched},
+    guard::connection::Connection as Watched,
 };
 
 pub(crate) type Manager = PgTransactionManager;
@@ -34,7 +34,6 @@ pub(crate) type Manager = PgTransactionManager;
 pub struct Session<'a> {
     lease: Lease<'a>,
     observed: Observed,
-    calls: Arc<Calls>,
     account: Account<AsyncHook>,
     alarm: Arc<Alarm>,
     answer_timeout: Duration,
@@ -65,11 +64,9 @@ impl<'a> Session<'a> {
     }
 
     fn new(lease: Lease<'a>, alarm: Arc<Alarm>, settings: &Settings) -> Self {
-        let calls = Arc::<Calls>::default();
         Self {
             lease,
-            observed: Observed::new(&Notes::default(), Arc::clone(&calls)),
-            calls,
+            observed: Observed::new(&Notes::default(), Arc::default()),
             account: Account::new(),
             alarm,
             answer_timeout: settings.answer_timeout(),
@@ -90,7 +87,8 @@ impl AsyncSession for Session<'_> {
         let begun = begin_noticing(self.lease.connection(), begin.sql());
         match self.alarm.within(patience, begun).await {
             Ok(Ok(())) => {
-                self.observed = Observed::new(&self.account.notes, Arc::clone(&self.calls));
+                let calls = Arc::clone(self.observed.calls());
+                self.observed = Observed::new(&self.account.notes, calls);
                 Ok(())
             }
             Ok(Err(error)) => Err(of_sqlx(&error)),
@@ -169,7 +167,7 @@ impl AsyncSession for Session<'_> {
     }
 
     fn connection(&self) -> Arc<dyn Watched> {
-        Arc::clone(&self.calls) as Arc<dyn Watched>
+        Arc::clone(self.observed.calls()) as Arc<dyn Watched>
     }
 
     fn give_back(mut self) {

@@ -138,27 +138,17 @@ impl<D> Builder<D> {
     /// # Errors
     /// A setting that can't be meant, with its name, its value and the cure.
     pub fn build(self) -> Result<D, Error> {
-        let Self {
-            options,
-            budget,
-            service,
-            on_report,
-            graph,
-            policy,
-            declared,
-            hides_bind_values,
-            make,
-        } = self;
-        let policy = policy.map_or_else(Policy::from_env, Ok)?;
-        if let (Some(graph), Some((order, neighbours))) = (graph.graph(), declared) {
+        let policy = self.policy.map_or_else(Policy::from_env, Ok)?;
+        if let (Some(graph), Some((order, neighbours))) = (self.graph.graph(), self.declared) {
             let inversions = graph.declare(order, neighbours);
             inversions.iter().for_each(|inversion| events::lock_inversion(inversion));
         }
+        let Self { options, budget, service, on_report, graph, .. } = self;
         let mut shared = Shared::new(options, budget, service, on_report, graph, policy)?;
-        if hides_bind_values {
+        if self.hides_bind_values {
             shared.hide_bind_values()?;
         }
-        Ok(make(Arc::new(shared)))
+        Ok((self.make)(Arc::new(shared)))
     }
 }
 

@@ -46,12 +46,6 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// None so far.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Runs what goes to the server, and is waited for.
     pub async fn waiting<F: Future>(&self, statement: F) -> F::Output {
         let mut statement = pin!(statement);

@@ -77,11 +77,10 @@ impl Gaps {
             Kept::tell(&scope);
         }
         let Some(account) = &self.account else { return };
-        let Some(since) = account.since().replace(Since::now()) else {
-            *account.since() = None;
-            return;
-        };
+        let Some(since) = account.since().take() else { return };
         account.gap(since);
+        // Telling of the gap is no part of what follows.
+        *account.since() = Some(Since::now());
     }
 
     /// For adapters: a statement has ended.
@@ -127,12 +126,14 @@ impl Account {
             let what = format!(
                 "was blocked for {blocked:.1?} between two statements, by something that isn't its database",
             );
-            let subject = scope.connection.statements().0.to_string();
-            let code = Code::ExternalWait;
-            scope.guard.report(
-                &scope,
-                Seen { code, what, subject, site: Where::here(policy), waited: Some(blocked) },
-            );
+            let seen = Seen {
+                code: Code::ExternalWait,
+                what,
+                subject: String::new(),
+                site: Where::here(policy),
+                waited: Some(blocked),
+            };
+            scope.guard.report(&scope, seen);
         }
     }
 }

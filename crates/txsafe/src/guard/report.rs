@@ -66,6 +66,16 @@ pub(super) struct Seen {
     pub(super) waited: Option<Duration>,
 }
 
+/// Where it was seen.
+#[derive(PartialEq)]
+pub(super) enum Where {
+    Unknown,
+    Known(Site),
+    /// Somewhere on this stack, whose names are still to be looked up.
+    #[cfg(feature = "origins")]
+    On(Arc<Trace>),
+}
+
 impl Where {
     /// On the stack of this thread.
     pub(super) fn here(_policy: &Policy) -> Self {
@@ -75,16 +85,6 @@ impl Where {
         }
         Self::Unknown
     }
-}
-
-/// Where it was seen.
-#[derive(PartialEq)]
-pub(super) enum Where {
-    Unknown,
-    Known(Site),
-    /// Somewhere on this stack, whose names are still to be looked up.
-    #[cfg(feature = "origins")]
-    On(Arc<Trace>),
 }
 
 impl Guard {

@@ -234,10 +234,7 @@ pub(crate) fn running_on(database: u64, identity: Option<&str>) -> Option<Arc<Sc
 
 /// Whether any transaction runs this code.
 pub(crate) fn is_inside_any() -> bool {
-    let scope = replace(None);
-    let is_inside = scope.is_some();
-    replace(scope);
-    is_inside
+    scope().is_some()
 }
 
 #[inline]
@@ -272,10 +269,10 @@ impl Drop for Flag {
 
 /// What this thread does is the driver's own work.
 #[must_use]
-pub(crate) struct Driving(#[expect(dead_code, reason = "dropped")] Flag);
+pub(super) struct Driving(#[expect(dead_code, reason = "dropped")] Flag);
 
 impl Driving {
-    pub(crate) fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self(Flag::raise(DRIVING))
     }
 }

@@ -5,7 +5,6 @@ use super::origin;
 use super::{
     code::Code,
     gaps::Gaps,
-    kept::Kept,
     report::{Seen, Where, raise},
     scope::{Scope, enter, scope},
     thread::Clocks,
@@ -70,12 +69,12 @@ pub(crate) fn within_blocking<R>(scope: Arc<Scope>, gaps: &Gaps, body: impl FnOn
         gaps.end();
         result
     };
-    Kept::tell(&ended.0);
+    raise(&ended.0);
     #[cfg(feature = "origins")]
     if ended.0.guard.policy.may_fail() {
         ended.0.questions.wait();
+        raise(&ended.0);
     }
-    raise(&ended.0);
     result
 }
 
@@ -98,7 +97,7 @@ pub fn savepoint_blocking<R>(body: impl FnOnce() -> R) -> R {
 }
 
 /// Notes that the scope has ended, however that comes.
-pub(super) struct Ended(pub(super) Arc<Scope>);
+struct Ended(Arc<Scope>);
 
 impl Drop for Ended {
     fn drop(&mut self) {

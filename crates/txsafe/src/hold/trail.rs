@@ -118,7 +118,7 @@ impl Trail {
     }
 
     /// The statements that were kept, in the order in which they were answered.
-    pub fn statements(&self) -> impl Iterator<Item = &Statement> {
+    pub fn statements(&self) -> impl Iterator<Item = &Statement> + Clone {
         self.first.iter().chain(&self.last)
     }
 
