@@ -1,8 +1,14 @@
-//! Why a deadpool has no connection: that of diesel-async and that of deadpool-diesel say it alike.
+//! How full a deadpool is, and why it has no connection: that of diesel-async and that of deadpool-diesel say it alike.
 
 use deadpool::managed::{HookError, Manager, Pool, PoolError, TimeoutType};
 use std::time::Duration;
-use txsafe::Failure;
+use txsafe::{Failure, PoolState};
+
+/// How full a pool is.
+pub(crate) fn state_of<M: Manager>(pool: &Pool<M>) -> PoolState {
+    let status = pool.status();
+    PoolState::new(status.size, status.max_size, status.available, Some(status.waiting))
+}
 
 /// The failure behind an error of a pool, whose manager's own errors `of_manager` reads.
 pub(crate) fn of_pool<M: Manager>(

@@ -1,18 +1,17 @@
 //! What the core's `Database` is made of, for diesel-async.
 
 use crate::{
-    asked::Asked, checkout::checkout, failure::of_diesel, held::Held, row::Row, session::Session,
-    tx::Tx,
+    asked::Asked, checkout::checkout, deadpools::state_of, failure::of_diesel, held::Held,
+    row::Row, session::Session, tx::Tx,
 };
 use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
 use futures_util::future::BoxFuture;
 use std::{
-    fmt,
     future::Future,
     time::{Duration, Instant},
 };
 use txsafe::{
-    Error, Failure, LockOrder, NoOrder, Unlocked,
+    Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
     decide::settings::Settings,
     drive::{
         driver::AsyncDriver,
@@ -84,8 +83,8 @@ impl AsyncDriver for Driver {
     type Session<'a> = Session<'a>;
     const SHOWS_BIND_VALUES: bool = true;
 
-    fn status(pool: &Self::Pool) -> impl fmt::Debug {
-        pool.status()
+    fn state(pool: &Self::Pool) -> PoolState {
+        state_of(pool)
     }
 
     async fn checkout<'a>(

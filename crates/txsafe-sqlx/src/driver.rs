@@ -4,13 +4,12 @@ use crate::{checkout::checkout, failure::of_sqlx, held::Held, row::Row, session:
 use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, PgPool};
 use std::{
-    fmt,
     future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
 use txsafe::{
-    Error, Failure, LockOrder, NoOrder, Unlocked,
+    Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
     decide::settings::Settings,
     drive::{
         driver::AsyncDriver,
@@ -80,8 +79,10 @@ impl AsyncDriver for Driver {
     type Session<'a> = Session<'a>;
     const SHOWS_BIND_VALUES: bool = false;
 
-    fn status(pool: &PgPool) -> impl fmt::Debug {
-        (pool.size(), pool.num_idle())
+    fn state(pool: &PgPool) -> PoolState {
+        let [size, max_size] = [pool.size(), pool.options().get_max_connections()]
+            .map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        PoolState::new(size, max_size, pool.num_idle(), None)
     }
 
     async fn checkout<'a>(

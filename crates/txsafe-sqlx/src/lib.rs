@@ -33,7 +33,7 @@ pub use txsafe::{
     Inversion, Isolation, KeyShare, Keyed, LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal,
     LockSet, Locked, ManyRows, Message, Mode, NewMessage, NoKeyUpdate, NoOrder, OUTBOX_SQL,
     ObservedOrder, OneKey, OneRow, Opponent, Outbox, Outcome, ParentsLocked, Passed, Phase,
-    Position, Rank, Ranked, References, Remedy, Report, RetryPolicy, SEQUENCES_SQL, SequenceRank,
-    Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes, advisory,
-    lock_order, rank, ranked, references, row, rows,
+    PoolState, Position, Rank, Ranked, References, Remedy, Report, RetryPolicy, SEQUENCES_SQL,
+    SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes,
+    advisory, lock_order, rank, ranked, references, row, rows,
 };

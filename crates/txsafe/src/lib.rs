@@ -25,6 +25,7 @@ pub use drive::{
         outbox::Outbox,
         worker::{OutboxWorker, OutboxWorkerBuilder},
     },
+    pool::PoolState,
 };
 pub use hold::{
     error::{Error, ErrorKind},

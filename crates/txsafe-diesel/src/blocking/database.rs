@@ -10,7 +10,7 @@ use super::{
 };
 use std::{fmt, marker::PhantomData, sync::Arc};
 use txsafe::{
-    Budget, Builder, Error, Holding, LockOrder, LockSet, NoOrder, TxOptions, Unlocked,
+    Budget, Builder, Error, Holding, LockOrder, LockSet, NoOrder, PoolState, TxOptions, Unlocked,
     drive::{builder::Unordered, shared::Shared},
 };
 
@@ -86,6 +86,30 @@ impl<O: LockOrder, P: Pool> Database<O, P> {
     #[must_use]
     pub fn pool(&self) -> &P {
         &self.pool
+    }
+
+    /// How full the pool is, now: what a health check or a limit for incoming requests wants to know.
+    ///
+    /// # Examples
+    /// ```
+    /// use diesel::{PgConnection, r2d2::{ConnectionManager, Pool}};
+    /// use txsafe_diesel::blocking::Database;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = ConnectionManager::<PgConnection>::new("postgres://shop@localhost/shop");
+    /// let pool = Pool::builder().max_size(8).min_idle(Some(0)).build_unchecked(manager);
+    /// let db = Database::builder(pool).service("shop").build()?;
+    ///
+    /// let pool = db.pool_state();
+    /// assert_eq!((pool.size, pool.max_size), (0, 8));
+    /// assert!(!pool.is_exhausted());
+    /// assert_eq!(pool.waiting, None); // r2d2 doesn't tell
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn pool_state(&self) -> PoolState {
+        self.pool.state()
     }
 
     /// The budget that retries are paid from.
@@ -177,7 +201,7 @@ impl<O, P: Pool> Clone for Database<O, P> {
 impl<O, P: Pool> fmt::Debug for Database<O, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
-            .field("pool", &self.pool.status())
+            .field("pool", &self.pool.state())
             .field("shared", &self.shared)
             .finish_non_exhaustive()
     }

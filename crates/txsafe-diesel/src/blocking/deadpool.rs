@@ -5,7 +5,7 @@ use super::{
     session::abandon,
 };
 use crate::{
-    deadpools::{none_free, of_pool},
+    deadpools::{none_free, of_pool, state_of},
     failure::{of_connecting, of_diesel},
 };
 use deadpool_diesel::{
@@ -13,9 +13,9 @@ use deadpool_diesel::{
     postgres::{Object, Pool as DeadpoolPool},
 };
 use diesel::PgConnection;
-use std::{fmt, time::Instant};
+use std::time::Instant;
 use tokio::runtime::Handle;
-use txsafe::{Failure, decide::settings::Settings, drive::driver::checkout_patience};
+use txsafe::{Failure, PoolState, decide::settings::Settings, drive::driver::checkout_patience};
 
 impl Pool for DeadpoolPool {}
 
@@ -35,8 +35,8 @@ impl Sealed for DeadpoolPool {
         None
     }
 
-    fn status(&self) -> impl fmt::Debug {
-        self.status()
+    fn state(&self) -> PoolState {
+        state_of(self)
     }
 }
 

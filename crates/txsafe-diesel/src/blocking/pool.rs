@@ -5,8 +5,8 @@ use diesel::{
     PgConnection,
     r2d2::{self, ConnectionManager, PooledConnection},
 };
-use std::{fmt, time::Instant};
-use txsafe::{Failure, decide::settings::Settings};
+use std::time::Instant;
+use txsafe::{Failure, PoolState, decide::settings::Settings};
 
 /// An r2d2 pool of Diesel's connections.
 pub(crate) type R2d2Pool = r2d2::Pool<ConnectionManager<PgConnection>>;
@@ -33,8 +33,8 @@ pub trait Sealed {
     /// This pool, if a lost connection can be replaced from it where the caller holds it.
     fn r2d2(&self) -> Option<&R2d2Pool>;
 
-    /// How full it is, for `Debug`.
-    fn status(&self) -> impl fmt::Debug;
+    /// How full it is.
+    fn state(&self) -> PoolState;
 }
 
 /// A connection of a pool; dropped, it goes back.
@@ -63,8 +63,11 @@ impl Sealed for R2d2Pool {
         Some(self)
     }
 
-    fn status(&self) -> impl fmt::Debug {
-        self.state()
+    fn state(&self) -> PoolState {
+        let state = Self::state(self);
+        let [size, max_size, idle] = [state.connections, self.max_size(), state.idle_connections]
+            .map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        PoolState::new(size, max_size, idle, None)
     }
 }
 

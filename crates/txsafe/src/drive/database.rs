@@ -6,6 +6,7 @@ use super::{
     configured::{Configured, WithKey},
     driver::AsyncDriver,
     lock_set::{Holding, LockSet},
+    pool::PoolState,
     shared::Shared,
 };
 use crate::{
@@ -166,6 +167,23 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
         &self.pool
     }
 
+    /// How full the pool is, now: what a health check or a limit for incoming requests wants to know.
+    ///
+    /// # Examples
+    /// ```
+    /// use txsafe::{Database, drive::driver::AsyncDriver};
+    ///
+    /// /// Whether to answer 503 rather than to queue one more.
+    /// fn is_overloaded<D: AsyncDriver>(db: &Database<D>) -> bool {
+    ///     let pool = db.pool_state();
+    ///     pool.is_exhausted() && pool.waiting.is_some_and(|waiting| waiting > pool.max_size)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn pool_state(&self) -> PoolState {
+        D::state(&self.pool)
+    }
+
     /// The budget that retries are paid from.
     #[must_use]
     pub fn budget(&self) -> &Budget {
@@ -195,7 +213,7 @@ impl<D: AsyncDriver, O> Clone for Database<D, O> {
 impl<D: AsyncDriver, O> fmt::Debug for Database<D, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
-            .field("pool", &D::status(&self.pool))
+            .field("pool", &D::state(&self.pool))
             .field("shared", &self.shared)
             .finish()
     }

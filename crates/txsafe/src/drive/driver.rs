@@ -1,6 +1,6 @@
 //! What an async adapter knows of its driver.
 
-use super::{lock::Locks, session::AsyncSession};
+use super::{lock::Locks, pool::PoolState, session::AsyncSession};
 use crate::{
     decide::{failure::Failure, settings::Settings},
     hold::order::relation::{LockOrder, Unlocked},
@@ -25,8 +25,8 @@ pub trait AsyncDriver: Locks + Send + Sync {
     /// Whether the driver gives out the bind values of statements.
     const SHOWS_BIND_VALUES: bool;
 
-    /// How full the pool is, for `Debug`.
-    fn status(pool: &Self::Pool) -> impl fmt::Debug;
+    /// How full the pool is.
+    fn state(pool: &Self::Pool) -> PoolState;
 
     /// Takes a connection from the pool, by `deadline` if there is one.
     fn checkout<'a>(

@@ -20,6 +20,7 @@ pub mod lock;
 pub mod lock_set;
 mod meters;
 pub mod outbox;
+pub mod pool;
 mod postmortem;
 mod progress;
 pub mod run;
