@@ -23,6 +23,10 @@ pub mod findings {
     pub mod txs004 {}
     #[doc = include_str!("../docs/findings/TXS005.md")]
     pub mod txs005 {}
+    #[doc = include_str!("../docs/findings/TXS006.md")]
+    pub mod txs006 {}
+    #[doc = include_str!("../docs/findings/TXS007.md")]
+    pub mod txs007 {}
     #[doc = include_str!("../docs/findings/TXS009.md")]
     pub mod txs009 {}
 }

@@ -1,9 +1,16 @@
 //! What the core's `Database` is made of, for diesel-async.
 
 use crate::{
-    asked::Asked, checkout::checkout, deadpools::state_of, failure::of_diesel, held::Held,
-    row::Row, session::Session, tx::Tx,
+    asked::Asked,
+    checkout::{checkout, of_manager},
+    deadpools::state_of,
+    failure::of_diesel,
+    held::Held,
+    row::Row,
+    session::Session,
+    tx::Tx,
 };
+use deadpool::managed::Manager as _;
 use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
 use futures_util::future::BoxFuture;
 use std::{
@@ -98,6 +105,14 @@ impl AsyncDriver for Driver {
 
     fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Self::Tx<'c, O, Unlocked> {
         session.tx()
+    }
+
+    async fn ask_beside(
+        pool: &Self::Pool,
+        question: Question<'_>,
+    ) -> Result<Option<String>, Failure> {
+        let mut conn = pool.manager().create().await.map_err(|error| of_manager(&error))?;
+        Asked(question).ask(&mut conn).await.map_err(|error| of_diesel(&error))
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -1,8 +1,15 @@
 //! What the core's `Database` is made of, for SQLx.
 
-use crate::{checkout::checkout, failure::of_sqlx, held::Held, row::Row, session::Session, tx::Tx};
+use crate::{
+    checkout::checkout,
+    failure::{of_connecting, of_sqlx},
+    held::Held,
+    row::Row,
+    session::Session,
+    tx::Tx,
+};
 use futures_util::future::BoxFuture;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Row as _};
 use std::{
     future::Future,
     sync::Arc,
@@ -14,6 +21,7 @@ use txsafe::{
     drive::{
         driver::AsyncDriver,
         lock::{Locks, Reads},
+        session::Question,
     },
     hold::order::{
         held::HeldLocks,
@@ -97,6 +105,16 @@ impl AsyncDriver for Driver {
 
     fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Self::Tx<'c, O, Unlocked> {
         session.tx()
+    }
+
+    async fn ask_beside(pool: &PgPool, question: Question<'_>) -> Result<Option<String>, Failure> {
+        let connected = PgConnection::connect_with(&pool.connect_options()).await;
+        let mut conn = connected.map_err(|error| of_connecting(&error))?;
+        let asked = conn.fetch_optional(AssertSqlSafe(question.inlined())).await;
+        // Whatever it said, the connection was made for this alone.
+        drop(conn.close().await);
+        let row = asked.map_err(|error| of_sqlx(&error))?;
+        row.map_or(Ok(None), |row| row.try_get("answer").map_err(|error| of_sqlx(&error)))
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -25,7 +25,6 @@ pub use drive::{
         outbox::Outbox,
         worker::{OutboxWorker, OutboxWorkerBuilder},
     },
-    pool::PoolState,
 };
 pub use hold::{
     error::{Error, ErrorKind},
@@ -49,6 +48,7 @@ pub use hold::{
         table::OUTBOX_SQL,
     },
     outcome::Outcome,
+    pool::PoolState,
     report::{Attempt, Report},
     trail::{Statement, Trail},
 };

@@ -48,7 +48,7 @@ impl<'d, O: LockOrder, P: Pool> Configured<'d, O, P> {
         E: From<Error>,
         'd: 'a,
     {
-        let call = self.call(name, Location::caller())?;
+        let call = self.call(name, Location::caller())?.on_held();
         let held: Held<'a> = conn.into();
         let call = if held.is_replaceable(self.db.pool.r2d2()) { call } else { call.borrowed() };
         unkeyed(call, Work::new(self.db, body).on(held))

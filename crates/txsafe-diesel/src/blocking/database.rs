@@ -28,11 +28,10 @@ impl<P: Pool> Database<NoOrder, P> {
     /// Sets up a database over a pool.
     #[must_use]
     pub fn builder(pool: P) -> Builder<Self> {
-        Builder::new(move |shared| Self {
-            pool,
-            shared,
-            language: Arc::default(),
-            order: PhantomData,
+        Builder::new(move |shared| {
+            let seen = pool.clone();
+            shared.set_pool(move || seen.state());
+            Self { pool, shared, language: Arc::default(), order: PhantomData }
         })
     }
 }

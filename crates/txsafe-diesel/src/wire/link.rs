@@ -398,6 +398,11 @@ impl Connection for Link {
     fn statements(&self) -> (usize, Option<String>) {
         self.state().attempt.as_ref().map(|attempt| attempt.told.statements()).unwrap_or_default()
     }
+
+    fn is_waiting(&self) -> bool {
+        let state = self.state();
+        state.lost.is_none() && !state.is_idle()
+    }
 }
 
 impl State {

@@ -16,6 +16,7 @@ pub struct Call {
     pub(crate) key: Option<String>,
     pub(crate) once: bool,
     pub(crate) borrowed: bool,
+    pub(crate) on_held: bool,
 }
 
 impl Call {
@@ -41,6 +42,7 @@ impl Call {
             key: None,
             once: false,
             borrowed: false,
+            on_held: false,
         })
     }
 
@@ -48,6 +50,13 @@ impl Call {
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
+        self
+    }
+
+    /// The connection is one that the caller holds.
+    #[must_use]
+    pub fn on_held(mut self) -> Self {
+        self.on_held = true;
         self
     }
 

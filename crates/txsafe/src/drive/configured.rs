@@ -132,7 +132,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, D, O> {
         E: From<Error> + Send + 'a,
         'd: 'a,
     {
-        let call = self.call(name, Location::caller());
+        let call = self.call(name, Location::caller()).map(Call::on_held);
         let held: D::Held<'a> = conn.into();
         let call = if held.is_replaceable() { call } else { call.map(Call::borrowed) };
         let held = Source::Held(&self.db.pool, Arc::new(Slot::new(held)));

@@ -6,7 +6,7 @@ use super::{
     configured::{Configured, WithKey},
     driver::AsyncDriver,
     lock_set::{Holding, LockSet},
-    pool::PoolState,
+    reached::Reached,
     shared::Shared,
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     hold::{
         error::Error,
         order::relation::{LockOrder, NoOrder, Unlocked},
+        pool::PoolState,
     },
 };
 use std::{fmt, future::Future, marker::PhantomData, sync::Arc};
@@ -31,7 +32,10 @@ impl<D: AsyncDriver> Database<D> {
     /// Sets up a database over a pool.
     #[must_use]
     pub fn builder(pool: D::Pool) -> Builder<Self> {
-        let builder = Builder::new(move |shared| Self { pool, shared, order: PhantomData });
+        let builder = Builder::new(move |shared| {
+            shared.set_pool(Reached::<D>(pool.clone()));
+            Self { pool, shared, order: PhantomData }
+        });
         if D::SHOWS_BIND_VALUES { builder } else { builder.hiding_bind_values() }
     }
 }

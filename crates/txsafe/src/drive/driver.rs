@@ -1,9 +1,15 @@
 //! What an async adapter knows of its driver.
 
-use super::{lock::Locks, pool::PoolState, session::AsyncSession};
+use super::{
+    lock::Locks,
+    session::{AsyncSession, Question},
+};
 use crate::{
     decide::{failure::Failure, settings::Settings},
-    hold::order::relation::{LockOrder, Unlocked},
+    hold::{
+        order::relation::{LockOrder, Unlocked},
+        pool::PoolState,
+    },
 };
 use std::{
     fmt,
@@ -37,6 +43,12 @@ pub trait AsyncDriver: Locks + Send + Sync {
 
     /// The transaction that the closure works with, before anything is locked.
     fn tx<'c, O: LockOrder>(session: &'c mut Self::Session<'_>) -> Self::Tx<'c, O, Unlocked>;
+
+    /// Asks the server on a connection of its own, made for that and closed: the pool may have none.
+    fn ask_beside(
+        pool: &Self::Pool,
+        question: Question<'_>,
+    ) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
 
     /// Sleeps.
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static;

@@ -110,15 +110,17 @@ impl<T, H> Progress<T, H> {
         connection: Arc<dyn Connection>,
         account: &Account<H>,
     ) -> Arc<Scope> {
-        let Call { shared, named, place, settings, .. } = &self.call;
+        let Call { shared, named, place, settings, on_held, .. } = &self.call;
         Scope::new(Subject {
             database: shared.id,
             identity: shared.identity(),
             transaction: Arc::clone(&named.name),
+            application_name: Arc::clone(&named.application_name),
             place,
             wraps_a_test: settings.test_wrapper,
             guard: Arc::clone(&shared.guard),
             connection,
+            pool: shared.pool.get().filter(|_| !on_held).map(Arc::clone),
             ledger: account.notes.ledger.clone(),
             locks: account.notes.locks.clone(),
         })

@@ -6,14 +6,14 @@ use crate::{
         budget::Budget, invalid::InvalidSetting, options::TxOptions, patience::Patience,
         settings::Settings,
     },
-    guard::{policy::Policy, report::Guard},
+    guard::{policy::Policy, pool::Pool, report::Guard},
     hold::{name, order::graph::edges::LockGraph, report::Report},
 };
 use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -32,6 +32,8 @@ pub struct Shared {
     pub(crate) on_report: Option<OnReport>,
     pub(crate) graph: LockGraph,
     pub(crate) guard: Arc<Guard>,
+    /// Where connections come from, for the guard.
+    pub(crate) pool: OnceLock<Arc<dyn Pool>>,
     preset: TxOptions,
     hides_bind_values: bool,
     service: Option<String>,
@@ -43,7 +45,7 @@ pub struct Shared {
 /// What is known of the transactions of one name.
 pub(crate) struct Named {
     pub(crate) name: Arc<str>,
-    pub(crate) application_name: String,
+    pub(crate) application_name: Arc<str>,
     pub(crate) meters: Meters,
     patience: Mutex<Patience>,
 }
@@ -70,6 +72,7 @@ impl Shared {
             on_report,
             graph,
             guard: Arc::new(Guard::new(policy)?),
+            pool: OnceLock::new(),
             preset,
             hides_bind_values: false,
             service,
@@ -77,6 +80,12 @@ impl Shared {
             identity: Mutex::default(),
             counted: Counted::new(),
         })
+    }
+
+    /// For adapters: where connections come from.
+    pub fn set_pool(&self, pool: impl Pool + 'static) {
+        // Set once, where the database is made.
+        let _ = self.pool.set(Arc::new(pool));
     }
 
     /// The budget that retries are paid from.
@@ -145,11 +154,11 @@ impl Shared {
         let known: Arc<str> = name.into();
         let named = Arc::new(Named {
             meters: Meters::new(&known),
-            name: known,
             application_name: match &self.service {
-                Some(service) => format!("{service}/{name}"),
-                None => name.to_owned(),
+                Some(service) => format!("{service}/{name}").into(),
+                None => Arc::clone(&known),
             },
+            name: known,
             patience: Mutex::default(),
         });
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
@@ -205,7 +214,7 @@ mod tests {
         let shared = shared();
         shared.named("a").unwrap().teach(|patience| patience.learn(Duration::from_millis(3)));
         assert_ne!(shared.named("a").unwrap().patience(), Patience::default());
-        assert_eq!(shared.named("a").unwrap().application_name, "shop/a");
+        assert_eq!(*shared.named("a").unwrap().application_name, *"shop/a");
         for n in 0..2_000 {
             shared.named(&format!("order {n}")).unwrap();
         }

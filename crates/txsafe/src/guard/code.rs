@@ -25,6 +25,10 @@ pub enum Code {
     SlowPoll,
     /// A second connection was taken.
     SecondConnection,
+    /// A connection is waited for while transactions hold all that could come free.
+    EndlessCheckout,
+    /// The transaction waits, on another connection, for a lock that it holds itself.
+    OwnLock,
     /// The operating system was asked for something that may take its time. Found where `txsafe-interpose` is linked.
     SystemCall,
     /// Locks were wanted in an order that can deadlock.
@@ -33,12 +37,14 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::ExternalWait,
         Self::ExternalCall,
         Self::BlockingCall,
         Self::SlowPoll,
         Self::SecondConnection,
+        Self::EndlessCheckout,
+        Self::OwnLock,
         Self::SystemCall,
         Self::LockInversion,
     ];
@@ -91,6 +97,17 @@ impl Code {
                 "second connection",
                 "enough of these at once empty the pool and wait for each other for ever: pass the transaction down, or \
                  read before it begins",
+            ),
+            Self::EndlessCheckout => (
+                "TXS006",
+                "endless checkout",
+                "none comes free but by a timeout: pass the transaction down, or take what else is needed before it begins",
+            ),
+            Self::OwnLock => (
+                "TXS007",
+                "own lock",
+                "it ends but by a timeout, and the server sees no deadlock: do both on the transaction's own connection, \
+                 or one after the other",
             ),
             Self::SystemCall => (
                 "TXS008",

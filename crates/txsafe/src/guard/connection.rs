@@ -28,6 +28,11 @@ pub trait Connection: Send + Sync {
     /// How many statements have ended in this attempt, and the last one.
     fn statements(&self) -> (usize, Option<String>);
 
+    /// Whether the server owes it an answer that somebody waits for. Only asked between polls.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
     /// Whether it is lent to somebody whose statements aren't seen.
     fn is_lent(&self) -> bool {
         false
@@ -95,6 +100,10 @@ impl Connection for Calls {
     fn statements(&self) -> (usize, Option<String>) {
         let ended = self.lock();
         (ended.0, (ended.0 > 0).then(|| ended.1.clone()))
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
     }
 
     fn is_lent(&self) -> bool {

@@ -14,10 +14,12 @@ pub mod marker;
 #[cfg(feature = "origins")]
 mod origin;
 pub mod policy;
+pub mod pool;
 pub mod rehearsal;
 pub(crate) mod report;
 pub mod scope;
 pub mod second;
+pub mod standstill;
 pub mod system;
 mod thread;
 pub mod todo;
@@ -38,6 +40,7 @@ pub use self::{
     rehearsal::Rehearsal,
     scope::in_transaction,
     second::connection_taken,
+    standstill::checkout_timed_out,
     system::{note_send, note_system_call},
 };
 pub use crate::hold::times::Times;

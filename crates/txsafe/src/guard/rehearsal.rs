@@ -58,15 +58,18 @@ impl Rehearsal {
         body: F,
     ) -> impl Future<Output = F::Output> {
         let Self { guard, calls } = self;
+        let name = name.into();
         let subject = Subject {
             database: 0,
             identity: None,
-            transaction: name.into(),
+            application_name: Arc::clone(&name),
+            transaction: name,
             place: Location::caller(),
             wraps_a_test: false,
             ledger: guard.accounts().then(Arc::default),
             guard: Arc::clone(guard),
             connection: Arc::clone(calls) as Arc<_>,
+            pool: None,
             locks: LockLog::default(),
         };
         async { within(Scope::new(subject), body).await }

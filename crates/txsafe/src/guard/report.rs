@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     decide::invalid::InvalidSetting,
-    hold::excused::{Excuse, Excusing},
+    hold::{
+        excused::{Excuse, Excusing},
+        times::{Ledger, Times},
+    },
 };
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -46,6 +49,15 @@ struct Key {
 struct Told {
     occurrences: u64,
     last: Instant,
+}
+
+/// The times so far, with the wait in them that goes on.
+fn times(ledger: &Ledger, code: Code, waited: Option<Duration>) -> Times {
+    let mut times = ledger.times();
+    if matches!(code, Code::EndlessCheckout | Code::OwnLock) {
+        times.external += waited.unwrap_or_default();
+    }
+    times
 }
 
 /// What the rules say of a finding.
@@ -128,7 +140,7 @@ impl Guard {
             site: None,
             elapsed: scope.began.elapsed(),
             waited: seen.waited,
-            times: scope.ledger.as_ref().map(|ledger| ledger.times()),
+            times: scope.ledger.as_ref().map(|ledger| times(ledger, seen.code, seen.waited)),
             statements,
             last_sql,
             locks: scope.locks.held(),

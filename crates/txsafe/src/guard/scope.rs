@@ -4,9 +4,11 @@
 //! they poll the closure (or call it, when blocking) and leave it after, so what the scope says is true under `join!`,
 //! `select!`, cancellation and panics. Work that was spawned is not inside, unless its [`Handle`](super::Handle) is handed on.
 
+use super::{
+    connection::Connection, heard::Heard, kept::Kept, pool::Pool, report::Guard, system::OwnSocket,
+};
 #[cfg(feature = "origins")]
-use super::origin::Questions;
-use super::{connection::Connection, heard::Heard, kept::Kept, report::Guard, system::OwnSocket};
+use super::{origin::Questions, standstill::Standing};
 use crate::hold::{order::graph::log::LockLog, times::Ledger};
 use std::{
     cell::Cell,
@@ -64,11 +66,16 @@ pub(crate) struct Subject {
     /// The same for all that lead to one database, where it is known.
     pub(crate) identity: Option<Arc<str>>,
     pub(crate) transaction: Arc<str>,
+    /// Its name in `pg_stat_activity`.
+    #[cfg_attr(not(feature = "origins"), expect(dead_code, reason = "only who looks for it asks"))]
+    pub(crate) application_name: Arc<str>,
     pub(crate) place: &'static Location<'static>,
     /// It is the wrapper of a test, which doesn't count.
     pub(crate) wraps_a_test: bool,
     pub(crate) guard: Arc<Guard>,
     pub(crate) connection: Arc<dyn Connection>,
+    /// Where the connection is from; none if it is the caller's.
+    pub(crate) pool: Option<Arc<dyn Pool>>,
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) locks: LockLog,
 }
@@ -92,6 +99,8 @@ pub(crate) struct Scope {
     /// What is still to be known of its findings.
     #[cfg(feature = "origins")]
     pub(super) questions: Questions,
+    #[cfg(feature = "origins")]
+    pub(super) standing: Standing,
 }
 
 impl Scope {
@@ -111,6 +120,8 @@ impl Scope {
             own_socket: OwnSocket::default(),
             #[cfg(feature = "origins")]
             questions: Questions::default(),
+            #[cfg(feature = "origins")]
+            standing: Standing::default(),
         })
     }
 
@@ -144,6 +155,12 @@ impl Scope {
     #[inline]
     fn counts(&self) -> bool {
         !self.wraps_a_test && !self.has_ended.load(Relaxed)
+    }
+
+    /// Whether it is this one, or runs inside of it.
+    #[cfg(feature = "origins")]
+    pub(super) fn is_inside(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        self.outwards().any(|scope| Arc::ptr_eq(scope, other))
     }
 
     /// It, and those around it.

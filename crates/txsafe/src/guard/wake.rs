@@ -2,9 +2,11 @@
 
 #[cfg(feature = "origins")]
 use super::origin::Trace;
+#[cfg(feature = "origins")]
+use crate::hold::excused::lock;
 use crate::hold::times::now;
 #[cfg(feature = "origins")]
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::{
     fmt,
     sync::{
@@ -14,6 +16,10 @@ use std::{
     task::{Wake, Waker},
 };
 
+/// A poll that waits for more than so many things is looked at by the first of them.
+#[cfg(feature = "origins")]
+const MOST_ASKED: usize = 16;
+
 /// Wakes the task, and notes when.
 pub(super) struct Alert {
     task: Waker,
@@ -22,6 +28,9 @@ pub(super) struct Alert {
     /// The stack on which the waker was made that woke it then.
     #[cfg(feature = "origins")]
     by: Mutex<Option<Arc<Trace>>>,
+    /// The stacks on which wakers were made in the last poll: what is waited for.
+    #[cfg(feature = "origins")]
+    asked: Mutex<Vec<Arc<Trace>>>,
 }
 
 impl Alert {
@@ -31,6 +40,8 @@ impl Alert {
             first: AtomicU64::new(0),
             #[cfg(feature = "origins")]
             by: Mutex::default(),
+            #[cfg(feature = "origins")]
+            asked: Mutex::default(),
         })
     }
 
@@ -55,13 +66,36 @@ impl Alert {
 impl Alert {
     /// Who was the first to wake it, if that is known.
     pub(super) fn take_trace(&self) -> Option<Arc<Trace>> {
-        self.by.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.by).take()
+    }
+
+    /// A poll begins: what it will wait for isn't known yet.
+    pub(super) fn poll_begins(&self) {
+        lock(&self.asked).clear();
+    }
+
+    /// A waker was made on this stack.
+    pub(super) fn asks(&self, trace: &Arc<Trace>) {
+        let mut asked = lock(&self.asked);
+        if asked.len() < MOST_ASKED {
+            asked.push(Arc::clone(trace));
+        }
+    }
+
+    /// What has been waited for since the last poll.
+    pub(super) fn asked(&self) -> Vec<Arc<Trace>> {
+        lock(&self.asked).clone()
+    }
+
+    /// Has the task polled, without a word of what is waited for.
+    pub(super) fn wake_task(&self) {
+        self.task.wake_by_ref();
     }
 
     /// A waker woke it that was made on this stack.
     pub(super) fn woke(&self, trace: Option<&Arc<Trace>>) {
         if self.note() {
-            *self.by.lock().unwrap_or_else(PoisonError::into_inner) = trace.cloned();
+            *lock(&self.by) = trace.cloned();
         }
         self.task.wake_by_ref();
     }

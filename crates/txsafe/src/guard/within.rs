@@ -1,15 +1,16 @@
 //! The scope around the future of a transaction's closure: entered on every poll, and what it waits for is accounted.
 
-#[cfg(feature = "origins")]
-use super::origin;
 use super::{
     code::Code,
     gaps::Gaps,
     report::{Seen, Where, raise},
     scope::{Scope, enter, scope},
+    standstill::Live,
     thread::Clocks,
     wake::Alert,
 };
+#[cfg(feature = "origins")]
+use super::{origin, standstill::Inquiry};
 use crate::hold::{
     excused::Excused,
     times::{Ledger, Wait, now},
@@ -29,6 +30,7 @@ use std::{
 pub(crate) async fn within<F: Future>(scope: Arc<Scope>, future: F) -> F::Output {
     let mut future = pin!(future);
     let mut watch = scope.ledger.clone().map(|ledger| Watch::new(Arc::clone(&scope), ledger));
+    let _live = Live::enter(&scope);
     let ended = Ended(Arc::clone(&scope));
     let mut place = Some(scope);
     let output = poll_fn(|cx| {
@@ -60,6 +62,7 @@ pub(crate) async fn within<F: Future>(scope: Arc<Scope>, future: F) -> F::Output
 /// # Panics
 /// If something was found that fails the transaction: behind the body.
 pub(crate) fn within_blocking<R>(scope: Arc<Scope>, gaps: &Gaps, body: impl FnOnce() -> R) -> R {
+    let _live = Live::enter(&scope);
     let ended = Ended(Arc::clone(&scope));
     let result = {
         let mut place = Some(scope);
@@ -112,11 +115,20 @@ struct Watch {
     /// When the last poll ended, if it did in waiting.
     waits_since: Option<u64>,
     alert: Option<(Arc<Alert>, Waker)>,
+    #[cfg(feature = "origins")]
+    inquiry: Inquiry,
 }
 
 impl Watch {
     fn new(scope: Arc<Scope>, ledger: Arc<Ledger>) -> Self {
-        Self { scope, ledger, waits_since: None, alert: None }
+        Self {
+            scope,
+            ledger,
+            waits_since: None,
+            alert: None,
+            #[cfg(feature = "origins")]
+            inquiry: Inquiry::default(),
+        }
     }
 
     fn poll<T>(
@@ -133,8 +145,12 @@ impl Watch {
             // Without a word of ours, its task had another reason, and we are waiting still.
             self.waited(since, woken.unwrap_or(begins), begins, was_server);
         }
+        #[cfg(feature = "origins")]
+        self.scope.standing.polled(woken.is_some());
         let kept = self.alert.take().filter(|(alert, _)| alert.will_wake(cx.waker()));
         let (alert, waker) = kept.unwrap_or_else(|| self.alert(cx.waker()));
+        #[cfg(feature = "origins")]
+        alert.poll_begins();
         let clocks = self.scope.guard.policy.clocks.then(Clocks::read).flatten();
         let excused = Excused::so_far();
         // Telling of what was waited for took time, too.
@@ -149,8 +165,22 @@ impl Watch {
         if result.is_pending() {
             self.scope.connection.poll_waits();
             self.waits_since = Some(ends);
+            #[cfg(feature = "origins")]
+            self.stands(cx, ends);
         }
         result
+    }
+
+    /// Says what is waited for, and asks the server about it if somebody had a suspicion.
+    #[cfg(feature = "origins")]
+    fn stands(&mut self, cx: &mut Context<'_>, since: u64) {
+        if !self.scope.guard.policy.origins {
+            return;
+        }
+        if let Some((alert, _)) = &self.alert {
+            self.scope.standing.waits(since, alert);
+        }
+        self.inquiry.poll(&self.scope, cx);
     }
 
     /// An alert for this task, and the waker that rings it.
@@ -182,7 +212,7 @@ impl Watch {
         }
         self.ledger.add(Wait::External, waited);
         let waited = Duration::from_nanos(waited);
-        if self.scope.told.load(Relaxed) == 0 && waited >= self.scope.guard.policy.external_wait {
+        if !self.is_told() && waited >= self.scope.guard.policy.external_wait {
             self.report(Seen {
                 code: Code::ExternalWait,
                 what: format!("waited {waited:.1?} for something that isn't its database"),
@@ -191,6 +221,15 @@ impl Watch {
                 waited: Some(waited),
             });
         }
+    }
+
+    /// Whether what is waited for is told by somebody else.
+    fn is_told(&self) -> bool {
+        #[cfg(feature = "origins")]
+        if self.scope.standing.is_told() {
+            return true;
+        }
+        self.scope.told.load(Relaxed) > 0
     }
 
     /// A poll took `wall` nanoseconds, of which some are excused.

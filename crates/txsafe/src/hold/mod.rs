@@ -7,6 +7,7 @@ pub mod name;
 pub mod order;
 pub mod outbox;
 pub mod outcome;
+pub mod pool;
 pub mod report;
 pub mod times;
 pub mod trail;

@@ -1,28 +1,38 @@
-//! The thread that looks names up, and then tells of findings.
+//! The thread that looks names up, and then tells of findings. In between it has a look at who waits for long.
 
-use super::{
-    names::{Told, told_by},
-    question::Question,
-    trace::Trace,
-};
+use super::{names::Names, question::Question, trace::Trace};
 use crate::{
-    guard::{finding::Finding, scope::Scope},
+    guard::{finding::Finding, scope::Scope, standstill},
     hold::times::Wait,
 };
 use std::{
-    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 /// So many findings wait for their names; more of them are told without.
 const MOST_WAITING: usize = 1_024;
 
-/// So many stacks are remembered with their names.
-const MOST_KNOWN: usize = 1_024;
+/// From one look at those who wait to the next.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// Without any transaction for so many looks, it sleeps.
+const LOOKS_AT_NOTHING: u32 = 10;
+
+/// The thread sleeps until somebody sends it something.
+static SLEEPS: AtomicBool = AtomicBool::new(true);
+
+enum Job {
+    Tell(Box<Case>),
+    /// There are transactions to be looked at.
+    LookOut,
+}
 
 /// A finding whose site isn't known yet.
 struct Case {
@@ -43,43 +53,88 @@ pub(in crate::guard) fn ask(
 ) {
     let question = Question::open(scope);
     let case = Case { scope: Arc::clone(scope), finding, subject, trace, _question: question };
-    let case = match clerk() {
-        None => case,
-        Some(clerk) => match clerk.try_send(case) {
+    let job = Job::Tell(Box::new(case));
+    let job = match clerk() {
+        None => job,
+        Some(clerk) => match clerk.try_send(job) {
             Ok(()) => return,
-            Err(TrySendError::Full(case) | TrySendError::Disconnected(case)) => case,
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => job,
         },
     };
-    case.scope.guard.tell(&case.scope, case.finding, case.subject);
+    if let Job::Tell(case) = job {
+        case.scope.guard.tell(&case.scope, case.finding, case.subject);
+    }
 }
 
-fn clerk() -> Option<&'static SyncSender<Case>> {
-    static CLERK: OnceLock<Option<SyncSender<Case>>> = OnceLock::new();
+/// A transaction begins, which may come to wait for long.
+pub(in crate::guard) fn look_out() {
+    if SLEEPS.load(SeqCst)
+        && let Some(clerk) = clerk()
+    {
+        // With so many jobs in its queue it doesn't sleep.
+        let _ = clerk.try_send(Job::LookOut);
+    }
+}
+
+fn clerk() -> Option<&'static SyncSender<Job>> {
+    static CLERK: OnceLock<Option<SyncSender<Job>>> = OnceLock::new();
     CLERK
         .get_or_init(|| {
-            let (sender, cases) = sync_channel(MOST_WAITING);
+            let (sender, jobs) = sync_channel(MOST_WAITING);
             let thread = thread::Builder::new().name("txsafe-guard".into());
-            thread.spawn(move || work(&cases)).ok().map(|_| sender)
+            thread.spawn(move || work(&jobs)).ok().map(|_| sender)
         })
         .as_ref()
 }
 
-fn work(cases: &Receiver<Case>) {
-    let mut known = HashMap::<Arc<Trace>, Told>::new();
-    for case in cases {
-        let Case { scope, mut finding, subject, trace, _question } = case;
-        if known.len() >= MOST_KNOWN {
-            known.clear();
+fn work(jobs: &Receiver<Job>) {
+    let mut names = Names::default();
+    let (mut looked, mut in_vain) = (Instant::now(), 0);
+    loop {
+        let job = if in_vain < LOOKS_AT_NOTHING {
+            jobs.recv_timeout(BETWEEN_LOOKS.saturating_sub(looked.elapsed()))
+        } else {
+            sleep(jobs)
+        };
+        match job {
+            Ok(Job::Tell(case)) => guarded(|| tell(*case, &mut names)),
+            Ok(Job::LookOut) => in_vain = 0,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        let told = known.entry(trace).or_insert_with_key(|trace| told_by(trace)).clone();
-        if told.yields {
-            // It had given way to others: it was the runtime that kept it waiting.
-            if let (Some(ledger), Some(waited)) = (&scope.ledger, finding.waited) {
-                ledger.correct(Wait::External, Wait::Scheduling, waited);
-            }
-            continue;
+        if looked.elapsed() >= BETWEEN_LOOKS {
+            let mut found_any = false;
+            guarded(|| found_any = standstill::look(&mut names));
+            in_vain = if found_any { 0 } else { in_vain + 1 };
+            looked = Instant::now();
         }
-        finding.site = told.site;
-        scope.guard.tell(&scope, finding, subject);
     }
+}
+
+/// Sleeps, but for those who began before that was known.
+fn sleep(jobs: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+    SLEEPS.store(true, SeqCst);
+    let job =
+        if standstill::is_any_live() { Ok(Job::LookOut) } else { jobs.recv().map_err(Into::into) };
+    SLEEPS.store(false, SeqCst);
+    job
+}
+
+/// A handler of the application that panics has said so, and must not end the thread.
+fn guarded(work: impl FnOnce()) {
+    drop(catch_unwind(AssertUnwindSafe(work)));
+}
+
+fn tell(case: Case, names: &mut Names) {
+    let Case { scope, mut finding, subject, trace, _question } = case;
+    let told = names.told(trace);
+    if told.yields {
+        // It had given way to others: it was the runtime that kept it waiting.
+        if let (Some(ledger), Some(waited)) = (&scope.ledger, finding.waited) {
+            ledger.correct(Wait::External, Wait::Scheduling, waited);
+        }
+        return;
+    }
+    finding.site.clone_from(&told.site);
+    scope.guard.tell(&scope, finding, subject);
 }

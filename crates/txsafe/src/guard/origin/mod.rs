@@ -11,4 +11,10 @@ mod trace;
 #[expect(unsafe_code, reason = "a waker whose clones are objects of their own needs a RawWaker")]
 mod waker;
 
-pub(super) use self::{clerk::ask, question::Questions, trace::Trace, waker::waker};
+pub(super) use self::{
+    clerk::{ask, look_out},
+    names::{Awaited, Names},
+    question::Questions,
+    trace::Trace,
+    waker::waker,
+};

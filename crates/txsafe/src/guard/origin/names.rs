@@ -2,7 +2,14 @@
 
 use super::trace::Trace;
 use crate::guard::finding::Site;
-use std::{ffi::c_void, path::Path, ptr};
+use std::{collections::HashMap, ffi::c_void, path::Path, ptr, sync::Arc};
+
+/// So many stacks are remembered with their names.
+const MOST_KNOWN: usize = 1_024;
+
+/// Stacks whose names were looked up.
+#[derive(Debug, Default)]
+pub(in crate::guard) struct Names(HashMap<Arc<Trace>, Told>);
 
 /// What a stack tells.
 #[derive(Debug, Clone, Default)]
@@ -10,9 +17,40 @@ pub(super) struct Told {
     pub(super) site: Option<Site>,
     /// The task only made room for others.
     pub(super) yields: bool,
+    pub(super) awaited: Awaited,
 }
 
-pub(super) fn told_by(trace: &Trace) -> Told {
+/// What whoever waits on a stack waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::guard) enum Awaited {
+    /// A connection of a pool.
+    Connection,
+    /// The answer of a database, or a connection to it.
+    Database,
+    #[default]
+    Other,
+}
+
+impl Names {
+    /// What a stack tells.
+    pub(super) fn told(&mut self, trace: Arc<Trace>) -> &Told {
+        if self.0.len() >= MOST_KNOWN {
+            self.0.clear();
+        }
+        self.0.entry(trace).or_insert_with_key(|trace| told_by(trace))
+    }
+
+    /// What a task waits for that waits on all of these at once, and where.
+    pub(in crate::guard) fn awaited(&mut self, traces: &[Arc<Trace>]) -> (Awaited, Option<Site>) {
+        let told: Vec<_> =
+            traces.iter().map(|trace| self.told(Arc::clone(trace)).clone()).collect();
+        let of = |awaited| told.iter().find(move |told| told.awaited == awaited);
+        let told = of(Awaited::Connection).or_else(|| of(Awaited::Database));
+        told.map_or_else(Default::default, |told| (told.awaited, told.site.clone()))
+    }
+}
+
+fn told_by(trace: &Trace) -> Told {
     let mut told = Told::default();
     let mut called = None;
     for &address in trace.addresses() {
@@ -28,6 +66,9 @@ pub(super) fn told_by(trace: &Trace) -> Told {
             // Source: tokio, `runtime/context.rs`: `yield_now`, and tasks that have used up their budget, are woken when
             // their worker has nothing else to do.
             told.yields |= name.starts_with("tokio::runtime::") && name.contains("::defer");
+            if told.awaited == Awaited::Other {
+                told.awaited = awaited_in(&name, symbol.filename());
+            }
             match (symbol.filename(), symbol.lineno()) {
                 (Some(file), Some(line)) if is_of_application(file, &name) => {
                     told.site = Some(Site {
@@ -70,6 +111,25 @@ fn is_ours(name: &str) -> bool {
         name,
         "txsafe" | "txsafe_diesel" | "txsafe_interpose" | "txsafe_layers" | "txsafe_sqlx"
     )
+}
+
+/// What is waited for in this call of a library. Those inside of it were asked before.
+fn awaited_in(name: &str, file: Option<&Path>) -> Awaited {
+    let library = match crate_of(name) {
+        "" => file.and_then(crate_of_file).unwrap_or_default(),
+        library => library.to_owned(),
+    };
+    let is_in = |module: &str, folder: &str| {
+        let file = file.map(|file| file.to_string_lossy().replace('\\', "/")).unwrap_or_default();
+        name.contains(module) || file.contains(folder)
+    };
+    match library.as_str() {
+        "deadpool" if is_in("deadpool::managed::", "/src/managed/") => Awaited::Connection,
+        "sqlx_core" if is_in("sqlx_core::pool::", "/src/pool/") => Awaited::Connection,
+        "bb8" | "mobc" => Awaited::Connection,
+        "tokio_postgres" | "sqlx_postgres" | "diesel_async" => Awaited::Database,
+        _ => Awaited::Other,
+    }
 }
 
 /// The crate that is worth naming: what Rust and we put around futures says nothing.
@@ -154,6 +214,20 @@ mod tests {
             library("{async_fn#0}", Some(Path::new("/rustc/0123/library/core/src/a.rs"))),
             None
         );
+    }
+
+    #[test]
+    fn pools_and_drivers_are_known() {
+        let at = |file: &str| format!("/home/ada/.cargo/registry/src/index.crates.io-1949/{file}");
+        let awaited = |name, file: &str| awaited_in(name, Some(Path::new(&at(file))));
+        let pool = "sqlx_core::pool::inner::PoolInner<DB>::acquire::{{closure}}";
+        assert_eq!(awaited(pool, "sqlx-core-0.9.0/src/pool/inner.rs"), Awaited::Connection);
+        let inlined = "{async_fn#0}<Manager>";
+        assert_eq!(awaited(inlined, "deadpool-0.13.1/src/managed/mod.rs"), Awaited::Connection);
+        assert_eq!(awaited(inlined, "deadpool-0.13.1/src/unmanaged/mod.rs"), Awaited::Other);
+        let query = "tokio_postgres::query::query::{{closure}}";
+        assert_eq!(awaited(query, "tokio-postgres-0.7.18/src/query.rs"), Awaited::Database);
+        assert_eq!(awaited("reqwest::get", "reqwest-0.13.0/src/lib.rs"), Awaited::Other);
     }
 
     #[test]

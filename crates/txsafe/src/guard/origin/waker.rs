@@ -73,6 +73,9 @@ unsafe fn clone_root(data: *const ()) -> RawWaker {
     // SAFETY: a root's pointer (3), whose count stays with the waker that is cloned (2): so it must not be dropped here.
     let root = ManuallyDrop::new(unsafe { Arc::from_raw(data.cast::<Alert>()) });
     let trace = is_watched().then(|| Arc::new(Trace::capture()));
+    if let Some(trace) = &trace {
+        root.asks(trace);
+    }
     let origin = Arc::new(Origin { alert: Arc::clone(&root), trace });
     // A leaf's pointer, with one count of its own (1, 2).
     RawWaker::new(Arc::into_raw(origin).cast::<()>(), &LEAF)

@@ -18,11 +18,13 @@ pub(in crate::guard) fn scope_on(
         database,
         identity: (database == 1).then(|| "one".into()),
         transaction: "t".into(),
+        application_name: "t".into(),
         place: Location::caller(),
         wraps_a_test: false,
         ledger: guard.accounts().then(Arc::default),
         guard: Arc::new(guard),
         connection,
+        pool: None,
         locks: LockLog::default(),
     })
 }
