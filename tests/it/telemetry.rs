@@ -4,7 +4,10 @@ use crate::{
     remedies::raise,
     support::{AppError, Attempts, Shop, credit},
 };
-use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use metrics_util::{
+    MetricKind,
+    debugging::{DebugValue, DebuggingRecorder},
+};
 use std::{
     io,
     process::Command,
@@ -107,13 +110,15 @@ fn counters_by_transaction_name() {
         .snapshot()
         .into_vec()
         .into_iter()
+        // Those of pools have a test of their own, with all drivers.
+        .filter(|(key, ..)| key.kind() != MetricKind::Gauge)
         .map(|(key, _, _, value)| {
             let labels: Vec<_> =
                 key.key().labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
             let value = match value {
                 DebugValue::Counter(n) => n.to_string(),
                 DebugValue::Histogram(values) => format!("{} values", values.len()),
-                DebugValue::Gauge(_) => unreachable!("there are no gauges"),
+                DebugValue::Gauge(_) => unreachable!("they are left out"),
             };
             format!("{}{{{}}} {value}", key.key().name(), labels.join(","))
         })

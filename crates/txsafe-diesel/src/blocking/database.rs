@@ -111,6 +111,19 @@ impl<O: LockOrder, P: Pool> Database<O, P> {
         self.pool.state()
     }
 
+    /// Sets the gauges of the pool to what is true now: `txsafe_pool_connections` (by `state`: `idle`, `in_use`),
+    /// `txsafe_pool_max_connections`, and `txsafe_pool_waiting` where the pool tells.
+    ///
+    /// Each attempt of a transaction sets them when it gets its connection, or gets none in time. They don't hear of
+    /// connections that come back, and a pool that went quiet would look busy for ever: **call this before metrics are
+    /// rendered.**
+    ///
+    /// The label `pool` is the [`pool_name`](Builder::pool_name). Without a recorder of the `metrics` facade it does
+    /// nothing.
+    pub fn record_pool_state(&self) {
+        self.shared.record_pool_state(self.pool_state());
+    }
+
     /// The budget that retries are paid from.
     #[must_use]
     pub fn budget(&self) -> &Budget {

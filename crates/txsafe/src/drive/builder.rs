@@ -28,6 +28,7 @@ pub struct Builder<D> {
     options: TxOptions,
     budget: Budget,
     service: Option<String>,
+    pool_name: Option<String>,
     on_report: Option<OnReport>,
     graph: LockGraph,
     policy: Option<Policy>,
@@ -43,6 +44,7 @@ impl<D> Builder<D> {
             options: TxOptions::new(),
             budget: Budget::default(),
             service: None,
+            pool_name: None,
             on_report: None,
             graph: LockGraph::default(),
             policy: None,
@@ -66,6 +68,17 @@ impl<D> Builder<D> {
     #[must_use]
     pub fn service(mut self, name: impl Into<String>) -> Self {
         self.service = Some(name.into());
+        self
+    }
+
+    /// The name of the pool: the label `pool` of its gauges, 1 to 128 bytes. Default: the number of the database, which
+    /// counts those that the process builds, from 1.
+    ///
+    /// Give one where there are several, so that a dashboard says which is which whatever the order they are built in. Two
+    /// databases with one name write the same gauges: right where they share a pool, wrong where each has its own.
+    #[must_use]
+    pub fn pool_name(mut self, name: impl Into<String>) -> Self {
+        self.pool_name = Some(name.into());
         self
     }
 
@@ -111,6 +124,7 @@ impl<D> Builder<D> {
             options,
             budget,
             service,
+            pool_name,
             on_report,
             graph,
             policy,
@@ -124,6 +138,7 @@ impl<D> Builder<D> {
             options,
             budget,
             service,
+            pool_name,
             on_report,
             graph,
             policy,
@@ -143,8 +158,9 @@ impl<D> Builder<D> {
             let inversions = graph.declare(order, neighbours);
             inversions.iter().for_each(|inversion| events::lock_inversion(inversion));
         }
-        let Self { options, budget, service, on_report, graph, .. } = self;
-        let mut shared = Shared::new(options, budget, service, on_report, graph, policy)?;
+        let Self { options, budget, service, pool_name, on_report, graph, .. } = self;
+        let mut shared =
+            Shared::new(options, budget, service, pool_name, on_report, graph, policy)?;
         if self.hides_bind_values {
             shared.hide_bind_values()?;
         }

@@ -14,6 +14,7 @@ mod doubt;
 pub mod driver;
 mod ending;
 mod events;
+mod gauges;
 pub mod hooks;
 mod identity;
 pub mod lock;

@@ -7,6 +7,7 @@ use super::{
     doubt::InDoubt,
     ending::{Ended, Next},
     events,
+    pool::PoolState,
     session::Standing,
 };
 use crate::{
@@ -143,9 +144,10 @@ impl<T, H> Progress<T, H> {
         Ok(begin.awaited(plan.await_begin))
     }
 
-    /// A connection was waited for since the attempt began.
-    pub(crate) fn checked_out(&self) {
+    /// A connection was waited for since the attempt began, and this is what its pool looks like now.
+    pub(crate) fn checked_out(&self, pool: PoolState) {
         self.call.named.meters.checkout(self.attempt_started.elapsed());
+        self.call.shared.record_pool_state(pool);
     }
 
     /// Whether the server should be asked which database it is, to know a nested transaction across drivers.

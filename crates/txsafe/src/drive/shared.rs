@@ -1,6 +1,6 @@
 //! What all transactions of a database share: its identity, presets, budget, and what is known by name.
 
-use super::{identity::Counted, meters::Meters};
+use super::{gauges::PoolGauges, identity::Counted, meters::Meters};
 use crate::{
     decide::{
         budget::Budget, invalid::InvalidSetting, options::TxOptions, patience::Patience,
@@ -34,6 +34,7 @@ pub struct Shared {
     pub(crate) guard: Arc<Guard>,
     /// Where connections come from, for the guard.
     pub(crate) pool: OnceLock<Arc<dyn Pool>>,
+    gauges: PoolGauges,
     preset: TxOptions,
     hides_bind_values: bool,
     service: Option<String>,
@@ -55,6 +56,7 @@ impl Shared {
         preset: TxOptions,
         budget: Budget,
         service: Option<String>,
+        pool_name: Option<String>,
         on_report: Option<OnReport>,
         graph: LockGraph,
         policy: Policy,
@@ -62,17 +64,21 @@ impl Shared {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let settings = Arc::new(Settings::resolve(&preset, &TxOptions::new())?);
         service.as_deref().map_or(Ok(()), name::check_service)?;
+        pool_name.as_deref().map_or(Ok(()), name::check_pool)?;
         if budget.capacity() == 0 {
             return Err(InvalidSetting::new("budget", "0 tokens", "no retry would ever be paid"));
         }
+        let guard = Arc::new(Guard::new(policy)?);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id,
             settings,
             budget,
             on_report,
             graph,
-            guard: Arc::new(Guard::new(policy)?),
+            guard,
             pool: OnceLock::new(),
+            gauges: PoolGauges::new(&pool_name.unwrap_or_else(|| id.to_string())),
             preset,
             hides_bind_values: false,
             service,
@@ -92,6 +98,11 @@ impl Shared {
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Sets the gauges of its pool.
+    pub fn record_pool_state(&self, state: PoolState) {
+        self.gauges.record(state);
     }
 
     /// Which database it is, if the server has been asked.
@@ -203,6 +214,7 @@ mod tests {
             Budget::default(),
             Some("shop".into()),
             None,
+            None,
             LockGraph::off(),
             Policy::off(),
         )
@@ -224,10 +236,12 @@ mod tests {
     #[test]
     fn bad_names_and_budgets_are_refused() {
         assert!(shared().named("").is_err());
-        let made = |budget, service| {
-            Shared::new(TxOptions::new(), budget, service, None, LockGraph::off(), Policy::off())
+        let made = |budget, service, pool| {
+            let options = TxOptions::new();
+            Shared::new(options, budget, service, pool, None, LockGraph::off(), Policy::off())
         };
-        assert!(made(Budget::new(0), None).is_err());
-        assert!(made(Budget::default(), Some(String::new())).is_err());
+        assert!(made(Budget::new(0), None, None).is_err());
+        assert!(made(Budget::default(), Some(String::new()), None).is_err());
+        assert!(made(Budget::default(), None, Some(String::new())).is_err());
     }
 }

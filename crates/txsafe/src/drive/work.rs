@@ -4,6 +4,7 @@ use super::{
     closure::{AsyncFuncMut, AsyncFuncOnce},
     driver::{AsyncDriver, AsyncHeld, Slot},
     lock_set::{Holding, LockSet},
+    pool::PoolState,
     session::AsyncWork,
 };
 use crate::{
@@ -140,6 +141,11 @@ where
                 held.open(pool, Arc::clone(slot), settings).await
             }
         }
+    }
+
+    fn pool_state(&self) -> PoolState {
+        let (Source::Pool(pool) | Source::Held(pool, _)) = &self.source;
+        D::state(pool)
     }
 
     fn body<'s>(

@@ -30,6 +30,12 @@ pub(crate) fn check_service(name: &str) -> Result<(), InvalidSetting> {
     checked("service", name, cure, "the longest is 128 bytes")
 }
 
+/// Checks the name of a pool by the same rules.
+pub(crate) fn check_pool(name: &str) -> Result<(), InvalidSetting> {
+    let cure = "its gauges carry it as a label: give one, or don't set it";
+    checked("pool_name", name, cure, "the longest is 128 bytes")
+}
+
 /// Checks the topic of a message by the same rules.
 pub(crate) fn check_topic(topic: &str) -> Result<(), InvalidSetting> {
     let cure = "it decides which worker delivers a message: name what is to happen";
