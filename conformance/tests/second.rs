@@ -2,14 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
+use deadpool_diesel::postgres;
+use diesel::{PgConnection, connection::SimpleConnection, r2d2};
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use std::sync::{Arc, Mutex};
+use tokio::{runtime::Handle, task::spawn_blocking};
 use txsafe::{
-    Error,
+    Error, NoOrder,
     guard::{Code, Finding, Policy},
 };
-use txsafe_testkit::Postgres;
+use txsafe_diesel::blocking::{self, watched};
+use txsafe_testkit::{Postgres, Schema};
 
 type Findings = Arc<Mutex<Vec<Finding>>>;
 
@@ -21,9 +25,9 @@ fn watching() -> (Policy, Findings) {
     (policy.on_finding(move |found| receive.lock().unwrap().push(found.clone())), findings)
 }
 
-/// It was found, at this line, and nothing else was.
+/// It was found, at this line, once.
 fn assert_found(findings: &Findings, line: u32) {
-    let findings = findings.lock().unwrap();
+    let findings = findings.lock().unwrap().clone();
     let told: Vec<_> = findings.iter().map(ToString::to_string).collect();
     assert_eq!(
         findings.iter().filter(|found| found.code == Code::SecondConnection).count(),
@@ -61,12 +65,16 @@ async fn of_a_deadpool() {
 async fn of_a_pool_of_sqlx() {
     let server = Postgres::shared().await.unwrap();
     let schema = server.schema("second").await.unwrap();
-    let options = txsafe_sqlx::watched(PgPoolOptions::new().max_connections(2));
+    // Neither made nor asked whether it is alive: that would be a wait, and fail it first.
+    let options = PgPoolOptions::new().min_connections(2).max_connections(2);
+    let options = txsafe_sqlx::watched(options.test_before_acquire(false));
     let pool: PgPool = options.connect(schema.url()).await.unwrap();
     let (policy, findings) = watching();
     let db = txsafe_sqlx::Database::builder(pool.clone()).guard(policy).build().unwrap();
-    let held = pool.acquire().await.unwrap();
-    drop(held);
+    drop((pool.acquire().await.unwrap(), pool.acquire().await.unwrap()));
+    while pool.num_idle() < 2 {
+        tokio::task::yield_now().await;
+    }
     let outcome = tokio::spawn(async move {
         db.transaction("report", async |mut tx| {
             sqlx::query("SELECT 1").execute(&mut tx).await.map_err(|e| e.to_string())?;
@@ -77,6 +85,80 @@ async fn of_a_pool_of_sqlx() {
     });
     assert!(outcome.await.is_err(), "a finding fails it");
     assert_found(&findings, line!() - 6);
+}
+
+#[tokio::test]
+async fn of_an_r2d2_pool() {
+    let server = Postgres::shared().await.unwrap();
+    let schema = server.schema("second").await.unwrap();
+    let manager = r2d2::ConnectionManager::<PgConnection>::new(schema.url());
+    let (policy, findings) = watching();
+    let outcome = spawn_blocking(move || {
+        let pool = watched(r2d2::Pool::builder().max_size(2)).build(manager).unwrap();
+        let db = blocking::Database::builder(pool.clone()).guard(policy).build().unwrap();
+        drop(pool.get().unwrap());
+        db.transaction("report", |mut tx| {
+            tx.batch_execute("SELECT 1").map_err(|e| e.to_string())?;
+            drop(pool.get().unwrap());
+            Ok::<_, AnyError>(())
+        })
+    });
+    assert!(outcome.await.is_err(), "a finding fails it");
+    assert_found(&findings, line!() - 5);
+}
+
+#[tokio::test]
+async fn of_a_pool_of_deadpool_diesel() {
+    let server = Postgres::shared().await.unwrap();
+    // The second one is made, or it was there and is recycled.
+    for there_are in [1, 2] {
+        let schema = server.schema("second").await.unwrap();
+        let pool = deadpool_diesel(&schema, there_are).await;
+        let (policy, findings) = watching();
+        let db = blocking::Database::builder(pool.clone()).guard(policy).build().unwrap();
+        let db: blocking::Database<NoOrder, _> = db;
+        let outcome = tokio::spawn(async move {
+            db.interact("report", move |mut tx| {
+                tx.batch_execute("SELECT 1").map_err(|e| e.to_string())?;
+                drop(Handle::current().block_on(pool.get()).unwrap());
+                Ok::<_, AnyError>(())
+            })
+            .await
+        });
+        assert!(outcome.await.is_err(), "a finding fails it");
+        assert_found(&findings, line!() - 6);
+    }
+}
+
+#[tokio::test]
+async fn of_a_pool_of_deadpool_diesel_in_an_async_transaction() {
+    let server = Postgres::shared().await.unwrap();
+    let schema = server.schema("second").await.unwrap();
+    let other = deadpool_diesel(&schema, 1).await;
+    let pool = deadpool::Pool::builder(txsafe_diesel::manager(schema.url())).build().unwrap();
+    let (policy, findings) = watching();
+    let db = txsafe_diesel::Database::builder(pool).guard(policy).build().unwrap();
+    let outcome = tokio::spawn(async move {
+        db.transaction("report", async |mut tx| {
+            tx.batch_execute("SELECT 1").await.map_err(|e| e.to_string())?;
+            drop(other.get().await.unwrap());
+            Ok::<_, AnyError>(())
+        })
+        .await
+    });
+    assert!(outcome.await.is_err(), "a finding fails it");
+    assert_found(&findings, line!() - 6);
+}
+
+/// A watched pool with so many connections in it.
+async fn deadpool_diesel(schema: &Schema, there_are: usize) -> postgres::Pool {
+    let manager = postgres::Manager::new(schema.url(), deadpool_diesel::Runtime::Tokio1);
+    let pool = watched(postgres::Pool::builder(manager).max_size(2)).build().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..there_are {
+        held.push(pool.get().await.unwrap());
+    }
+    pool
 }
 
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, postgres::PgPoolOptions, query, raw_sql};
 use std::sync::Arc;
 use txsafe::guard::Policy;
-use txsafe_sqlx::{Database as Db, Driver, Tx};
+use txsafe_sqlx::{Database as Db, Driver, Tx, watched};
 
 pub(super) fn open(url: &str, connections: u32, service: &str, guard: Policy) -> Arc<dyn Database> {
-    let pool = PgPoolOptions::new().max_connections(connections).connect_lazy(url);
+    let pool = watched(PgPoolOptions::new().max_connections(connections)).connect_lazy(url);
     let pool = pool.unwrap_or_else(|error| panic!("a URL of the test kit's: {error}"));
     let db = Db::builder(pool).service(service).guard(guard).build();
     Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))

@@ -41,6 +41,11 @@
 //! Diesel hands out a connection's instrumentation by reference only, and so it can't be taken over: add your own by
 //! [`chain_instrumentation`]. Diesel's default instrumentation goes on hearing everything.
 //!
+//! # A second connection
+//!
+//! [`watched`] has a pool tell the guard of connections that are taken from it inside a transaction
+//! ([`TXS005`](crate::guard::Code::SecondConnection)): enough of these at once empty the pool, and all wait for each other.
+//!
 //! # A server that never answers
 //!
 //! A blocking call can't be given up from outside. The server's timeouts work as everywhere; but where the server or the
@@ -74,6 +79,7 @@ mod savepoint;
 mod sequence;
 mod session;
 mod tx;
+mod watch;
 mod work;
 mod write;
 
@@ -86,3 +92,4 @@ pub use outbox::OutboxWorker;
 pub use pool::Pool;
 pub use tx::Tx;
 pub use txsafe::OutboxStopper;
+pub use watch::{PoolBuilder, watched};
