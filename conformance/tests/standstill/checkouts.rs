@@ -1,9 +1,14 @@
 //! Checkouts that never end.
 
 use crate::{assert_is, deadpool, failed_by, schema, sqlx_pool, watching};
+use diesel::{
+    PgConnection,
+    connection::SimpleConnection,
+    r2d2::{self, ConnectionManager},
+};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection, pooled_connection::deadpool::Pool};
 use sqlx::query;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::Barrier;
 use txsafe::guard::{Code, Severity};
 
@@ -115,4 +120,28 @@ async fn but_not_of_one_whose_connection_somebody_else_may_give_back() {
     drop(given_back);
     waiting.await.unwrap().unwrap();
     assert!(findings.try_recv().is_err());
+}
+
+/// Nobody can look at a thread that is blocked: it is told at its timeout.
+#[tokio::test]
+async fn of_r2d2_at_its_timeout() {
+    let schema = schema().await;
+    let (policy, mut findings) = watching(Severity::Error);
+    let told = tokio::task::spawn_blocking(move || {
+        let manager = ConnectionManager::<PgConnection>::new(schema.url());
+        let timeout = Duration::from_millis(500);
+        let builder = r2d2::Pool::builder().max_size(1).connection_timeout(timeout);
+        let pool = txsafe_diesel::blocking::watched(builder).build(manager).unwrap();
+        let db = txsafe_diesel::blocking::Database::builder(pool.clone()).guard(policy);
+        db.build().unwrap().transaction("report", |mut tx| {
+            tx.batch_execute("SELECT 1")?;
+            assert!(pool.get().is_err());
+            anyhow::Ok(())
+        })
+    });
+    let line = line!() - 4;
+    let said = told.await.unwrap_err().into_panic().downcast::<String>().unwrap();
+    assert!(said.contains("while transactions held all 1 of its own"), "{said}");
+    let found = findings.recv().await.unwrap();
+    assert_is(&found, Code::EndlessCheckout, "checkouts.rs", line);
 }

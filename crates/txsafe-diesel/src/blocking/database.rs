@@ -6,6 +6,7 @@ use super::{
     held::Held,
     language::Language,
     pool::{Pool, R2d2Pool},
+    reached::Reached,
     tx::Tx,
 };
 use std::{fmt, marker::PhantomData, sync::Arc};
@@ -29,8 +30,7 @@ impl<P: Pool> Database<NoOrder, P> {
     #[must_use]
     pub fn builder(pool: P) -> Builder<Self> {
         Builder::new(move |shared| {
-            let seen = pool.clone();
-            shared.set_pool(move || seen.state());
+            shared.set_pool(Reached(pool.clone()));
             Self { pool, shared, language: Arc::default(), order: PhantomData }
         })
     }
@@ -121,7 +121,7 @@ impl<O: LockOrder, P: Pool> Database<O, P> {
     /// The label `pool` is the [`pool_name`](Builder::pool_name). Without a recorder of the `metrics` facade it does
     /// nothing.
     pub fn record_pool_state(&self) {
-        self.shared.record_pool_state(self.pool_state());
+        self.shared.record_pool_state();
     }
 
     /// The budget that retries are paid from.

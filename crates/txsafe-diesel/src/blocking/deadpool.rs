@@ -35,6 +35,10 @@ impl Sealed for DeadpoolPool {
         None
     }
 
+    fn max_size(&self) -> usize {
+        self.status().max_size
+    }
+
     fn state(&self) -> PoolState {
         state_of(self)
     }

@@ -75,6 +75,7 @@ mod lock;
 mod observer;
 mod outbox;
 mod pool;
+mod reached;
 mod savepoint;
 mod sequence;
 mod session;

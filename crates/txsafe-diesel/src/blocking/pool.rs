@@ -35,6 +35,9 @@ pub trait Sealed {
 
     /// How full it is.
     fn state(&self) -> PoolState;
+
+    /// The most connections that there may be. Asked where the pool itself may be locked.
+    fn max_size(&self) -> usize;
 }
 
 /// A connection of a pool; dropped, it goes back.
@@ -65,10 +68,18 @@ impl Sealed for R2d2Pool {
 
     fn state(&self) -> PoolState {
         let state = Self::state(self);
-        let [size, max_size, idle] = [state.connections, self.max_size(), state.idle_connections]
-            .map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-        PoolState::new(size, max_size, idle, None)
+        let [size, idle] = [state.connections, state.idle_connections].map(to_usize);
+        PoolState::new(size, Sealed::max_size(self), idle, None)
     }
+
+    fn max_size(&self) -> usize {
+        // A setting: the pool isn't locked for it.
+        to_usize(Self::max_size(self))
+    }
+}
+
+fn to_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 impl Object for R2d2Object {

@@ -6,16 +6,20 @@ use diesel::{
     PgConnection,
     r2d2::{
         Builder as R2d2Builder, ConnectionManager,
-        event::{CheckoutEvent, HandleEvent},
+        event::{CheckoutEvent, HandleEvent, TimeoutEvent},
     },
 };
-use txsafe::guard::connection_taken;
+use txsafe::guard::{checkout_timed_out, connection_taken};
+
+/// What findings call a pool of these.
+const R2D2: &str = "a pool of r2d2";
 
 /// Has the guard told of every connection that is taken from the pool: in a transaction it is a second one, and a finding
 /// ([`TXS005`](txsafe::guard::Code::SecondConnection)).
 ///
 /// r2d2 keeps one `event_handler`, and this is it. Where you have your own, call
-/// [`guard::connection_taken`](connection_taken) in its `handle_checkout` instead. Its `try_get` tells nobody.
+/// [`guard::connection_taken`](connection_taken) in its `handle_checkout` instead, and
+/// [`guard::checkout_timed_out`](checkout_timed_out) in its `handle_timeout`. Its `try_get` tells nobody.
 ///
 /// deadpool-diesel gets a `pre_recycle` and a `post_create` hook more.
 ///
@@ -78,7 +82,11 @@ struct Teller;
 
 impl HandleEvent for Teller {
     fn handle_checkout(&self, _: CheckoutEvent) {
-        connection_taken("a pool of r2d2");
+        connection_taken(R2D2);
+    }
+
+    fn handle_timeout(&self, _: TimeoutEvent) {
+        checkout_timed_out(R2D2);
     }
 }
 

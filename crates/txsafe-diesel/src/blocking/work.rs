@@ -14,8 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use txsafe::{
-    Error, Failure, LockOrder, PoolState, decide::settings::Settings,
-    drive::session::Work as BlockingWork,
+    Error, Failure, LockOrder, decide::settings::Settings, drive::session::Work as BlockingWork,
 };
 
 /// A closure over connections of a pool, or over one that the caller holds.
@@ -72,10 +71,6 @@ where
             }
         };
         Session::new(lease, language, settings)
-    }
-
-    fn pool_state(&self) -> PoolState {
-        self.db.pool.state()
     }
 
     fn body(&mut self, session: &mut Self::Session) -> Result<T, E> {

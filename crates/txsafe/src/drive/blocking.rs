@@ -68,7 +68,7 @@ fn attempt<W: Work>(
 ) -> Attempted<W> {
     let settings = progress.settings();
     let opened = work.open(&settings, progress.deadline());
-    progress.checked_out(work.pool_state());
+    progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),

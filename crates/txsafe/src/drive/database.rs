@@ -209,7 +209,7 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
     /// }
     /// ```
     pub fn record_pool_state(&self) {
-        self.shared.record_pool_state(self.pool_state());
+        self.shared.record_pool_state();
     }
 
     /// The budget that retries are paid from.

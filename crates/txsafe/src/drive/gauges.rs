@@ -1,6 +1,6 @@
 //! The gauges of a database's pool, with their keys made once.
 
-use super::pool::PoolState;
+use crate::hold::pool::PoolState;
 use metrics::{Key, Label, Level, Metadata, Recorder, with_recorder};
 
 static METADATA: Metadata<'static> = Metadata::new("txsafe", Level::INFO, Some(module_path!()));

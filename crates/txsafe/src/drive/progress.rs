@@ -7,7 +7,6 @@ use super::{
     doubt::InDoubt,
     ending::{Ended, Next},
     events,
-    pool::PoolState,
     session::Standing,
 };
 use crate::{
@@ -145,9 +144,9 @@ impl<T, H> Progress<T, H> {
     }
 
     /// A connection was waited for since the attempt began, and this is what its pool looks like now.
-    pub(crate) fn checked_out(&self, pool: PoolState) {
+    pub(crate) fn checked_out(&self) {
         self.call.named.meters.checkout(self.attempt_started.elapsed());
-        self.call.shared.record_pool_state(pool);
+        self.call.shared.record_pool_state();
     }
 
     /// Whether the server should be asked which database it is, to know a nested transaction across drivers.

@@ -12,6 +12,10 @@ impl<D: AsyncDriver> Pool for Reached<D> {
         D::state(&self.0)
     }
 
+    fn max_size(&self) -> usize {
+        self.state().max_size
+    }
+
     fn ask(
         &self,
         sql: &'static str,

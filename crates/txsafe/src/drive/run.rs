@@ -74,7 +74,7 @@ async fn attempt<W: AsyncWork>(
 ) -> Attempted<W> {
     let settings = progress.settings();
     let opened = work.open(&settings, progress.deadline()).await;
-    progress.checked_out(work.pool_state());
+    progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),

@@ -8,7 +8,6 @@
 use super::{
     account::Account,
     hooks::{AsyncHook, BlockingHook},
-    pool::PoolState,
 };
 use crate::{
     decide::{
@@ -133,9 +132,6 @@ pub trait AsyncWork: Send {
         deadline: Option<Instant>,
     ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
 
-    /// How full the pool is that connections come from.
-    fn pool_state(&self) -> PoolState;
-
     /// Runs the caller's closure.
     fn body<'s>(
         &'s mut self,
@@ -183,8 +179,6 @@ pub trait Work {
         settings: &Settings,
         deadline: Option<Instant>,
     ) -> Result<Self::Session, Failure>;
-    /// See [`AsyncWork::pool_state`].
-    fn pool_state(&self) -> PoolState;
     /// See [`AsyncWork::body`].
     fn body(&mut self, session: &mut Self::Session) -> Result<Self::Value, Self::Error>;
     /// See [`AsyncWork::sleep`].

@@ -101,8 +101,10 @@ impl Shared {
     }
 
     /// Sets the gauges of its pool.
-    pub fn record_pool_state(&self, state: PoolState) {
-        self.gauges.record(state);
+    pub fn record_pool_state(&self) {
+        if let Some(pool) = self.pool.get() {
+            self.gauges.record(pool.state());
+        }
     }
 
     /// Which database it is, if the server has been asked.

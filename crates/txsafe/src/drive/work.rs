@@ -4,7 +4,6 @@ use super::{
     closure::{AsyncFuncMut, AsyncFuncOnce},
     driver::{AsyncDriver, AsyncHeld, Slot},
     lock_set::{Holding, LockSet},
-    pool::PoolState,
     session::AsyncWork,
 };
 use crate::{
@@ -141,11 +140,6 @@ where
                 held.open(pool, Arc::clone(slot), settings).await
             }
         }
-    }
-
-    fn pool_state(&self) -> PoolState {
-        let (Source::Pool(pool) | Source::Held(pool, _)) = &self.source;
-        D::state(pool)
     }
 
     fn body<'s>(

@@ -8,6 +8,9 @@ pub trait Pool: Send + Sync {
     /// How full it is.
     fn state(&self) -> PoolState;
 
+    /// The most connections that there may be. Asked where the pool itself may be locked.
+    fn max_size(&self) -> usize;
+
     /// Asks the server on a connection beside the pool: `sql` returns a text or nothing. `None` where nobody can be asked.
     fn ask(
         &self,
@@ -15,12 +18,5 @@ pub trait Pool: Send + Sync {
         _binds: [String; 2],
     ) -> Option<BoxFuture<'static, Option<String>>> {
         None
-    }
-}
-
-/// A pool beside which nobody can be asked.
-impl<F: Fn() -> PoolState + Send + Sync> Pool for F {
-    fn state(&self) -> PoolState {
-        self()
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 use txsafe::{
-    Builder, Error, Failure, Keyed, PoolState, TxOptions,
+    Builder, Error, Failure, Keyed, TxOptions,
     decide::{begin::Begin, settings::Settings},
     drive::{
         account::Account,
@@ -191,10 +191,6 @@ impl AsyncWork for AsyncPlay {
         Ok(AsyncActor { actor: self.stage.enter()?, account: Account::new() })
     }
 
-    fn pool_state(&self) -> PoolState {
-        PoolState::new(1, 1, 0, None)
-    }
-
     async fn body(&mut self, session: &mut AsyncActor) -> Result<u32, Opaque> {
         self.attempts += 1;
         let number = self.attempts;
@@ -268,10 +264,6 @@ impl Work for BlockingPlay {
         _deadline: Option<Instant>,
     ) -> Result<BlockingActor, Failure> {
         Ok(BlockingActor { actor: self.stage.enter()?, account: Account::new() })
-    }
-
-    fn pool_state(&self) -> PoolState {
-        PoolState::new(1, 1, 0, None)
     }
 
     fn body(&mut self, session: &mut BlockingActor) -> Result<u32, Opaque> {
