@@ -173,8 +173,13 @@ impl Policy {
 
     /// For an old code base: findings that are listed in this file follow nothing, and only new ones do. With the variable
     /// [`TXSAFE_GUARD_TODO`](super::todo::TODO_VARIABLE) set to `write`, new ones are added to it instead, so that the file is
-    /// made by a run of the tests. It has a line for each code, transaction, file and what is called there, and is to be
-    /// committed. A relative path starts where the program does, for tests at the package.
+    /// made by a run of the tests. It has a line for each code, transaction, file and what is called there, in alphabetical
+    /// order, and is to be committed. A relative path starts where the program does, for tests at the package; the files in it
+    /// are named as seen from its folder.
+    ///
+    /// Unless it is written, `build()` refuses a file with a line that is there twice, or whose source file has gone; not the
+    /// latter where none of the sources is there. Which other lines are dead shows a file that is made anew by all tests: see
+    /// [the guide](super#allowing-honestly).
     #[must_use]
     pub fn todo_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.todo_file = Some(path.into());
