@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 
 /// Real handlers fight over real rows of a real PostgreSQL: bare diesel-async beside txsafe, and beside txsafe with a
-/// lock order.
+/// lock order. Then a handler asks a slow service inside its transaction, and the guard tells of it.
 ///
 /// Without a URL, the demo starts a throw-away server of its own and takes it away again.
 #[derive(Debug, Parser)]

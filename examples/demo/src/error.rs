@@ -1,6 +1,6 @@
 //! Why the demo ended early, and what to do about it.
 
-use std::{fmt, process::ExitCode, time::Duration};
+use std::{fmt, io, process::ExitCode, time::Duration};
 
 use crate::modes::Kind;
 
@@ -19,8 +19,10 @@ pub(crate) enum Error {
     Trouble { kind: Kind, message: String },
     /// Requests still ran, long after the mode's time was over.
     Stuck { kind: Kind, waited: Duration },
-    /// A worker panicked; its message has been printed.
-    Panicked(Kind),
+    /// Somebody panicked; the message has been printed.
+    Panicked(String),
+    /// There is no port for a payment provider.
+    NoPort(io::Error),
     /// The schema could not be dropped.
     LeftBehind { schema: String, message: String },
     /// Ctrl-C, or its like.
@@ -39,6 +41,7 @@ impl Error {
             | Self::Trouble { .. }
             | Self::Stuck { .. }
             | Self::Panicked(_)
+            | Self::NoPort(_)
             | Self::LeftBehind { .. } => ExitCode::FAILURE,
         }
     }
@@ -72,10 +75,14 @@ impl fmt::Display for Error {
                 "requests of mode {kind} still ran {waited:.0?} after its end; the server hangs or somebody else \
                  locks the demo's tables: look into pg_stat_activity and run the demo again",
             ),
-            Self::Panicked(kind) => write!(
+            Self::Panicked(who) => write!(
                 f,
-                "a worker of mode {kind} panicked, which is a bug of the demo or of txsafe; report it with the \
-                 message above",
+                "{who} panicked, which is a bug of the demo or of txsafe; report it with the message above",
+            ),
+            Self::NoPort(error) => write!(
+                f,
+                "the demo's payment provider has no port on 127.0.0.1: {error}; it needs the loopback interface, and one \
+                 port that is free",
             ),
             Self::LeftBehind { schema, message } => write!(
                 f,

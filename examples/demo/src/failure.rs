@@ -1,6 +1,6 @@
 //! Why a request failed.
 
-use std::fmt;
+use std::{fmt, io};
 
 use txsafe_diesel::Cause;
 
@@ -13,13 +13,15 @@ pub(crate) enum Failure {
     Diesel(diesel::result::Error),
     /// txsafe gave up, or named a trap.
     Txsafe(txsafe_diesel::Error),
+    /// The payment provider didn't answer.
+    Provider(io::Error),
 }
 
 impl Failure {
     /// The class of the failure, as far as it is known.
     pub(crate) fn cause(&self) -> Option<Cause> {
         match self {
-            Self::Pool(_) => None,
+            Self::Pool(_) | Self::Provider(_) => None,
             // Diesel hides the SQLSTATE; the English message is what is left.
             Self::Diesel(error) => match error.to_string().as_str() {
                 "deadlock detected" => Some(Cause::Deadlock),
@@ -53,12 +55,19 @@ impl From<txsafe_diesel::Error> for Failure {
     }
 }
 
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Provider(error)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pool(message) => f.write_str(message),
             Self::Diesel(error) => error.fmt(f),
             Self::Txsafe(error) => error.fmt(f),
+            Self::Provider(error) => write!(f, "the payment provider doesn't answer: {error}"),
         }
     }
 }

@@ -6,6 +6,7 @@ use txsafe_diesel::LockOrder as _;
 
 use crate::{
     books::Books,
+    guard::{self, Sale},
     locks::ShopOrder,
     modes::Kind,
     numbers::{counted, milliseconds, thousands},
@@ -49,7 +50,7 @@ impl Run {
 /// The modes side by side.
 pub(crate) fn table(runs: &[Run]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
+    table.set_header([
         "mode",
         "com-\nmitted",
         "failed to\nthe caller",
@@ -78,8 +79,13 @@ pub(crate) fn table(runs: &[Run]) -> String {
             thousands(numbers.duplicated),
         ]);
     }
+    in_columns(table)
+}
+
+/// The table as it is printed: numbers to the right, and narrow enough for a terminal of 80 columns.
+pub(crate) fn in_columns(mut table: Table) -> String {
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
     for (i, column) in table.column_iter_mut().enumerate() {
-        // Narrow enough for a terminal of 80 columns.
         column.set_padding((0, 0));
         if i > 0 {
             column.set_cell_alignment(CellAlignment::Right);
@@ -116,8 +122,11 @@ pub(crate) fn violations(runs: &[Run]) -> Vec<String> {
 }
 
 /// One object on one line.
-pub(crate) fn json(runs: &[Run]) -> String {
-    let document = Document { runs: runs.iter().map(Numbers::of).collect() };
+pub(crate) fn json(runs: &[Run], sales: &[Sale]) -> String {
+    let document = Document {
+        runs: runs.iter().map(Numbers::of).collect(),
+        guard: sales.iter().map(guard::Numbers::of).collect(),
+    };
     // Numbers and words under fixed names: nothing in there can fail.
     serde_json::to_string(&document).unwrap_or_else(|error| unreachable!("{error}"))
 }
@@ -125,6 +134,7 @@ pub(crate) fn json(runs: &[Run]) -> String {
 #[derive(Debug, Serialize)]
 struct Document {
     runs: Vec<Numbers>,
+    guard: Vec<guard::Numbers>,
 }
 
 /// A row of the table.
@@ -247,7 +257,7 @@ fn compared(run: &Run, runs: &[Run]) -> String {
 }
 
 /// `text` in lines of at most 79 columns.
-fn wrapped(text: &str) -> String {
+pub(crate) fn wrapped(text: &str) -> String {
     const COLUMNS: usize = 79;
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

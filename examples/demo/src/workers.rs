@@ -74,7 +74,7 @@ async fn gather(workers: &mut JoinSet<Result<Seen, String>>, mode: &Mode) -> Res
     let mut all = Seen { latencies: Latencies::new(), answers: Vec::new(), first_oddity: None };
     while let Some(joined) = workers.join_next().await {
         let seen = joined
-            .map_err(|_: JoinError| Error::Panicked(kind))?
+            .map_err(|_: JoinError| Error::Panicked(format!("a worker of mode {kind}")))?
             .map_err(|message| Error::Trouble { kind, message })?;
         all.latencies.add(&seen.latencies);
         all.answers.extend(seen.answers);
