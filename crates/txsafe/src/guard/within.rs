@@ -114,6 +114,8 @@ struct Watch {
     ledger: Arc<Ledger>,
     /// When the last poll ended, if it did in waiting.
     waits_since: Option<u64>,
+    /// How much of the wait lies before that poll: something around the closure had its task polled, and cut it in two.
+    waited_before: Duration,
     alert: Option<(Arc<Alert>, Waker)>,
     #[cfg(feature = "origins")]
     inquiry: Inquiry,
@@ -125,6 +127,7 @@ impl Watch {
             scope,
             ledger,
             waits_since: None,
+            waited_before: Duration::ZERO,
             alert: None,
             #[cfg(feature = "origins")]
             inquiry: Inquiry::default(),
@@ -143,7 +146,7 @@ impl Watch {
         let was_server = self.scope.connection.poll_begins(waited);
         if let Some(since) = self.waits_since.take() {
             // Without a word of ours, its task had another reason, and we are waiting still.
-            self.waited(since, woken.unwrap_or(begins), begins, was_server);
+            self.waited(since, woken, begins, was_server);
         }
         #[cfg(feature = "origins")]
         self.scope.standing.polled(woken.is_some());
@@ -195,24 +198,27 @@ impl Watch {
         (alert, waker)
     }
 
-    /// The closure waited from `since` on, was woken, and is polled `now`.
-    fn waited(&self, since: u64, woken: u64, now: u64, was_server: bool) {
+    /// The closure waited from `since` on, was woken if it wasn't another one's turn, and is polled `now`.
+    fn waited(&mut self, since: u64, rang: Option<u64>, now: u64, was_server: bool) {
         // It may have been woken while it was being polled, as by `yield_now`.
-        let woken = woken.clamp(since, now);
+        let woken = rang.unwrap_or(now).clamp(since, now);
         self.ledger.add(Wait::Scheduling, now - woken);
         let waited = woken - since;
         if waited == 0 {
             return;
         }
         if was_server {
+            self.waited_before = Duration::ZERO;
             return self.ledger.add(Wait::Database, waited);
         }
         if self.scope.allowed.load(Relaxed) > 0 {
             return self.ledger.add(Wait::Allowed, waited);
         }
         self.ledger.add(Wait::External, waited);
-        let waited = Duration::from_nanos(waited);
-        if !self.is_told() && waited >= self.scope.guard.policy.external_wait {
+        let waited = std::mem::take(&mut self.waited_before) + Duration::from_nanos(waited);
+        if rang.is_none() {
+            self.waited_before = waited;
+        } else if !self.is_told() && waited >= self.scope.guard.policy.external_wait {
             self.report(Seen {
                 code: Code::ExternalWait,
                 what: format!("waited {waited:.1?} for something that isn't its database"),

@@ -6,12 +6,12 @@ use crate::guard::{
     policy::Policy,
     scope::tests::scope_on,
 };
-use futures_util::future::poll_immediate;
+use futures_util::future::{Either, poll_immediate, select};
 use std::sync::Mutex;
 use tokio::{
     sync::Notify,
     task::yield_now,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
 /// Sleeps are what is looked at here: they stand for a statement, or for a call of something else.
@@ -56,6 +56,18 @@ async fn what_is_waited_for_beside_the_database_is_found() {
     let times = ledger.times();
     assert!(times.database >= WHILE, "{times}");
     assert!(times.external >= 2 * WHILE, "{times}");
+}
+
+#[tokio::test]
+async fn a_wait_is_one_although_its_task_is_polled_for_other_reasons() {
+    let (policy, findings) = watching(Policy::staging().external_wait(2 * WHILE));
+    let body = within(scope_on(Arc::default(), 1, policy), sleep(4 * WHILE));
+    let mut body = pin!(body);
+    let mut ticks = interval(WHILE);
+    while let Either::Left(_) = select(pin!(ticks.tick()), body.as_mut()).await {}
+    let findings = findings.lock().unwrap();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].waited >= Some(4 * WHILE), "{findings:?}");
 }
 
 #[tokio::test]
