@@ -43,6 +43,7 @@ pub(super) const CASES: &[Case] = cases![
 pub(super) const ASYNC_CASES: &[Case] = async_cases![
     a_cancelled_transaction_tells_what_it_did,
     others_of_the_process_are_external_too,
+    a_poll_that_blocked_is_told_with_the_await_behind_it,
     what_another_task_does_is_not_waited_for,
 ];
 
@@ -359,6 +360,22 @@ async fn others_of_the_process_are_external_too(driver: Driver) {
         let findings = told(&findings, usize::from(expected)).await;
         assert_eq!(!findings.is_empty(), expected, "{name}: {findings:?}");
     }
+}
+
+async fn a_poll_that_blocked_is_told_with_the_await_behind_it(driver: Driver) {
+    let shop = Shop::open("blocked").await.unwrap();
+    let (policy, findings) = watching(Policy::dev().severity(Code::SlowPoll, Severity::Off));
+    let db = shop.guarded(driver, policy);
+    let block = Step::awaiting(|| async {
+        std::thread::sleep(CALL);
+        Ok(())
+    });
+    db.run(Call::new("order"), Script::new([read(), block, read()])).await.unwrap();
+    let findings = told(&findings, 1).await;
+    assert_eq!(findings[0].code, Code::BlockingCall);
+    // Where the next statement was awaited, in the code that plays scripts.
+    let said = findings[0].to_string();
+    assert!(said.contains("\n  before the .await at src/drivers/"), "{said}");
 }
 
 async fn what_another_task_does_is_not_waited_for(driver: Driver) {

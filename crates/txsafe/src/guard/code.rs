@@ -133,6 +133,11 @@ impl Code {
         }
     }
 
+    /// It is found at the end of a poll, and nobody knows where in it.
+    pub(super) fn is_of_poll(self) -> bool {
+        matches!(self, Self::BlockingCall | Self::SlowPoll)
+    }
+
     /// Its place in [`ALL`](Self::ALL), which has nothing to do with its number.
     pub(super) fn index(self) -> usize {
         self as usize

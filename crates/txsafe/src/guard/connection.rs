@@ -1,5 +1,7 @@
 //! What a connection tells the guard of the transaction that runs on it.
 
+#[cfg(feature = "origins")]
+use super::late;
 use super::scope::Driving;
 use std::{
     fmt,
@@ -134,6 +136,8 @@ impl<C: AsRef<Calls>> Waiting<C> {
     pub fn poll<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         let poll = {
             let _driving = Driving::start();
+            #[cfg(feature = "origins")]
+            late::comes_by();
             poll()
         };
         self.set(poll.is_pending());

@@ -20,7 +20,7 @@ pub struct Finding {
     pub transaction: Arc<str>,
     /// Where the transaction was called.
     pub place: &'static Location<'static>,
-    /// Where it was seen, if that is known.
+    /// Where it was seen, if that is known. Of a poll that blocked or computed it is the `.await` at which it ended.
     pub site: Option<Site>,
     /// How long the attempt had been running.
     pub elapsed: Duration,
@@ -78,7 +78,8 @@ impl fmt::Display for Finding {
         let Self { code, what, transaction, place, elapsed, statements, .. } = self;
         writeln!(f, "{code} {}: {what}", code.title())?;
         if let Some(site) = &self.site {
-            writeln!(f, "  at {site}")?;
+            let at = if code.is_of_poll() { "before the .await at" } else { "at" };
+            writeln!(f, "  {at} {site}")?;
         }
         write!(f, "  in transaction \"{transaction}\" ({place}), {elapsed:.1?} after its begin")?;
         match (&self.last_sql, statements) {

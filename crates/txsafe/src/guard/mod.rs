@@ -10,6 +10,8 @@ pub mod gaps;
 pub mod handle;
 pub(crate) mod heard;
 mod kept;
+#[cfg(feature = "origins")]
+mod late;
 pub mod marker;
 #[cfg(feature = "origins")]
 mod origin;

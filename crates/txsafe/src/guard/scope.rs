@@ -8,7 +8,7 @@ use super::{
     connection::Connection, heard::Heard, kept::Kept, pool::Pool, report::Guard, system::OwnSocket,
 };
 #[cfg(feature = "origins")]
-use super::{origin::Questions, standstill::Standing};
+use super::{late::Late, origin::Questions, standstill::Standing};
 use crate::hold::{order::graph::log::LockLog, times::Ledger};
 use std::{
     cell::Cell,
@@ -42,6 +42,10 @@ const DRIVING: u8 = 4;
 const TELLING: u8 = 8;
 /// A statement of a blocking transaction runs.
 const STATEMENT: u8 = 16;
+
+/// Something is to be told of the poll before.
+#[cfg(feature = "origins")]
+const LATE: u8 = 32;
 
 /// Whether this code runs in a transaction of txsafe.
 ///
@@ -101,6 +105,8 @@ pub(crate) struct Scope {
     pub(super) questions: Questions,
     #[cfg(feature = "origins")]
     pub(super) standing: Standing,
+    #[cfg(feature = "origins")]
+    pub(super) late: Late,
 }
 
 impl Scope {
@@ -122,6 +128,8 @@ impl Scope {
             questions: Questions::default(),
             #[cfg(feature = "origins")]
             standing: Standing::default(),
+            #[cfg(feature = "origins")]
+            late: Late::default(),
         })
     }
 
@@ -157,6 +165,17 @@ impl Scope {
         !self.wraps_a_test && !self.has_ended.load(Relaxed)
     }
 
+    /// What is true of a thread that enters it.
+    #[inline]
+    fn flags(&self) -> u8 {
+        let flags = if self.counts() { INSIDE } else { 0 };
+        #[cfg(feature = "origins")]
+        if self.late.is_any() {
+            return flags | LATE;
+        }
+        flags
+    }
+
     /// Whether it is this one, or runs inside of it.
     #[cfg(feature = "origins")]
     pub(super) fn is_inside(self: &Arc<Self>, other: &Arc<Self>) -> bool {
@@ -186,7 +205,7 @@ impl fmt::Debug for Scope {
 /// Enters the scope that is in `place`, until what is returned is dropped; it is back in its place then.
 #[inline]
 pub(super) fn enter(place: &mut Option<Arc<Scope>>) -> Inside<'_> {
-    let flags = if place.as_ref().is_some_and(|scope| scope.counts()) { INSIDE } else { 0 };
+    let flags = place.as_ref().map_or(0, |scope| scope.flags());
     let before = (replace(place.take()), set_flags(flags));
     Inside { place, before }
 }
@@ -221,6 +240,12 @@ pub(super) fn watched() -> Option<Arc<Scope>> {
 /// Whether there is one.
 pub(super) fn is_watched() -> bool {
     flags() & (INSIDE | ALLOWED | DRIVING | TELLING | STATEMENT) == INSIDE
+}
+
+/// Whether something is to be told of the poll before this one.
+#[cfg(feature = "origins")]
+pub(super) fn is_late() -> bool {
+    flags() & LATE != 0
 }
 
 /// Whether this code is a driver's, in a transaction.

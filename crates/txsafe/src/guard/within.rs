@@ -10,7 +10,7 @@ use super::{
     wake::Alert,
 };
 #[cfg(feature = "origins")]
-use super::{origin, standstill::Inquiry};
+use super::{late::Late, origin, standstill::Inquiry};
 use crate::hold::{
     excused::Excused,
     times::{Ledger, Wait, now},
@@ -162,6 +162,8 @@ impl Watch {
         let ends = now();
         self.alert = Some((alert, waker));
         self.ledger.add(Wait::Running, ends - begins);
+        #[cfg(feature = "origins")]
+        Late::tell(&self.scope);
         if let Some(clocks) = clocks {
             self.polled(clocks, ends - begins, excused.since().total());
         }
@@ -258,13 +260,24 @@ impl Watch {
             } else {
                 return;
             };
-        self.report(Seen {
-            code,
-            what,
-            subject: String::new(),
-            site: Where::Unknown,
-            waited: Some(waited),
-        });
+        let subject = String::new();
+        let seen = Seen { code, what, subject, site: Where::Unknown, waited: Some(waited) };
+        #[cfg(feature = "origins")]
+        if policy.origins {
+            return self.tell_next_await(seen);
+        }
+        self.report(seen);
+    }
+
+    /// Tells of a poll by the `.await` at which it ended: nobody looked before. If it ended at a statement of the transaction's
+    /// own, the next poll comes by there; if it ended at all, none does.
+    #[cfg(feature = "origins")]
+    fn tell_next_await(&self, seen: Seen) {
+        match self.alert.as_ref().and_then(|(alert, _)| alert.asked().pop()) {
+            Some(trace) => self.report(Seen { site: Where::On(trace), ..seen }),
+            None if self.scope.connection.is_waiting() => self.scope.late.leave(seen),
+            None => self.report(seen),
+        }
     }
 
     /// The stack that woke the task, if it is known.

@@ -2,7 +2,7 @@
 
 use super::{names::Names, question::Question, trace::Trace};
 use crate::{
-    guard::{finding::Finding, scope::Scope, standstill},
+    guard::{code::Code, finding::Finding, scope::Scope, standstill},
     hold::times::Wait,
 };
 use std::{
@@ -128,7 +128,7 @@ fn guarded(work: impl FnOnce()) {
 fn tell(case: Case, names: &mut Names) {
     let Case { scope, mut finding, subject, trace, _question } = case;
     let told = names.told(trace);
-    if told.yields {
+    if told.yields && finding.code == Code::ExternalWait {
         // It had given way to others: it was the runtime that kept it waiting.
         if let (Some(ledger), Some(waited)) = (&scope.ledger, finding.waited) {
             ledger.correct(Wait::External, Wait::Scheduling, waited);
