@@ -375,7 +375,7 @@ async fn a_poll_that_blocked_is_told_with_the_await_behind_it(driver: Driver) {
     assert_eq!(findings[0].code, Code::BlockingCall);
     // Where the next statement was awaited, in the code that plays scripts.
     let said = findings[0].to_string();
-    assert!(said.contains("\n  before the .await at src/drivers/"), "{said}");
+    assert!(said.contains("\n  before the .await at conformance/src/drivers/"), "{said}");
 }
 
 async fn what_another_task_does_is_not_waited_for(driver: Driver) {

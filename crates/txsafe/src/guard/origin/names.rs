@@ -173,11 +173,12 @@ fn function(name: &str) -> Option<&str> {
     name.split("::{{closure}}").next().filter(|name| !name.starts_with('{'))
 }
 
-/// Seen from where the program runs, if it lies there.
+/// Seen from the workspace that the program runs in, as places in the source are that the compiler knows; tests run in the
+/// folder of their package.
 fn shown(file: &Path) -> String {
-    let here = std::env::current_dir().ok();
-    let file = here.and_then(|here| file.strip_prefix(here).ok()).unwrap_or(file);
-    file.display().to_string()
+    let here = std::env::current_dir().unwrap_or_default();
+    let workspace = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    file.strip_prefix(workspace.unwrap_or(&here)).unwrap_or(file).display().to_string()
 }
 
 #[cfg(test)]

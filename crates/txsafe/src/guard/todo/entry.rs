@@ -51,7 +51,7 @@ impl fmt::Display for Entry {
 }
 
 /// The source files around a to-do file. They are named as seen from it, so that a line means the same on every machine: a
-/// finding names them as seen from the package, from the workspace, or from the root of the disk.
+/// finding names them as seen from the workspace, or from the root of the disk.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     /// Of the to-do file.
