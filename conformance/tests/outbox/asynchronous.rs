@@ -309,16 +309,16 @@ macro_rules! cases {
             }
 
             #[tokio::test]
-            async fn a_delivery_that_outlasts_its_lease_is_dropped() {
-                let post = Post::open("outlasts").await;
+            async fn a_delivery_that_takes_too_long_is_dropped() {
+                let post = Post::open("too_long").await;
                 let db = database(&post);
                 write(&db, NewMessage::new("receipt", "{}")).await;
-                let worker = db.outbox().worker().lease(Duration::from_secs(1));
+                let worker = db.outbox().worker().timeout(Duration::from_millis(10));
                 let worker = worker.deliver("receipt", async |_| pending::<()>().await);
                 let failed = async { while post.seen("receipt").await[0].error.is_none() {} };
                 worker.build().unwrap().run_until(failed).await.unwrap();
                 let error = post.seen("receipt").await.remove(0).error.unwrap();
-                assert_eq!(error, "it took longer than its lease of 1s");
+                assert_eq!(error, "it took longer than its timeout of 10ms");
             }
 
             #[tokio::test]
@@ -406,6 +406,7 @@ macro_rules! cases {
                     (worker().deliver("t", async |_| {}), "`deliver` can't be \"t\""),
                     (worker().deliver("", async |_| {}), "`topic` can't be \"\""),
                     (worker().lease(Duration::ZERO), "`lease` can't be 0ns"),
+                    (worker().timeout(Duration::ZERO), "`timeout` can't be 0ns"),
                     (worker().concurrency(0), "`concurrency` can't be 0"),
                     (worker().poll_interval(Duration::ZERO), "`poll_interval` can't be 0ns"),
                     (worker().max_attempts(0), "`max_attempts` can't be 0"),

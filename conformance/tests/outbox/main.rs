@@ -5,6 +5,7 @@
 mod asynchronous;
 mod blocking;
 mod crash;
+mod lease;
 mod workers;
 
 mod post;

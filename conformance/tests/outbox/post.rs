@@ -5,6 +5,7 @@ use diesel::{
     r2d2::{self, ConnectionManager},
 };
 use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
+use std::time::{Duration, SystemTime};
 use tokio_postgres::{Client, NoTls};
 use txsafe_testkit::{Postgres, Schema};
 
@@ -64,6 +65,18 @@ impl Post {
     /// Leases end, and pauses.
     pub(crate) async fn make_all_due(&self) {
         self.execute("UPDATE txsafe_outbox SET due_at = now() WHERE dead_at IS NULL").await;
+    }
+
+    /// Returns once the leases of now would have ended, and `more` has passed since then, by the server's clock.
+    pub(crate) async fn until_leases_would_have_ended(&self, more: Duration) {
+        let sql = "SELECT max(due_at) + $1 * interval '1 s' FROM txsafe_outbox";
+        let then = self.watcher.query_one(sql, &[&more.as_secs_f64()]).await.unwrap();
+        let then: SystemTime = then.get(0);
+        let is_over = async || {
+            let row = self.watcher.query_one("SELECT clock_timestamp() > $1", &[&then]).await;
+            row.unwrap().get(0)
+        };
+        while !is_over().await {}
     }
 
     /// The messages of a topic, by their keys.

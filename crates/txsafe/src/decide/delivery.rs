@@ -7,6 +7,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Delivery {
     pub(crate) lease: Duration,
+    /// Of an async delivery; a blocking one can't be broken off.
+    pub(crate) timeout: Duration,
     pub(crate) concurrency: usize,
     pub(crate) poll_interval: Duration,
     pub(crate) grace: Duration,
@@ -54,7 +56,14 @@ impl Delivery {
                 self.lease,
                 SECOND,
                 24 * HOUR,
-                "set the longest a delivery may take, 1s to 24h",
+                "set how long the message of a dead worker may wait, 1s to 24h",
+            ),
+            (
+                "timeout",
+                self.timeout,
+                SECOND / 1_000,
+                24 * HOUR,
+                "set the longest a delivery may take, 1ms to 24h",
             ),
             ("poll_interval", self.poll_interval, SECOND / 100, HOUR, "set 10ms to 1h"),
             (
@@ -102,6 +111,7 @@ impl Default for Delivery {
     fn default() -> Self {
         Self {
             lease: 30 * SECOND,
+            timeout: 30 * SECOND,
             concurrency: 8,
             poll_interval: SECOND,
             grace: 10 * SECOND,
@@ -148,6 +158,7 @@ mod tests {
         for (delivery, parts) in [
             (Delivery { lease: Duration::ZERO, ..default() }, ["`lease`", "0ns", "1s to 24h"]),
             (Delivery { lease: 25 * HOUR, ..default() }, ["`lease`", "90000s", "1s to 24h"]),
+            (Delivery { timeout: Duration::ZERO, ..default() }, ["`timeout`", "0ns", "1ms to 24h"]),
             (Delivery { concurrency: 0, ..default() }, ["`concurrency`", "0", "1 to 1000"]),
             (Delivery { concurrency: 1_001, ..default() }, ["`concurrency`", "1001", "1 to 1000"]),
             (Delivery { poll_interval: Duration::ZERO, ..default() }, ["`poll_", "0ns", "10ms"]),

@@ -88,6 +88,27 @@ impl Ask {
         )
     }
 
+    /// Renews leases, as far as they are still theirs who ask; answers which.
+    pub(super) fn renew(claims: &[&Claim], lease: Duration) -> Self {
+        let of = |part: fn(&Claim) -> &str| {
+            let parts: Vec<_> = claims.iter().map(|claim| part(claim).to_owned()).collect();
+            key::array(&parts)
+        };
+        Self::new(
+            "outbox_renew",
+            "UPDATE txsafe_outbox AS message SET due_at = clock_timestamp() + $4::text::interval \
+             FROM unnest($1::text::text[], $2::text::text[], $3::text::text[]) AS mine (topic, key, lease) \
+             WHERE message.topic = mine.topic AND message.key = mine.key AND message.lease = mine.lease::uuid \
+             RETURNING ARRAY[mine.lease] AS answer",
+            vec![
+                of(|claim| &claim.message.topic),
+                of(|claim| &claim.message.key),
+                of(|claim| &claim.lease),
+                interval(lease),
+            ],
+        )
+    }
+
     /// It is delivered.
     pub(super) fn delivered(claim: &Claim) -> Self {
         Self::mark(

@@ -20,11 +20,12 @@ pub(super) struct Bell {
 }
 
 /// What has happened since the worker looked last.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(super) struct Rung {
     pub(super) is_woken: bool,
     pub(super) is_stopped: bool,
-    pub(super) ended: usize,
+    /// The leases of deliveries that have ended.
+    pub(super) ended: Vec<String>,
 }
 
 /// Whether any worker runs in this process.
@@ -43,8 +44,8 @@ pub(super) fn ring(topic: &str) {
 
 impl Rung {
     /// Whether nothing has happened, to one who knows already that it is to stop, or doesn't.
-    pub(super) fn is_quiet(self, knows_stop: bool) -> bool {
-        !self.is_woken && self.ended == 0 && (knows_stop || !self.is_stopped)
+    pub(super) fn is_quiet(&self, knows_stop: bool) -> bool {
+        !self.is_woken && self.ended.is_empty() && (knows_stop || !self.is_stopped)
     }
 }
 
@@ -68,9 +69,9 @@ impl Bell {
         self.change(|rung| rung.is_stopped = true);
     }
 
-    /// A delivery is under way, and ends when the guard is dropped, by a panic too.
-    pub(super) fn delivering(self: &Arc<Self>) -> impl Drop + use<> {
-        Delivering(Arc::clone(self))
+    /// A delivery is under way under this lease, and ends when the guard is dropped, by a panic too.
+    pub(super) fn delivering(self: &Arc<Self>, lease: String) -> impl Drop + use<> {
+        Delivering(Arc::clone(self), lease)
     }
 
     /// Whether a message was committed since this was asked last.
@@ -116,11 +117,12 @@ impl Drop for Listening {
     }
 }
 
-struct Delivering(Arc<Bell>);
+struct Delivering(Arc<Bell>, String);
 
 impl Drop for Delivering {
     fn drop(&mut self) {
-        self.0.change(|rung| rung.ended += 1);
+        let lease = std::mem::take(&mut self.1);
+        self.0.change(|rung| rung.ended.push(lease));
     }
 }
 
@@ -151,9 +153,9 @@ mod tests {
         let bell = Bell::new(Vec::new());
         bell.stop();
         assert!(bell.wait(Duration::MAX, false).is_stopped);
-        drop(bell.delivering());
+        drop(bell.delivering("lease".into()));
         let rung = bell.wait(Duration::MAX, true);
-        assert!(rung.is_stopped && rung.ended == 1);
+        assert!(rung.is_stopped && rung.ended == ["lease"]);
         assert!(bell.wait(Duration::ZERO, true).is_quiet(true));
     }
 }

@@ -5,6 +5,7 @@ use super::{
     bell::Bell,
     claim::{Claim, is_passing},
     events,
+    leases::Leases,
     mark::{End, conclude, is_lost, mark},
     pace::Pace,
     store::Store,
@@ -46,6 +47,7 @@ impl<S: Store> OutboxWorker<S, BlockingHandler<'_>> {
     pub fn run(self) -> Result<(), Error> {
         let _heard = self.bell.listen();
         let mut pace = Pace::new(self.delivery.concurrency);
+        let mut leases = Leases::new(self.delivery.lease);
         let mut failure = None;
         thread::scope(|scope| {
             while !pace.is_over() {
@@ -61,28 +63,35 @@ impl<S: Store> OutboxWorker<S, BlockingHandler<'_>> {
                     });
                     pace.claimed(most, claims.len());
                     for claim in claims {
-                        let (worker, delivering) = (&self, self.bell.delivering());
+                        let delivering = self.bell.delivering(claim.lease.clone());
+                        leases.hold(claim.clone(), ());
+                        let worker = &self;
                         scope.spawn(move || {
                             let _delivering = delivering;
                             worker.deliver(claim);
                         });
                     }
                 }
-                self.wait(&mut pace);
+                self.renew(&mut leases);
+                self.wait(&mut pace, &mut leases);
             }
         });
         failure.map_or(Ok(()), Err)
     }
 
-    /// Waits until there is something to do, if there isn't.
-    fn wait(&self, pace: &mut Pace) {
+    /// Waits until there is something to do, if there isn't. Who wakes for a lease looks for messages, too.
+    fn wait(&self, pace: &mut Pace, leases: &mut Leases<()>) {
         let knows_stop = pace.is_stopping();
         let rung = if pace.claims().is_some() || pace.is_over() {
             self.bell.look()
         } else {
-            self.bell.wait(self.delivery.poll_interval, knows_stop)
+            let poll = self.delivery.poll_interval;
+            let renewal = leases.next_renewal();
+            let until = renewal.map_or(poll, |at| at.saturating_duration_since(Instant::now()));
+            self.bell.wait(until.min(poll), knows_stop)
         };
-        pace.ended(rung.ended);
+        pace.ended(rung.ended.len());
+        rung.ended.iter().for_each(|lease| leases.end(lease));
         if rung.is_woken || rung.is_quiet(knows_stop) {
             pace.look();
         }
@@ -96,6 +105,19 @@ impl<S: Store> OutboxWorker<S, BlockingHandler<'_>> {
         let ask = Ask::claim(self.bell.topics(), most, self.delivery.lease);
         let rows = self.outbox.ask(&ask)?;
         Ok(rows.into_iter().map(|row| Claim::read(row, since)).collect())
+    }
+
+    /// Renews the leases of slow deliveries. Those that are lost go on, since threads can't be broken off.
+    fn renew(&self, leases: &mut Leases<()>) {
+        if let Some(renewal) = leases.renewal(Instant::now()) {
+            match self.outbox.ask(&renewal.ask) {
+                Ok(answer) => drop(leases.renewed(&renewal, answer)),
+                Err(error) => {
+                    leases.not_renewed(Instant::now());
+                    events::not_renewed(&error);
+                }
+            }
+        }
     }
 
     /// Delivers a message, and marks it; one that was claimed while the worker was stopped is released.

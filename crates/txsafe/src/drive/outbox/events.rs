@@ -62,8 +62,8 @@ pub(super) fn lease_lost(claim: &Claim, fate: &Fate) {
         txsafe.topic = &**topic,
         txsafe.key = &**key,
         txsafe.attempt = attempt,
-        "the lease was lost before the message was marked as {}, and it may be delivered twice; raise `lease`, or bound \
-         what its handler waits for",
+        "the lease was lost before the message was marked as {}, and it may be delivered twice; raise `lease` beyond what \
+         this process or its server may stand still",
         fate.as_str(),
     );
 }
@@ -84,6 +84,13 @@ pub(super) fn unmarked(claim: &Claim, fate: &Fate, error: &Error) {
 /// The server couldn't be asked for messages.
 pub(super) fn not_claimed(error: &Error) {
     warn!("no messages could be claimed, and the worker asks again: {error}");
+}
+
+/// Leases couldn't be renewed.
+pub(super) fn not_renewed(error: &Error) {
+    warn!(
+        "the leases of slow deliveries couldn't be renewed, and the worker asks again until they end: {error}"
+    );
 }
 
 impl Fate {

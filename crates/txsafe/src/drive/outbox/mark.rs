@@ -43,13 +43,18 @@ impl End {
     /// The end of an attempt that isn't even made: the last one that is allowed took its worker down with it.
     pub(super) fn without_a_word(delivery: &Delivery, claim: &Claim) -> Option<Self> {
         let message =
-            "its last attempt ended without a word: the worker ended, or outlasted its lease";
+            "its last attempt ended without a word: the worker died, or couldn't renew its lease";
         (!delivery.allows(claim.message.attempt)).then(|| Self::Failed(message.into()))
     }
 
-    /// The end of one that took as long as its lease.
+    /// The end of one that took too long.
     pub(super) fn too_late(delivery: &Delivery) -> Self {
-        Self::Failed(format!("it took longer than its lease of {:?}", delivery.lease))
+        Self::Failed(format!("it took longer than its timeout of {:?}", delivery.timeout))
+    }
+
+    /// The end of one whose message is another worker's by now, or may be.
+    pub(super) fn lease_over() -> Self {
+        Self::Failed("it was broken off, because its lease was lost or couldn't be renewed".into())
     }
 }
 

@@ -5,6 +5,7 @@ mod bell;
 pub mod blocking;
 mod claim;
 mod events;
+mod leases;
 mod mark;
 #[expect(
     clippy::module_inception,

@@ -1,9 +1,10 @@
 //! The async loop of a worker.
 
 use super::{
-    ask::Ask,
+    ask::{Ask, Rows},
     claim::{Claim, is_passing},
     events,
+    leases::{Leases, Renewal},
     mark::{End, conclude, is_lost, mark},
     pace::Pace,
     worker::{AsyncHandler, OutboxWorker},
@@ -15,7 +16,7 @@ use crate::{
 };
 use futures_util::{
     FutureExt, StreamExt,
-    future::{BoxFuture, Either, select},
+    future::{AbortHandle, AbortRegistration, Abortable, BoxFuture, Either, select},
     stream::FuturesUnordered,
 };
 use std::{
@@ -58,11 +59,16 @@ impl<'a, D: AsyncDriver + Asks, O: LockOrder> OutboxWorker<Database<D, O>, Async
         Ok(rows.into_iter().map(|row| Claim::read(row, since)).collect())
     }
 
+    async fn renew(&self, renewal: Renewal) -> Renewed {
+        let answer = self.outbox.ask(&renewal.ask).await;
+        (renewal, answer)
+    }
+
     /// Delivers a message and marks it; its lease.
-    async fn deliver(&self, claim: Claim, message: Message) -> String {
+    async fn deliver(&self, claim: Claim, message: Message, aborted: AbortRegistration) -> String {
         let end = match End::without_a_word(&self.delivery, &claim) {
             Some(end) => end,
-            None => self.hand_over(&claim, message).await,
+            None => self.hand_over(message, aborted).await,
         };
         self.mark(&claim, end).await;
         claim.lease
@@ -74,14 +80,15 @@ impl<'a, D: AsyncDriver + Asks, O: LockOrder> OutboxWorker<Database<D, O>, Async
         claim.lease
     }
 
-    async fn hand_over(&self, claim: &Claim, message: Message) -> End {
-        let span = events::span(&message);
+    async fn hand_over(&self, message: Message, aborted: AbortRegistration) -> End {
+        let (span, handler) = (events::span(&message), self.handler(&message));
         // The call itself may panic, before there is a future.
-        let delivering = async { self.handler(&claim.message).call(message).await };
+        let delivering = async { handler.call(message).await };
         let delivering = AssertUnwindSafe(delivering).catch_unwind().instrument(span);
-        let lease_ends = D::sleep(self.delivery.lease.saturating_sub(claim.since.elapsed()));
-        match select(pin!(delivering), pin!(lease_ends)).await {
-            Either::Left((returned, _)) => End::of(returned),
+        let delivering = Abortable::new(delivering, aborted);
+        match select(pin!(delivering), pin!(D::sleep(self.delivery.timeout))).await {
+            Either::Left((Ok(returned), _)) => End::of(returned),
+            Either::Left((Err(_aborted), _)) => End::lease_over(),
             Either::Right(((), _)) => End::too_late(&self.delivery),
         }
     }
@@ -101,6 +108,9 @@ impl<'a, D: AsyncDriver + Asks, O: LockOrder> OutboxWorker<Database<D, O>, Async
 /// The answer to a claim.
 type Claimed = Result<Vec<Claim>, Error>;
 
+/// The answer to a renewal.
+type Renewed = (Renewal, Result<Rows, Error>);
+
 /// A worker while it runs.
 struct Run<'w, 'a, D: AsyncDriver, O> {
     worker: &'w OutboxWorker<Database<D, O>, AsyncHandler<'a>>,
@@ -109,7 +119,11 @@ struct Run<'w, 'a, D: AsyncDriver, O> {
     claiming: Option<(usize, BoxFuture<'w, Claimed>)>,
     deliveries: FuturesUnordered<BoxFuture<'w, String>>,
     /// What is in delivery, to be released where that is broken off.
-    claims: Vec<Claim>,
+    leases: Leases<AbortHandle>,
+    /// The renewal that is under way.
+    renewing: Option<BoxFuture<'w, Renewed>>,
+    /// Rings when it is time to look after the leases.
+    lease_alarm: Option<BoxFuture<'static, ()>>,
     /// Rings when it is time to look again; after the stop, when deliveries are broken off.
     alarm: Option<BoxFuture<'static, ()>>,
     failure: Option<Error>,
@@ -121,6 +135,8 @@ enum Next {
     Claimed(usize, Claimed),
     /// The delivery under this lease has ended.
     Ended(String),
+    Renewed(Renewed),
+    LeaseAlarm,
     Woken,
     Alarm,
 }
@@ -132,7 +148,9 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
             pace: Pace::new(worker.delivery.concurrency),
             claiming: None,
             deliveries: FuturesUnordered::new(),
-            claims: Vec::new(),
+            leases: Leases::new(worker.delivery.lease),
+            renewing: None,
+            lease_alarm: None,
             alarm: None,
             failure: None,
         }
@@ -145,14 +163,19 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
             } else if self.alarm.is_none() {
                 self.alarm = Some(Box::pin(D::sleep(self.worker.delivery.poll_interval)));
             }
+            if self.lease_alarm.is_none() {
+                self.set_lease_alarm();
+            }
             match poll_fn(|cx| self.poll_next(stop.as_mut(), cx)).await {
                 Next::Stop => self.stop(),
                 Next::Claimed(most, Ok(claims)) => self.claimed(most, claims),
                 Next::Claimed(most, Err(error)) => self.not_claimed(most, error),
                 Next::Ended(lease) => {
                     self.pace.ended(1);
-                    self.claims.retain(|claim| claim.lease != lease);
+                    self.leases.end(&lease);
                 }
+                Next::Renewed(renewed) => self.renewed(renewed),
+                Next::LeaseAlarm => self.look_after_leases(),
                 Next::Woken => self.pace.look(),
                 Next::Alarm if self.pace.is_stopping() => break,
                 Next::Alarm => self.pace.look(),
@@ -180,6 +203,18 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
         if let Poll::Ready(Some(lease)) = self.deliveries.poll_next_unpin(cx) {
             return Poll::Ready(Next::Ended(lease));
         }
+        if let Some(renewing) = &mut self.renewing
+            && let Poll::Ready(renewed) = renewing.as_mut().poll(cx)
+        {
+            self.renewing = None;
+            return Poll::Ready(Next::Renewed(renewed));
+        }
+        if let Some(alarm) = &mut self.lease_alarm
+            && alarm.as_mut().poll(cx).is_ready()
+        {
+            self.lease_alarm = None;
+            return Poll::Ready(Next::LeaseAlarm);
+        }
         // A message that is committed while others are claimed may have come too late for that.
         if self.claiming.is_none() && self.worker.bell.poll_woken(cx).is_ready() {
             return Poll::Ready(Next::Woken);
@@ -206,14 +241,17 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
         if !self.pace.is_stopping() {
             self.alarm = None;
         }
+        // A claim that took long is older than what was renewed meanwhile.
+        self.lease_alarm = None;
         let worker = self.worker;
         for mut claim in claims {
             let message = claim.hand_over();
-            self.claims.push(claim.clone());
+            let (abort, aborted) = AbortHandle::new_pair();
+            self.leases.hold(claim.clone(), abort);
             self.deliveries.push(if self.pace.is_stopping() {
                 Box::pin(worker.release(claim))
             } else {
-                Box::pin(worker.deliver(claim, message))
+                Box::pin(worker.deliver(claim, message, aborted))
             });
         }
     }
@@ -228,10 +266,44 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
         }
     }
 
+    fn set_lease_alarm(&mut self) {
+        let next = self.leases.next_end().map(|end| {
+            let next = self.leases.next_renewal().map_or(end, |renewal| renewal.min(end));
+            next.saturating_duration_since(Instant::now())
+        });
+        self.lease_alarm = next.map(|rest| -> BoxFuture<'_, _> { Box::pin(D::sleep(rest)) });
+    }
+
+    /// Renews the leases of slow deliveries, and breaks off those whose leases have ended all the same.
+    fn look_after_leases(&mut self) {
+        let now = Instant::now();
+        self.leases.ended(now).iter().for_each(AbortHandle::abort);
+        if self.renewing.is_none()
+            && let Some(renewal) = self.leases.renewal(now)
+        {
+            self.renewing = Some(Box::pin(self.worker.renew(renewal)));
+        }
+    }
+
+    /// Breaks off deliveries of messages that are another worker's by now.
+    fn renewed(&mut self, (renewal, answer): Renewed) {
+        // It was set for the end of the leases.
+        self.lease_alarm = None;
+        match answer {
+            Ok(answer) => {
+                self.leases.renewed(&renewal, answer).iter().for_each(AbortHandle::abort);
+            }
+            Err(error) => {
+                self.leases.not_renewed(Instant::now());
+                events::not_renewed(&error);
+            }
+        }
+    }
+
     /// Breaks off what is in delivery.
     async fn release_all(&mut self) {
         self.deliveries.clear();
-        for claim in std::mem::take(&mut self.claims) {
+        for claim in self.leases.take_all() {
             self.worker.release(claim).await;
         }
     }

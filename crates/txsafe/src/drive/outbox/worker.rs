@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc, time:
 /// Delivers messages of the outbox; run by `run_until` where its driver is async, by `run` where it is blocking.
 ///
 /// Any number of workers may run, in any number of processes: no two of them deliver a message at the same time while its
-/// lease holds.
+/// lease holds, and it is renewed for as long as the delivery takes.
 pub struct OutboxWorker<B, H> {
     pub(super) outbox: Outbox<B>,
     pub(super) delivery: Delivery,
@@ -38,8 +38,8 @@ impl<'a, B> OutboxWorkerBuilder<B, AsyncHandler<'a>> {
     /// Delivers the messages of `topic` by this closure, to which each is handed outside of any transaction. Topics that no
     /// closure is given for are left to other workers.
     ///
-    /// An error that it returns, and a panic, is a failed attempt. If it isn't done when the lease ends, it is dropped, and
-    /// that is one, too. Messages are delivered on the worker's own task: what computes for long belongs on another one.
+    /// An error that it returns, and a panic, is a failed attempt. If it takes longer than its [`timeout`](Self::timeout), it
+    /// is dropped, and that is one, too; so it is if its lease couldn't be renewed. Messages are delivered on the worker's own task: what computes for long belongs on another one.
     #[must_use]
     pub fn deliver<F, Fut>(mut self, topic: impl Into<String>, handler: F) -> Self
     where
@@ -51,6 +51,13 @@ impl<'a, B> OutboxWorkerBuilder<B, AsyncHandler<'a>> {
             Box::pin(async move { delivering.await.into_result() })
         }));
         self.handlers.push((topic.into(), handler));
+        self
+    }
+
+    /// How long a delivery may take, until it is dropped and has failed. Default: 30 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.delivery.timeout = timeout;
         self
     }
 
@@ -66,8 +73,8 @@ impl<'a, B> OutboxWorkerBuilder<B, BlockingHandler<'a>> {
     /// Delivers the messages of `topic` by this closure, to which each is handed outside of any transaction, on a thread of
     /// its own. Topics that no closure is given for are left to other workers.
     ///
-    /// An error that it returns, and a panic, is a failed attempt. **It can't be broken off:** let whatever it waits for
-    /// have a timeout, well below the lease.
+    /// An error that it returns, and a panic, is a failed attempt. **It can't be broken off:** its lease is renewed for as
+    /// long as it takes, so let whatever it waits for have a timeout.
     #[must_use]
     pub fn deliver<R: HookResult>(
         mut self,
@@ -85,8 +92,8 @@ impl<B, H> OutboxWorkerBuilder<B, H> {
         Self { outbox, delivery: Delivery::default(), handlers: Vec::new() }
     }
 
-    /// How long a message is this worker's: the longest that a delivery may take, and that a message waits whose worker was
-    /// killed. Default: 30 s.
+    /// How long a message is this worker's, if it isn't heard of again: the longest that the message of a killed worker
+    /// waits. It is renewed at half time for as long as the delivery takes. Default: 30 s.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.delivery.lease = lease;
