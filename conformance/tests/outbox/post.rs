@@ -62,6 +62,11 @@ impl Post {
         self.watcher.batch_execute(sql).await.unwrap();
     }
 
+    /// The one number that a query answers.
+    pub(crate) async fn count(&self, sql: &str) -> i64 {
+        self.watcher.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
     /// Leases end, and pauses.
     pub(crate) async fn make_all_due(&self) {
         self.execute("UPDATE txsafe_outbox SET due_at = now() WHERE dead_at IS NULL").await;

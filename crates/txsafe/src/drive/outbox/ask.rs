@@ -1,7 +1,7 @@
 //! The statements of the outbox. All clocks are the server's, all identities `(topic, key)`, and whatever ends a delivery
 //! names its lease: who has lost that changes nothing.
 
-use super::claim::Claim;
+use super::{claim::Claim, mark::Ended};
 use crate::{
     decide::{
         begin::cut,
@@ -20,6 +20,32 @@ pub struct Ask {
     transaction: &'static str,
     sql: &'static str,
     binds: Vec<String>,
+}
+
+/// Which messages a statement is about: those whose leases are in its first arrays. Others give more of each.
+macro_rules! leased {
+    () => {
+        leased!("$1::text::text[], $2::text::text[], $3::text::text[]", "")
+    };
+    (error) => {
+        leased!("$1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[]", ", error")
+    };
+    (pause, error) => {
+        leased!(
+            "$1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[]",
+            ", pause, error"
+        )
+    };
+    ($arrays:literal, $more:literal) => {
+        concat!(
+            "unnest(",
+            $arrays,
+            ") AS mine (topic, key, lease",
+            $more,
+            ") WHERE message.topic = mine.topic AND message.key = mine.key \
+             AND message.lease = mine.lease::uuid RETURNING ARRAY[mine.lease] AS answer"
+        )
+    };
 }
 
 /// The rows of an answer.
@@ -70,7 +96,6 @@ impl Ask {
     /// They are found in a CTE, because a subquery may be planned to run more than once, and would lock more each time.
     /// Each topic is looked up by itself, so that others, and the dead, are never passed on the way.
     pub(crate) fn claim(topics: &[Arc<str>], most: usize, lease: Duration) -> Self {
-        let topics: Vec<_> = topics.iter().map(|topic| String::from(&**topic)).collect();
         Self::new(
             "outbox_claim",
             "WITH due AS MATERIALIZED (SELECT found.topic, found.key \
@@ -84,69 +109,57 @@ impl Ask {
              WHERE message.topic = due.topic AND message.key = due.key \
              RETURNING ARRAY[message.topic, message.key, message.payload, attempts::text, \
              (extract(epoch FROM clock_timestamp() - written_at) * 1000)::bigint::text, lease::text] AS answer",
-            vec![key::array(&topics), most.to_string(), interval(lease)],
-        )
-    }
-
-    /// Renews leases, as far as they are still theirs who ask; answers which.
-    pub(super) fn renew(claims: &[&Claim], lease: Duration) -> Self {
-        let of = |part: fn(&Claim) -> &str| {
-            let parts: Vec<_> = claims.iter().map(|claim| part(claim).to_owned()).collect();
-            key::array(&parts)
-        };
-        Self::new(
-            "outbox_renew",
-            "UPDATE txsafe_outbox AS message SET due_at = clock_timestamp() + $4::text::interval \
-             FROM unnest($1::text::text[], $2::text::text[], $3::text::text[]) AS mine (topic, key, lease) \
-             WHERE message.topic = mine.topic AND message.key = mine.key AND message.lease = mine.lease::uuid \
-             RETURNING ARRAY[mine.lease] AS answer",
             vec![
-                of(|claim| &claim.message.topic),
-                of(|claim| &claim.message.key),
-                of(|claim| &claim.lease),
+                array(topics.iter().map(|topic| String::from(&**topic))),
+                most.to_string(),
                 interval(lease),
             ],
         )
     }
 
-    /// It is delivered.
-    pub(super) fn delivered(claim: &Claim) -> Self {
-        Self::mark(
-            claim,
-            "DELETE FROM txsafe_outbox WHERE topic = $1 AND key = $2 AND lease = $3::text::uuid \
-             RETURNING ARRAY[key] AS answer",
-            [],
-        )
+    /// Renews leases, as far as they are still theirs who ask; answers which.
+    pub(super) fn renew(claims: &[&Claim], lease: Duration) -> Self {
+        let sql = concat!(
+            "UPDATE txsafe_outbox AS message SET due_at = clock_timestamp() + $4::text::interval FROM ",
+            leased!(),
+        );
+        Self::under_leases("outbox_renew", sql, claims.iter().copied(), [interval(lease)])
     }
 
-    /// It is to be tried again after `pause`.
-    pub(super) fn failed(claim: &Claim, pause: Duration, error: &str) -> Self {
-        Self::mark(
-            claim,
-            "UPDATE txsafe_outbox SET lease = NULL, due_at = clock_timestamp() + $4::text::interval, last_error = $5 \
-             WHERE topic = $1 AND key = $2 AND lease = $3::text::uuid RETURNING ARRAY[key] AS answer",
-            [interval(pause), kept(error)],
-        )
+    /// They are delivered.
+    pub(super) fn delivered(ended: &[Ended]) -> Self {
+        Self::mark(concat!("DELETE FROM txsafe_outbox AS message USING ", leased!()), ended, [])
     }
 
-    /// It is given up.
-    pub(super) fn dead(claim: &Claim, error: &str) -> Self {
-        Self::mark(
-            claim,
-            "UPDATE txsafe_outbox SET lease = NULL, dead_at = clock_timestamp(), last_error = $4 \
-             WHERE topic = $1 AND key = $2 AND lease = $3::text::uuid RETURNING ARRAY[key] AS answer",
-            [kept(error)],
-        )
+    /// They are to be tried again, each after its pause.
+    pub(super) fn failed(ended: &[Ended]) -> Self {
+        let sql = concat!(
+            "UPDATE txsafe_outbox AS message SET lease = NULL, \
+             due_at = clock_timestamp() + mine.pause::interval, last_error = mine.error FROM ",
+            leased!(pause, error),
+        );
+        let pauses = array(ended.iter().map(|ended| interval(ended.pause())));
+        Self::mark(sql, ended, [pauses, errors(ended)])
     }
 
-    /// It is anybody's, as if it hadn't been claimed.
-    pub(super) fn released(claim: &Claim) -> Self {
-        Self::mark(
-            claim,
-            "UPDATE txsafe_outbox SET lease = NULL, due_at = clock_timestamp(), attempts = attempts - 1 \
-             WHERE topic = $1 AND key = $2 AND lease = $3::text::uuid RETURNING ARRAY[key] AS answer",
-            [],
-        )
+    /// They are given up.
+    pub(super) fn dead(ended: &[Ended]) -> Self {
+        let sql = concat!(
+            "UPDATE txsafe_outbox AS message SET lease = NULL, dead_at = clock_timestamp(), \
+             last_error = mine.error FROM ",
+            leased!(error),
+        );
+        Self::mark(sql, ended, [errors(ended)])
+    }
+
+    /// They are anybody's, as if they hadn't been claimed.
+    pub(super) fn released(ended: &[Ended]) -> Self {
+        let sql = concat!(
+            "UPDATE txsafe_outbox AS message SET lease = NULL, due_at = clock_timestamp(), \
+             attempts = attempts - 1 FROM ",
+            leased!(),
+        );
+        Self::mark(sql, ended, [])
     }
 
     /// How many messages there are, by topic.
@@ -196,12 +209,25 @@ impl Ask {
         )
     }
 
-    fn mark<const N: usize>(claim: &Claim, sql: &'static str, more: [String; N]) -> Self {
-        let message = &claim.message;
-        let mut binds =
-            vec![message.topic.to_string(), message.key.to_string(), claim.lease.clone()];
+    fn mark<const N: usize>(sql: &'static str, ended: &[Ended], more: [String; N]) -> Self {
+        Self::under_leases("outbox_mark", sql, ended.iter().map(|ended| &ended.claim), more)
+    }
+
+    /// A statement on messages under these leases; answers under which it found them.
+    fn under_leases<'c, const N: usize>(
+        transaction: &'static str,
+        sql: &'static str,
+        claims: impl Iterator<Item = &'c Claim> + Clone,
+        more: [String; N],
+    ) -> Self {
+        let of = |part: fn(&Claim) -> &str| array(claims.clone().map(|claim| part(claim).into()));
+        let mut binds = vec![
+            of(|claim| &claim.message.topic),
+            of(|claim| &claim.message.key),
+            of(|claim| &claim.lease),
+        ];
         binds.extend(more);
-        Self::new("outbox_mark", sql, binds)
+        Self::new(transaction, sql, binds)
     }
 
     fn new(transaction: &'static str, sql: &'static str, binds: Vec<String>) -> Self {
@@ -212,6 +238,16 @@ impl Ask {
 /// As PostgreSQL reads it, whatever its version: the number of seconds has 31 bits, and that of others may have as few.
 fn interval(duration: Duration) -> String {
     format!("{}.{:06} seconds", duration.as_secs(), duration.subsec_micros())
+}
+
+/// As an array literal.
+fn array(texts: impl Iterator<Item = String>) -> String {
+    key::array(&texts.collect::<Vec<_>>())
+}
+
+/// What each failed with, as much of it as is kept.
+fn errors(ended: &[Ended]) -> String {
+    array(ended.iter().map(|ended| kept(ended.error())))
 }
 
 /// As much of an error as is kept.

@@ -1,5 +1,6 @@
 //! What a worker waits for beside the clock: messages that were committed in this process, ends of deliveries, the stop.
 
+use super::mark::Ended;
 use futures_util::task::AtomicWaker;
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -24,8 +25,8 @@ pub(super) struct Bell {
 pub(super) struct Rung {
     pub(super) is_woken: bool,
     pub(super) is_stopped: bool,
-    /// The leases of deliveries that have ended.
-    pub(super) ended: Vec<String>,
+    /// Deliveries on threads of their own.
+    pub(super) ended: Vec<Ended>,
 }
 
 /// Whether any worker runs in this process.
@@ -69,9 +70,9 @@ impl Bell {
         self.change(|rung| rung.is_stopped = true);
     }
 
-    /// A delivery is under way under this lease, and ends when the guard is dropped, by a panic too.
-    pub(super) fn delivering(self: &Arc<Self>, lease: String) -> impl Drop + use<> {
-        Delivering(Arc::clone(self), lease)
+    /// A delivery has ended, and is to be marked.
+    pub(super) fn end(&self, ended: Ended) {
+        self.change(|rung| rung.ended.push(ended));
     }
 
     /// Whether a message was committed since this was asked last.
@@ -117,15 +118,6 @@ impl Drop for Listening {
     }
 }
 
-struct Delivering(Arc<Bell>, String);
-
-impl Drop for Delivering {
-    fn drop(&mut self) {
-        let lease = std::mem::take(&mut self.1);
-        self.0.change(|rung| rung.ended.push(lease));
-    }
-}
-
 /// A panic in between leaves nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -133,7 +125,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{claim::Claim, mark::End},
+        *,
+    };
+    use crate::decide::delivery::Delivery;
+    use std::time::Instant;
 
     #[test]
     fn those_who_know_the_topic_are_woken() {
@@ -153,9 +150,11 @@ mod tests {
         let bell = Bell::new(Vec::new());
         bell.stop();
         assert!(bell.wait(Duration::MAX, false).is_stopped);
-        drop(bell.delivering("lease".into()));
+        let row = ["t", "k", "", "1", "0", "lease"].map(String::from).to_vec();
+        let claim = Claim::read(row, Instant::now());
+        bell.end(Ended::new(&Delivery::default(), claim, End::Delivered, 0.5));
         let rung = bell.wait(Duration::MAX, true);
-        assert!(rung.is_stopped && rung.ended == ["lease"]);
+        assert!(rung.is_stopped && rung.ended.len() == 1);
         assert!(bell.wait(Duration::ZERO, true).is_quiet(true));
     }
 }

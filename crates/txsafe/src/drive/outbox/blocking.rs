@@ -1,4 +1,4 @@
-//! The blocking loop of a worker: the twin of the async one, with a thread for each delivery.
+//! The blocking loop of a worker: the twin of the async one, with a thread for each delivery and one that asks.
 
 use super::{
     ask::Ask,
@@ -6,7 +6,7 @@ use super::{
     claim::{Claim, is_passing},
     events,
     leases::Leases,
-    mark::{End, conclude, is_lost, mark},
+    mark::{End, Ended, Mark, is_lost},
     pace::Pace,
     store::Store,
     worker::{BlockingHandler, OutboxWorker},
@@ -63,24 +63,23 @@ impl<S: Store> OutboxWorker<S, BlockingHandler<'_>> {
                     });
                     pace.claimed(most, claims.len());
                     for claim in claims {
-                        let delivering = self.bell.delivering(claim.lease.clone());
                         leases.hold(claim.clone(), ());
                         let worker = &self;
-                        scope.spawn(move || {
-                            let _delivering = delivering;
-                            worker.deliver(claim);
-                        });
+                        scope.spawn(move || worker.deliver(claim));
                     }
                 }
                 self.renew(&mut leases);
-                self.wait(&mut pace, &mut leases);
+                let ended = self.wait(&mut pace, &leases);
+                ended.iter().for_each(|ended| leases.end(&ended.claim.lease));
+                pace.ended(self.mark(ended));
             }
         });
         failure.map_or(Ok(()), Err)
     }
 
-    /// Waits until there is something to do, if there isn't. Who wakes for a lease looks for messages, too.
-    fn wait(&self, pace: &mut Pace, leases: &mut Leases<()>) {
+    /// Waits until there is something to do, if there isn't; what has ended meanwhile. Who wakes for a lease looks for
+    /// messages, too.
+    fn wait(&self, pace: &mut Pace, leases: &Leases<()>) -> Vec<Ended> {
         let knows_stop = pace.is_stopping();
         let rung = if pace.claims().is_some() || pace.is_over() {
             self.bell.look()
@@ -90,14 +89,13 @@ impl<S: Store> OutboxWorker<S, BlockingHandler<'_>> {
             let until = renewal.map_or(poll, |at| at.saturating_duration_since(Instant::now()));
             self.bell.wait(until.min(poll), knows_stop)
         };
-        pace.ended(rung.ended.len());
-        rung.ended.iter().for_each(|lease| leases.end(lease));
         if rung.is_woken || rung.is_quiet(knows_stop) {
             pace.look();
         }
         if rung.is_stopped {
             pace.stop();
         }
+        rung.ended
     }
 
     fn claim(&self, most: usize) -> Result<Vec<Claim>, Error> {
@@ -120,7 +118,21 @@ impl<S: Store> OutboxWorker<S, BlockingHandler<'_>> {
         }
     }
 
-    /// Delivers a message, and marks it; one that was claimed while the worker was stopped is released.
+    /// Marks deliveries that have ended; how many.
+    fn mark(&self, ended: Vec<Ended>) -> usize {
+        let deliveries = ended.len();
+        for mark in Mark::all(ended) {
+            let mut answer = self.outbox.ask(&mark.ask);
+            let is_repeated = is_lost(&answer);
+            if is_repeated {
+                answer = self.outbox.ask(&mark.ask);
+            }
+            mark.conclude(answer, is_repeated);
+        }
+        deliveries
+    }
+
+    /// Delivers a message; one that was claimed while the worker was stopped is released.
     fn deliver(&self, mut claim: Claim) {
         let message = claim.hand_over();
         let end = match End::without_a_word(&self.delivery, &claim) {
@@ -128,19 +140,14 @@ impl<S: Store> OutboxWorker<S, BlockingHandler<'_>> {
             None if self.bell.is_stopped() => End::Released,
             None => self.hand_over(message),
         };
-        let took = claim.since.elapsed();
-        let (ask, fate) = mark(&self.delivery, &claim, end, fastrand::f64());
-        let mut answer = self.outbox.ask(&ask);
-        let is_repeated = is_lost(&answer);
-        if is_repeated {
-            answer = self.outbox.ask(&ask);
-        }
-        conclude(&claim, took, &fate, answer, is_repeated);
+        self.bell.end(Ended::new(&self.delivery, claim, end, fastrand::f64()));
     }
 
+    /// Whatever panics in here, the delivery ends.
     fn hand_over(&self, message: Message) -> End {
-        let _inside = events::span(&message).entered();
-        let handler = self.handler(&message);
-        End::of(catch_unwind(AssertUnwindSafe(|| handler.call(message))))
+        End::of(catch_unwind(AssertUnwindSafe(|| {
+            let _inside = events::span(&message).entered();
+            self.handler(&message).call(message)
+        })))
     }
 }

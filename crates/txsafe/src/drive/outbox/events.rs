@@ -1,9 +1,9 @@
 //! What is told of deliveries: spans, events and counters.
 
-use super::{claim::Claim, mark::Fate};
+use super::mark::{Ended, Fate};
 use crate::hold::{error::Error, outbox::message::Message};
 use metrics::SharedString;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tracing::{Span, debug, error, info_span, warn};
 
 /// The span of one delivery, around its handler.
@@ -18,13 +18,13 @@ pub(super) fn span(message: &Message) -> Span {
 }
 
 /// The server knows how a delivery ended.
-pub(super) fn concluded(claim: &Claim, took: Duration, fate: &Fate) {
+pub(super) fn concluded(Ended { claim, took, fate }: &Ended) {
     let Message { topic, key, attempt, age, .. } = &claim.message;
     count(topic, fate.as_str());
     match fate {
         Fate::Delivered => {
             metrics::histogram!("txsafe_outbox_lag_seconds", "topic" => label(topic))
-                .record(age.saturating_add(took).as_secs_f64());
+                .record(age.saturating_add(*took).as_secs_f64());
             debug!(
                 txsafe.topic = &**topic,
                 txsafe.key = &**key,
@@ -55,7 +55,7 @@ pub(super) fn concluded(claim: &Claim, took: Duration, fate: &Fate) {
 }
 
 /// The message was another worker's by then, or deleted.
-pub(super) fn lease_lost(claim: &Claim, fate: &Fate) {
+pub(super) fn lease_lost(Ended { claim, fate, .. }: &Ended) {
     let Message { topic, key, attempt, .. } = &claim.message;
     count(topic, "lease_lost");
     warn!(
@@ -69,7 +69,7 @@ pub(super) fn lease_lost(claim: &Claim, fate: &Fate) {
 }
 
 /// The server couldn't be told.
-pub(super) fn unmarked(claim: &Claim, fate: &Fate, error: &Error) {
+pub(super) fn unmarked(Ended { claim, fate, .. }: &Ended, error: &Error) {
     let Message { topic, key, attempt, .. } = &claim.message;
     count(topic, "unmarked");
     warn!(

@@ -1,4 +1,4 @@
-//! How a delivery ended, and what that makes of its message.
+//! How deliveries ended, and what that makes of their messages.
 
 use super::{
     ask::{Ask, Rows},
@@ -30,6 +30,21 @@ pub(super) enum Fate {
     Released,
 }
 
+/// A delivery that has ended, and what is to become of its message.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) claim: Claim,
+    pub(super) took: Duration,
+    pub(super) fate: Fate,
+}
+
+/// Deliveries that ended alike, and are marked by one statement.
+#[derive(Debug)]
+pub(super) struct Mark {
+    pub(super) ask: Ask,
+    ended: Vec<Ended>,
+}
+
 impl End {
     /// The end of a handler that returned, or panicked.
     pub(super) fn of(returned: Result<Result<(), String>, Box<dyn Any + Send>>) -> Self {
@@ -58,40 +73,121 @@ impl End {
     }
 }
 
-/// What is to be told the server, and what has happened to the message then.
-pub(super) fn mark(delivery: &Delivery, claim: &Claim, end: End, dice: f64) -> (Ask, Fate) {
-    match end {
-        End::Delivered => (Ask::delivered(claim), Fate::Delivered),
-        End::Released => (Ask::released(claim), Fate::Released),
-        End::Failed(error) => match delivery.after_failure(claim.message.attempt, dice) {
-            AfterFailure::Retry(pause) => {
-                (Ask::failed(claim, pause, &error), Fate::Retried(pause, error))
-            }
-            AfterFailure::Bury => (Ask::dead(claim, &error), Fate::Dead(error)),
-        },
+impl Ended {
+    /// A delivery that has ended just now. `dice` are thrown by the caller, evenly from 0 to 1.
+    pub(super) fn new(delivery: &Delivery, claim: Claim, end: End, dice: f64) -> Self {
+        let fate = match end {
+            End::Delivered => Fate::Delivered,
+            End::Released => Fate::Released,
+            End::Failed(error) => match delivery.after_failure(claim.message.attempt, dice) {
+                AfterFailure::Retry(pause) => Fate::Retried(pause, error),
+                AfterFailure::Bury => Fate::Dead(error),
+            },
+        };
+        let took = claim.since.elapsed();
+        Self { claim, took, fate }
+    }
+
+    /// After which it is tried again, if it is.
+    pub(super) fn pause(&self) -> Duration {
+        match &self.fate {
+            Fate::Retried(pause, _) => *pause,
+            Fate::Delivered | Fate::Dead(_) | Fate::Released => Duration::ZERO,
+        }
+    }
+
+    /// What it failed with, if it did.
+    pub(super) fn error(&self) -> &str {
+        match &self.fate {
+            Fate::Retried(_, error) | Fate::Dead(error) => error,
+            Fate::Delivered | Fate::Released => "",
+        }
+    }
+
+    /// Tells what has become of its message.
+    fn conclude(&self, is_marked: bool) {
+        match self.fate {
+            _ if is_marked => events::concluded(self),
+            // It was marked while its delivery was broken off.
+            Fate::Released => {}
+            Fate::Delivered | Fate::Retried(..) | Fate::Dead(_) => events::lease_lost(self),
+        }
     }
 }
 
-/// Whether a mark is to be sent again: it touches nothing but its own lease, so where the answer to COMMIT was lost it does
+impl Mark {
+    /// Marks all of these, by one statement for each fate.
+    pub(super) fn all(ended: Vec<Ended>) -> impl Iterator<Item = Self> {
+        let [mut delivered, mut retried, mut dead, mut released] = [(); 4].map(|()| Vec::new());
+        for ended in ended {
+            let alike = match ended.fate {
+                Fate::Delivered => &mut delivered,
+                Fate::Retried(..) => &mut retried,
+                Fate::Dead(_) => &mut dead,
+                Fate::Released => &mut released,
+            };
+            alike.push(ended);
+        }
+        let marks = [
+            Self::of(delivered, Ask::delivered),
+            Self::of(retried, Ask::failed),
+            Self::of(dead, Ask::dead),
+            Self::of(released, Ask::released),
+        ];
+        marks.into_iter().flatten()
+    }
+
+    fn of(ended: Vec<Ended>, ask: fn(&[Ended]) -> Ask) -> Option<Self> {
+        (!ended.is_empty()).then(|| Self { ask: ask(&ended), ended })
+    }
+
+    /// Tells what has become of the messages.
+    pub(super) fn conclude(self, answer: Result<Rows, Error>, is_repeated: bool) {
+        match answer {
+            Ok(rows) => {
+                let marked: Vec<_> = rows.into_iter().flatten().collect();
+                // Of a mark that was sent again, the first may have done it.
+                let is_marked = |ended: &Ended| is_repeated || marked.contains(&ended.claim.lease);
+                self.ended.iter().for_each(|ended| ended.conclude(is_marked(ended)));
+            }
+            Err(error) => self.ended.iter().for_each(|ended| events::unmarked(ended, &error)),
+        }
+    }
+}
+
+/// Whether a mark is to be sent again: it touches nothing but its own leases, so where the answer to COMMIT was lost it does
 /// no harm.
 pub(super) fn is_lost(answer: &Result<Rows, Error>) -> bool {
     answer.as_ref().is_err_and(Error::is_commit_unknown)
 }
 
-/// Tells what has become of a message.
-pub(super) fn conclude(
-    claim: &Claim,
-    took: Duration,
-    fate: &Fate,
-    answer: Result<Rows, Error>,
-    is_repeated: bool,
-) {
-    match answer {
-        // Of one that was sent again, the first may have done it.
-        Ok(rows) if !rows.is_empty() || is_repeated => events::concluded(claim, took, fate),
-        // It was marked while its delivery was broken off.
-        Ok(_) if *fate == Fate::Released => {}
-        Ok(_) => events::lease_lost(claim, fate),
-        Err(error) => events::unmarked(claim, fate, &error),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn what_ended_alike_is_marked_by_one_statement() {
+        let delivery = Delivery { max_attempts: 2, ..Delivery::default() };
+        let ended = |lease: &str, attempt: &str, end| {
+            let row = ["receipt", lease, "", attempt, "0", lease].map(String::from).to_vec();
+            Ended::new(&delivery, Claim::read(row, Instant::now()), end, 0.5)
+        };
+        let failed = || End::Failed("no, \"never\"".into());
+        let marks = Mark::all(vec![
+            ended("a", "1", End::Delivered),
+            ended("b", "1", failed()),
+            ended("c", "1", End::Delivered),
+            ended("d", "2", failed()),
+        ]);
+        let binds: Vec<_> = marks.map(|mark| mark.ask.binds().join(" ")).collect();
+        assert_eq!(
+            binds,
+            [
+                r#"{"receipt","receipt"} {"a","c"} {"a","c"}"#,
+                r#"{"receipt"} {"b"} {"b"} {"0.500000 seconds"} {"no, \"never\""}"#,
+                r#"{"receipt"} {"d"} {"d"} {"no, \"never\""}"#,
+            ]
+        );
     }
 }

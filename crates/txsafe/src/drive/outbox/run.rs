@@ -5,7 +5,7 @@ use super::{
     claim::{Claim, is_passing},
     events,
     leases::{Leases, Renewal},
-    mark::{End, conclude, is_lost, mark},
+    mark::{End, Ended, Mark, is_lost},
     pace::Pace,
     worker::{AsyncHandler, OutboxWorker},
     write::Asks,
@@ -64,20 +64,30 @@ impl<'a, D: AsyncDriver + Asks, O: LockOrder> OutboxWorker<Database<D, O>, Async
         (renewal, answer)
     }
 
-    /// Delivers a message and marks it; its lease.
-    async fn deliver(&self, claim: Claim, message: Message, aborted: AbortRegistration) -> String {
+    /// Marks deliveries that have ended; how many.
+    async fn mark(&self, ended: Vec<Ended>) -> usize {
+        let deliveries = ended.len();
+        for mark in Mark::all(ended) {
+            let mut answer = self.outbox.ask(&mark.ask).await;
+            let is_repeated = is_lost(&answer);
+            if is_repeated {
+                answer = self.outbox.ask(&mark.ask).await;
+            }
+            mark.conclude(answer, is_repeated);
+        }
+        deliveries
+    }
+
+    async fn deliver(&self, claim: Claim, message: Message, aborted: AbortRegistration) -> Ended {
         let end = match End::without_a_word(&self.delivery, &claim) {
             Some(end) => end,
             None => self.hand_over(message, aborted).await,
         };
-        self.mark(&claim, end).await;
-        claim.lease
+        self.end(claim, end)
     }
 
-    /// Releases a message; its lease.
-    async fn release(&self, claim: Claim) -> String {
-        self.mark(&claim, End::Released).await;
-        claim.lease
+    fn end(&self, claim: Claim, end: End) -> Ended {
+        Ended::new(&self.delivery, claim, end, fastrand::f64())
     }
 
     async fn hand_over(&self, message: Message, aborted: AbortRegistration) -> End {
@@ -91,17 +101,6 @@ impl<'a, D: AsyncDriver + Asks, O: LockOrder> OutboxWorker<Database<D, O>, Async
             Either::Left((Err(_aborted), _)) => End::lease_over(),
             Either::Right(((), _)) => End::too_late(&self.delivery),
         }
-    }
-
-    async fn mark(&self, claim: &Claim, end: End) {
-        let took = claim.since.elapsed();
-        let (ask, fate) = mark(&self.delivery, claim, end, fastrand::f64());
-        let mut answer = self.outbox.ask(&ask).await;
-        let is_repeated = is_lost(&answer);
-        if is_repeated {
-            answer = self.outbox.ask(&ask).await;
-        }
-        conclude(claim, took, &fate, answer, is_repeated);
     }
 }
 
@@ -117,7 +116,11 @@ struct Run<'w, 'a, D: AsyncDriver, O> {
     pace: Pace,
     /// The claim that is under way, and of how many.
     claiming: Option<(usize, BoxFuture<'w, Claimed>)>,
-    deliveries: FuturesUnordered<BoxFuture<'w, String>>,
+    deliveries: FuturesUnordered<BoxFuture<'w, Ended>>,
+    /// What has ended, and isn't marked yet.
+    ended: Vec<Ended>,
+    /// The marks that are under way.
+    marking: Option<BoxFuture<'w, usize>>,
     /// What is in delivery, to be released where that is broken off.
     leases: Leases<AbortHandle>,
     /// The renewal that is under way.
@@ -133,8 +136,9 @@ struct Run<'w, 'a, D: AsyncDriver, O> {
 enum Next {
     Stop,
     Claimed(usize, Claimed),
-    /// The delivery under this lease has ended.
-    Ended(String),
+    Ended(Ended),
+    /// So many deliveries are marked.
+    Marked(usize),
     Renewed(Renewed),
     LeaseAlarm,
     Woken,
@@ -148,6 +152,8 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
             pace: Pace::new(worker.delivery.concurrency),
             claiming: None,
             deliveries: FuturesUnordered::new(),
+            ended: Vec::new(),
+            marking: None,
             leases: Leases::new(worker.delivery.lease),
             renewing: None,
             lease_alarm: None,
@@ -170,10 +176,8 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
                 Next::Stop => self.stop(),
                 Next::Claimed(most, Ok(claims)) => self.claimed(most, claims),
                 Next::Claimed(most, Err(error)) => self.not_claimed(most, error),
-                Next::Ended(lease) => {
-                    self.pace.ended(1);
-                    self.leases.end(&lease);
-                }
+                Next::Ended(ended) => self.ended.push(ended),
+                Next::Marked(deliveries) => self.pace.ended(deliveries),
                 Next::Renewed(renewed) => self.renewed(renewed),
                 Next::LeaseAlarm => self.look_after_leases(),
                 Next::Woken => self.pace.look(),
@@ -181,8 +185,7 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
                 Next::Alarm => self.pace.look(),
             }
         }
-        self.release_all().await;
-        self.failure.map_or(Ok(()), Err)
+        self.break_off().await
     }
 
     fn poll_next(
@@ -200,8 +203,15 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
             self.claiming = None;
             return Poll::Ready(Next::Claimed(most, claimed));
         }
-        if let Poll::Ready(Some(lease)) = self.deliveries.poll_next_unpin(cx) {
-            return Poll::Ready(Next::Ended(lease));
+        if let Poll::Ready(Some(ended)) = self.deliveries.poll_next_unpin(cx) {
+            return Poll::Ready(Next::Ended(ended));
+        }
+        self.mark();
+        if let Some(marking) = &mut self.marking
+            && let Poll::Ready(deliveries) = marking.as_mut().poll(cx)
+        {
+            self.marking = None;
+            return Poll::Ready(Next::Marked(deliveries));
         }
         if let Some(renewing) = &mut self.renewing
             && let Poll::Ready(renewed) = renewing.as_mut().poll(cx)
@@ -248,11 +258,11 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
             let message = claim.hand_over();
             let (abort, aborted) = AbortHandle::new_pair();
             self.leases.hold(claim.clone(), abort);
-            self.deliveries.push(if self.pace.is_stopping() {
-                Box::pin(worker.release(claim))
+            if self.pace.is_stopping() {
+                self.ended.push(worker.end(claim, End::Released));
             } else {
-                Box::pin(worker.deliver(claim, message, aborted))
-            });
+                self.deliveries.push(Box::pin(worker.deliver(claim, message, aborted)));
+            }
         }
     }
 
@@ -264,6 +274,16 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
             self.failure = Some(error);
             self.stop();
         }
+    }
+
+    /// Marks what has ended by now, all of it at once; what ends meanwhile comes next. A renewal is waited for, because it may
+    /// be about the same rows.
+    fn mark(&mut self) {
+        if self.ended.is_empty() || self.marking.is_some() || self.renewing.is_some() {
+            return;
+        }
+        self.ended.iter().for_each(|ended| self.leases.end(&ended.claim.lease));
+        self.marking = Some(Box::pin(self.worker.mark(std::mem::take(&mut self.ended))));
     }
 
     fn set_lease_alarm(&mut self) {
@@ -300,11 +320,19 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
         }
     }
 
-    /// Breaks off what is in delivery.
-    async fn release_all(&mut self) {
+    /// Breaks off what is in delivery, and marks the rest.
+    async fn break_off(mut self) -> Result<(), Error> {
         self.deliveries.clear();
-        for claim in self.leases.take_all() {
-            self.worker.release(claim).await;
+        if let Some(marking) = self.marking {
+            marking.await;
         }
+        if let Some(renewing) = self.renewing {
+            let _what_is_broken_off_now = renewing.await;
+        }
+        self.ended.iter().for_each(|ended| self.leases.end(&ended.claim.lease));
+        let released = self.leases.take_all().map(|claim| self.worker.end(claim, End::Released));
+        self.ended.extend(released);
+        self.worker.mark(self.ended).await;
+        self.failure.map_or(Ok(()), Err)
     }
 }

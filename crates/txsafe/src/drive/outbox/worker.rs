@@ -39,7 +39,8 @@ impl<'a, B> OutboxWorkerBuilder<B, AsyncHandler<'a>> {
     /// closure is given for are left to other workers.
     ///
     /// An error that it returns, and a panic, is a failed attempt. If it takes longer than its [`timeout`](Self::timeout), it
-    /// is dropped, and that is one, too; so it is if its lease couldn't be renewed. Messages are delivered on the worker's own task: what computes for long belongs on another one.
+    /// is dropped, and that is one, too; so it is if its lease couldn't be renewed. Messages are delivered on the worker's own
+    /// task: what computes for long belongs on another one.
     #[must_use]
     pub fn deliver<F, Fut>(mut self, topic: impl Into<String>, handler: F) -> Self
     where
