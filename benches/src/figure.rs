@@ -19,7 +19,7 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 31] = [
+pub(crate) const FIGURES: [Figure; 33] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
@@ -159,6 +159,16 @@ pub(crate) const FIGURES: [Figure; 31] = [
         name: "guard_database_time_off",
         bound: Bound::AtMost(0.02),
         compares: "how far the database time that the guard accounts is from stopwatches around statements, worst driver",
+    },
+    Figure {
+        name: "outbox_write_vs_insert",
+        bound: Bound::None,
+        compares: "time of a guarded transaction: with a message for the outbox / with a plain INSERT",
+    },
+    Figure {
+        name: "outbox_delivery_vs_loop",
+        bound: Bound::None,
+        compares: "messages delivered per second: by a worker / by a loop over SKIP LOCKED, eight in a transaction",
     },
     Figure {
         name: "storm_failed_to_caller",

@@ -16,6 +16,7 @@ mod guard;
 mod hot_row;
 mod load;
 mod locks;
+mod outbox;
 mod overhead;
 mod plan;
 mod print;
@@ -41,7 +42,7 @@ type Result<T> = std::result::Result<T, Error>;
 type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 
 /// The measurements, and the figures that each of them brings.
-const MEASUREMENTS: [(Measure, &[&str]); 25] = [
+const MEASUREMENTS: [(Measure, &[&str]); 27] = [
     (round_trips::diesel_async, &["round_trips_extra"]),
     (round_trips::diesel, &["round_trips_extra_diesel"]),
     (round_trips::sqlx, &["round_trips_extra_sqlx"]),
@@ -67,6 +68,8 @@ const MEASUREMENTS: [(Measure, &[&str]); 25] = [
     (guard::transaction, &["guard_transaction_ns"]),
     (guard::look, &["in_transaction_ns"]),
     (guard::database_time, &["guard_database_time_off"]),
+    (outbox::written, &["outbox_write_vs_insert"]),
+    (outbox::delivered, &["outbox_delivery_vs_loop"]),
 ];
 
 /// The figures of the storm, whose variants take turns.

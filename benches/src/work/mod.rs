@@ -3,6 +3,7 @@
 pub(crate) mod diesel;
 pub(crate) mod diesel_async;
 pub(crate) mod ordered;
+pub(crate) mod outbox;
 pub(crate) mod sqlx;
 pub(crate) mod timed;
 

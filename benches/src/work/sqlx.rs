@@ -4,10 +4,14 @@ use crate::Result;
 use sqlx::{PgExecutor, PgPool, postgres::PgPoolOptions, raw_sql};
 use txsafe_sqlx::Database;
 
-/// A guarded database with all its defaults, and its pool of one connection, which trusts that when it comes back, like
-/// the pools of the other drivers.
+/// A guarded database with all its defaults, and its pool of one connection.
 pub(crate) fn on_one_connection(url: &str) -> Result<(Database, PgPool)> {
-    let options = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+    on_connections(url, 1)
+}
+
+/// The same with more connections. The pool trusts them when they come back, like those of the other drivers.
+pub(crate) fn on_connections(url: &str, most: u32) -> Result<(Database, PgPool)> {
+    let options = PgPoolOptions::new().max_connections(most).test_before_acquire(false);
     let pool = options.connect_lazy(url)?;
     Ok((Database::builder(pool.clone()).build()?, pool))
 }
