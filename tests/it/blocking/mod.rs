@@ -2,6 +2,7 @@
 
 mod connections;
 mod observation;
+mod outbox;
 mod outcomes;
 
 use crate::support::{Shop, accounts};

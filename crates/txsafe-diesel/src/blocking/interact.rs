@@ -126,7 +126,7 @@ impl<O: LockOrder> WithKey<'_, O, DeadpoolPool> {
 }
 
 /// Runs a transaction on a blocking thread, inside the span of its caller; its panic goes on here.
-async fn on_a_thread<T, E>(
+pub(crate) async fn on_a_thread<T, E>(
     transaction: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
 where

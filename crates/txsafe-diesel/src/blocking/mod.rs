@@ -69,6 +69,8 @@ mod driver;
 mod held;
 #[cfg(feature = "deadpool-diesel")]
 mod interact;
+#[cfg(feature = "deadpool-diesel")]
+mod interact_outbox;
 mod language;
 mod link;
 mod lock;
@@ -88,6 +90,8 @@ pub use configured::{Configured, WithKey};
 pub use database::Database;
 pub use driver::Driver;
 pub use held::Held;
+#[cfg(feature = "deadpool-diesel")]
+pub use interact_outbox::InteractOutboxWorker;
 pub use observer::chain_instrumentation;
 pub use outbox::OutboxWorker;
 pub use pool::Pool;

@@ -4,6 +4,7 @@ use super::{
     configured::unkeyed,
     database::Database,
     driver::{Driver, ready},
+    pool::Pool,
     tx::Tx,
     work::Work,
 };
@@ -19,7 +20,7 @@ use txsafe::{
         lock::Locks,
         outbox::{
             ask::{Ask, Rows},
-            store::Store,
+            store::{Blocking, Store},
             worker::BlockingHandler,
             write::{Asks, after_commit, write},
         },
@@ -28,7 +29,8 @@ use txsafe::{
 };
 
 /// Delivers messages of the outbox; set up by `db.outbox().worker()`.
-pub type OutboxWorker<'a, O = NoOrder> = txsafe::OutboxWorker<Database<O>, BlockingHandler<'a>>;
+pub type OutboxWorker<'a, O = NoOrder> =
+    txsafe::OutboxWorker<Blocking<Database<O>>, BlockingHandler<'a>>;
 
 impl<O: LockOrder, Held> Tx<'_, O, Held> {
     /// Writes a message that is delivered once this transaction has committed, whatever happens to this process then; its
@@ -69,13 +71,20 @@ impl<O: LockOrder> Database<O> {
     /// The outbox: messages that are written in transactions, and delivered after them.
     #[must_use]
     #[track_caller]
-    pub fn outbox(&self) -> Outbox<Self> {
-        Outbox::new(self.clone())
+    pub fn outbox(&self) -> Outbox<Blocking<Self>> {
+        Outbox::new(Blocking(self.clone()))
     }
 }
 
 impl<O: LockOrder> Store for Database<O> {
     fn ask(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
+        self.rows(ask, place)
+    }
+}
+
+impl<O: LockOrder, P: Pool> Database<O, P> {
+    /// One statement of the outbox in a transaction of its own.
+    pub(crate) fn rows(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
         let call = self.with(Ask::options()).call(ask.transaction(), place)?;
         unkeyed(call, Work::new(self, |mut tx: Tx<'_, O>| ready(Driver::rows(&mut tx, ask))))
     }

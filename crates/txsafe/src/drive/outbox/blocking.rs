@@ -8,7 +8,7 @@ use super::{
     leases::Leases,
     mark::{End, Ended, Mark, is_lost},
     pace::Pace,
-    store::Store,
+    store::{Blocking, Store},
     worker::{BlockingHandler, OutboxWorker},
 };
 use crate::hold::{error::Error, outbox::message::Message};
@@ -30,7 +30,7 @@ impl OutboxStopper {
     }
 }
 
-impl<S: Store> OutboxWorker<S, BlockingHandler<'_>> {
+impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
     /// What stops it.
     #[must_use]
     pub fn stopper(&self) -> OutboxStopper {

@@ -3,7 +3,7 @@
 use super::{
     ask::{Ask, Rows},
     claim::milliseconds,
-    store::Store,
+    store::{AsyncStore, Blocking, Store},
     worker::{AsyncHandler, BlockingHandler, OutboxWorkerBuilder},
     write::{Asks, cured},
 };
@@ -34,10 +34,10 @@ impl<D: AsyncDriver + Asks, O: LockOrder> Database<D, O> {
     }
 }
 
-impl<D: AsyncDriver + Asks, O: LockOrder> Outbox<Database<D, O>> {
+impl<S: AsyncStore> Outbox<S> {
     /// Sets up a worker, which delivers messages.
     #[must_use]
-    pub fn worker<'a>(self) -> OutboxWorkerBuilder<Database<D, O>, AsyncHandler<'a>> {
+    pub fn worker<'a>(self) -> OutboxWorkerBuilder<S, AsyncHandler<'a>> {
         OutboxWorkerBuilder::new(self)
     }
 
@@ -79,10 +79,10 @@ impl<D: AsyncDriver + Asks, O: LockOrder> Outbox<Database<D, O>> {
 }
 
 #[expect(clippy::missing_errors_doc, reason = "each is documented at its async twin")]
-impl<S: Store> Outbox<S> {
+impl<S: Store> Outbox<Blocking<S>> {
     /// Sets up a worker, which delivers messages.
     #[must_use]
-    pub fn worker<'a>(self) -> OutboxWorkerBuilder<S, BlockingHandler<'a>> {
+    pub fn worker<'a>(self) -> OutboxWorkerBuilder<Blocking<S>, BlockingHandler<'a>> {
         OutboxWorkerBuilder::new(self)
     }
 
@@ -107,7 +107,7 @@ impl<S: Store> Outbox<S> {
     }
 
     pub(super) fn ask(&self, ask: &Ask) -> Result<Rows, Error> {
-        self.db.ask(ask, self.place).map_err(cured)
+        self.db.0.ask(ask, self.place).map_err(cured)
     }
 }
 

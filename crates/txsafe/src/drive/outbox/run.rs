@@ -7,13 +7,10 @@ use super::{
     leases::{Leases, Renewal},
     mark::{End, Ended, Mark, is_lost},
     pace::Pace,
+    store::AsyncStore,
     worker::{AsyncHandler, OutboxWorker},
-    write::Asks,
 };
-use crate::{
-    drive::{database::Database, driver::AsyncDriver},
-    hold::{error::Error, order::relation::LockOrder, outbox::message::Message},
-};
+use crate::hold::{error::Error, outbox::message::Message};
 use futures_util::{
     FutureExt, StreamExt,
     future::{AbortHandle, AbortRegistration, Abortable, BoxFuture, Either, select},
@@ -28,7 +25,7 @@ use std::{
 };
 use tracing::Instrument;
 
-impl<'a, D: AsyncDriver + Asks, O: LockOrder> OutboxWorker<Database<D, O>, AsyncHandler<'a>> {
+impl<'a, B: AsyncStore> OutboxWorker<B, AsyncHandler<'a>> {
     /// Delivers messages until `stop` is ready. Then nothing more is claimed, and what is in delivery has
     /// [`grace`](super::worker::OutboxWorkerBuilder::grace) to end; what hasn't by then is dropped, and its message is
     /// released to other workers.
@@ -44,7 +41,7 @@ impl<'a, D: AsyncDriver + Asks, O: LockOrder> OutboxWorker<Database<D, O>, Async
     pub fn run_until<S>(self, stop: S) -> impl Future<Output = Result<(), Error>> + Send + 'a
     where
         S: Future + Send + 'a,
-        O: 'a,
+        B: 'a,
     {
         async move {
             let _heard = self.bell.listen();
@@ -96,7 +93,7 @@ impl<'a, D: AsyncDriver + Asks, O: LockOrder> OutboxWorker<Database<D, O>, Async
         let delivering = async { handler.call(message).await };
         let delivering = AssertUnwindSafe(delivering).catch_unwind().instrument(span);
         let delivering = Abortable::new(delivering, aborted);
-        match select(pin!(delivering), pin!(D::sleep(self.delivery.timeout))).await {
+        match select(pin!(delivering), pin!(B::sleep(self.delivery.timeout))).await {
             Either::Left((Ok(returned), _)) => End::of(returned),
             Either::Left((Err(_aborted), _)) => End::lease_over(),
             Either::Right(((), _)) => End::too_late(&self.delivery),
@@ -111,8 +108,8 @@ type Claimed = Result<Vec<Claim>, Error>;
 type Renewed = (Renewal, Result<Rows, Error>);
 
 /// A worker while it runs.
-struct Run<'w, 'a, D: AsyncDriver, O> {
-    worker: &'w OutboxWorker<Database<D, O>, AsyncHandler<'a>>,
+struct Run<'w, 'a, B> {
+    worker: &'w OutboxWorker<B, AsyncHandler<'a>>,
     pace: Pace,
     /// The claim that is under way, and of how many.
     claiming: Option<(usize, BoxFuture<'w, Claimed>)>,
@@ -145,8 +142,8 @@ enum Next {
     Alarm,
 }
 
-impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
-    fn new(worker: &'w OutboxWorker<Database<D, O>, AsyncHandler<'a>>) -> Self {
+impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
+    fn new(worker: &'w OutboxWorker<B, AsyncHandler<'a>>) -> Self {
         Self {
             worker,
             pace: Pace::new(worker.delivery.concurrency),
@@ -167,7 +164,7 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
             if let (None, Some(most)) = (&self.claiming, self.pace.claims()) {
                 self.claiming = Some((most, Box::pin(self.worker.claim(most))));
             } else if self.alarm.is_none() {
-                self.alarm = Some(Box::pin(D::sleep(self.worker.delivery.poll_interval)));
+                self.alarm = Some(Box::pin(B::sleep(self.worker.delivery.poll_interval)));
             }
             if self.lease_alarm.is_none() {
                 self.set_lease_alarm();
@@ -243,7 +240,7 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
             return;
         }
         self.pace.stop();
-        self.alarm = Some(Box::pin(D::sleep(self.worker.delivery.grace)));
+        self.alarm = Some(Box::pin(B::sleep(self.worker.delivery.grace)));
     }
 
     fn claimed(&mut self, most: usize, claims: Vec<Claim>) {
@@ -291,7 +288,7 @@ impl<'w, 'a, D: AsyncDriver + Asks, O: LockOrder> Run<'w, 'a, D, O> {
             let next = self.leases.next_renewal().map_or(end, |renewal| renewal.min(end));
             next.saturating_duration_since(Instant::now())
         });
-        self.lease_alarm = next.map(|rest| -> BoxFuture<'_, _> { Box::pin(D::sleep(rest)) });
+        self.lease_alarm = next.map(|rest| -> BoxFuture<'_, _> { Box::pin(B::sleep(rest)) });
     }
 
     /// Renews the leases of slow deliveries, and breaks off those whose leases have ended all the same.

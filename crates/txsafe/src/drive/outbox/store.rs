@@ -17,28 +17,48 @@ use crate::{
         order::relation::{LockOrder, Unlocked},
     },
 };
-use std::panic::Location;
+use std::{future::Future, panic::Location, time::Duration};
 
-/// For adapters: a blocking driver's database.
-pub trait Store: Sync {
+/// A database whose outbox is read and delivered from async code.
+pub trait AsyncStore: Send + Sync {
     /// Runs one statement in a transaction of its [name](Ask::transaction), with [these options](Ask::options), called
     /// at `place`.
     ///
     /// # Errors
     /// What became of the transaction.
-    fn ask(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error>;
-}
-
-impl<D: AsyncDriver + Asks, O: LockOrder> Database<D, O> {
-    /// The async twin of [`Store::ask`].
-    pub(super) async fn ask(
+    fn ask(
         &self,
         ask: &Ask,
         place: &'static Location<'static>,
-    ) -> Result<Rows, Error> {
+    ) -> impl Future<Output = Result<Rows, Error>> + Send;
+
+    /// Sleeps.
+    fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// The blocking twin of [`AsyncStore`], of a database that is [`Blocking`].
+pub trait Store: Sync {
+    /// See [`AsyncStore::ask`].
+    ///
+    /// # Errors
+    /// As there.
+    fn ask(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error>;
+}
+
+/// A database whose outbox is read and delivered on threads that may block.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "adapters make it")]
+pub struct Blocking<S>(pub S);
+
+impl<D: AsyncDriver + Asks, O: LockOrder> AsyncStore for Database<D, O> {
+    async fn ask(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
         let call = Call::new(&self.shared, ask.transaction(), place, Some(&Ask::options()))?;
         let work = Work::new(Source::Pool(&self.pool), Asking(ask));
         unkeyed::<D, O, _, _, _>(call, work).await
+    }
+
+    fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+        D::sleep(pause)
     }
 }
 
