@@ -7,6 +7,7 @@ mod blocking;
 mod crash;
 mod lease;
 mod marks;
+mod plan;
 mod workers;
 
 mod post;
