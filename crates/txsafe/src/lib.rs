@@ -22,7 +22,7 @@ pub use drive::{
     lock_set::{Holding, LockSet},
     outbox::{
         blocking::OutboxStopper,
-        outbox::Outbox,
+        handle::Outbox,
         worker::{OutboxWorker, OutboxWorkerBuilder},
     },
 };

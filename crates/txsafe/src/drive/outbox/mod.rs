@@ -5,13 +5,9 @@ mod bell;
 pub mod blocking;
 mod claim;
 mod events;
+pub mod handle;
 mod leases;
 mod mark;
-#[expect(
-    clippy::module_inception,
-    reason = "one file per concept, and this is the one of its name"
-)]
-pub mod outbox;
 mod pace;
 mod run;
 pub mod store;

@@ -1,6 +1,6 @@
 //! A worker, and how it is set up.
 
-use super::{bell::Bell, outbox::Outbox};
+use super::{bell::Bell, handle::Outbox};
 use crate::{
     decide::{delivery::Delivery, invalid::InvalidSetting},
     drive::hooks::HookResult,

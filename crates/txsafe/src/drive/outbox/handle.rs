@@ -1,4 +1,4 @@
-//! The outbox of a database: who delivers, what waits, what was given up.
+//! What is asked of a database's outbox: who delivers, what waits, what was given up.
 
 use super::{
     ask::{Ask, Rows},
