@@ -24,7 +24,7 @@ pub(super) type DeadpoolPool = deadpool_diesel::postgres::Pool;
 
 pub(super) fn r2d2(shop: &Shop, connections: u32) -> Pool<ConnectionManager<PgConnection>> {
     let manager = ConnectionManager::<PgConnection>::new(&shop.url);
-    Pool::builder().max_size(connections).min_idle(Some(1)).build(manager).unwrap()
+    Pool::builder().max_size(connections).min_idle(Some(0)).build(manager).unwrap()
 }
 
 pub(super) fn database(shop: &Shop, connections: u32) -> Database {
