@@ -66,7 +66,7 @@ async fn a_deadlock_is_tried_again(driver: Driver) {
     };
     let script = |first: i32, second: i32| {
         let steps = [Step::Credit(first, 1), meet(), Step::Credit(second, 1)];
-        // Then in one order, so that there is one deadlock.
+        // Then in one order.
         Script::first(steps, [Step::Credit(1, 1), Step::Credit(2, 1)])
     };
     let (one, two) = (script(1, 2), script(2, 1));
@@ -75,7 +75,8 @@ async fn a_deadlock_is_tried_again(driver: Driver) {
     let (first, second) = tokio::join!(db.run(call(), one.clone()), db.run(call(), two.clone()));
     first.unwrap();
     second.unwrap();
-    assert_eq!(one.attempts() + two.attempts(), 3, "one of them was the victim");
+    // More than once, if the victim is back before the other one has woken up.
+    assert!(one.attempts() + two.attempts() >= 3, "one of them was the victim");
     assert_eq!((shop.balance_of(1).await, shop.balance_of(2).await), (102, 102));
 }
 
