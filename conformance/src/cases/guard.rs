@@ -44,6 +44,7 @@ pub(super) const ASYNC_CASES: &[Case] = async_cases![
     a_cancelled_transaction_tells_what_it_did,
     others_of_the_process_are_external_too,
     a_poll_that_blocked_is_told_with_the_await_behind_it,
+    a_deadline_that_passes_in_a_wait_fails_a_test,
     what_another_task_does_is_not_waited_for,
 ];
 
@@ -362,6 +363,22 @@ async fn others_of_the_process_are_external_too(driver: Driver) {
     }
 }
 
+async fn a_deadline_that_passes_in_a_wait_fails_a_test(driver: Driver) {
+    let shop = Shop::open("given_up").await.unwrap();
+    let db = shop.guarded(driver, Policy::test().severity(Code::BlockingCall, Severity::Off));
+    let call = || Call::new("order").with(TxOptions::new().timeout(CALL));
+    let never = || Step::awaiting(std::future::pending);
+    let run = db.run(call(), Script::new([Step::Credit(1, 1), never()]));
+    let panic = AssertUnwindSafe(run).catch_unwind().await.unwrap_err();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.starts_with("TXS001") && said.contains(", and was given up"), "{said}");
+    assert_eq!(shop.balance_of(1).await, 100);
+    // A deadline that its database let pass is an error like any other.
+    let slow = Script::new([Step::sql("SELECT pg_sleep(60)")]);
+    let outcome = db.run(call(), slow).await.unwrap_err();
+    assert!(format!("{outcome:?}").contains("order"), "{outcome:?}");
+}
+
 async fn a_poll_that_blocked_is_told_with_the_await_behind_it(driver: Driver) {
     let shop = Shop::open("blocked").await.unwrap();
     let (policy, findings) = watching(Policy::dev().severity(Code::SlowPoll, Severity::Off));
@@ -370,12 +387,14 @@ async fn a_poll_that_blocked_is_told_with_the_await_behind_it(driver: Driver) {
         std::thread::sleep(CALL);
         Ok(())
     });
-    db.run(Call::new("order"), Script::new([read(), block, read()])).await.unwrap();
+    // Its answer can't be there before it is waited for.
+    let slow = Step::sql("SELECT pg_sleep(0.1)");
+    db.run(Call::new("order"), Script::new([read(), block, slow])).await.unwrap();
     let findings = told(&findings, 1).await;
     assert_eq!(findings[0].code, Code::BlockingCall);
     // Where the next statement was awaited, in the code that plays scripts.
     let said = findings[0].to_string();
-    assert!(said.contains("\n  before the .await at conformance/src/drivers/"), "{said}");
+    assert!(said.contains("\n  before conformance/src/drivers/"), "{said}");
 }
 
 async fn what_another_task_does_is_not_waited_for(driver: Driver) {

@@ -141,7 +141,7 @@ async fn of_r2d2_at_its_timeout() {
     });
     let line = line!() - 4;
     let said = told.await.unwrap_err().into_panic().downcast::<String>().unwrap();
-    assert!(said.contains("while transactions held all 1 of its own"), "{said}");
+    assert!(said.contains("while it held the only one of its own"), "{said}");
     let found = findings.recv().await.unwrap();
     assert_is(&found, Code::EndlessCheckout, "checkouts.rs", line);
 }

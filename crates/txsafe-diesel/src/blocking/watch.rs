@@ -85,8 +85,8 @@ impl HandleEvent for Teller {
         connection_taken(R2D2);
     }
 
-    fn handle_timeout(&self, _: TimeoutEvent) {
-        checkout_timed_out(R2D2);
+    fn handle_timeout(&self, event: TimeoutEvent) {
+        checkout_timed_out(R2D2, event.timeout());
     }
 }
 

@@ -14,13 +14,14 @@ use super::{
 };
 use crate::{
     decide::{begin::Begin, remedy::Phase},
-    guard::within::within,
+    guard::within::{raise_all, within},
     hold::keyed::Keyed,
 };
 use futures_util::future::{Either, select};
 use std::{
     future::Future,
     pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tracing::Instrument;
@@ -109,8 +110,9 @@ async fn attempt<W: AsyncWork>(
     }
     let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
     let scope = progress.scope(session.connection(), session.account());
-    let body = within(scope, work.body(&mut session));
+    let body = within(Arc::clone(&scope), work.body(&mut session));
     let Some(result) = before(alarm, body).await else {
+        raise_all(&scope).await;
         // Dropped in the middle of whatever it did: its connection is closed. What is known of it, is told.
         session.settle(Duration::ZERO).await;
         return (Ended::DeadlinePassed, std::mem::take(session.account()));

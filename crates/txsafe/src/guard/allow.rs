@@ -113,6 +113,13 @@ impl Allow {
                 "it would allow everything: say what, by `transaction`, `site`, `what` or `code`";
             return Err(InvalidSetting::new("allow", format!("{:?}", self.reason), cure));
         }
+        for (setting, part) in [("transaction", transaction), ("site", site), ("what", what)] {
+            if part.as_ref().is_some_and(|part| part.trim().is_empty()) {
+                let cure =
+                    "it would allow everything, or nothing: name a part of it, or leave it out";
+                return Err(InvalidSetting::new(setting, "\"\"", cure));
+            }
+        }
         if let Some(until) = until.as_deref().filter(|until| day(until).is_none()) {
             let cure = "write a day as `2027-03-31`";
             return Err(InvalidSetting::new("until", format!("{until:?}"), cure));
@@ -145,6 +152,10 @@ mod tests {
             told(Allow::new(" ").transaction("t")).starts_with("`reason` can't be \"\": say why")
         );
         assert!(told(Allow::new("why")).contains("it would allow everything"));
+        for blank in [Allow::new("why").site(""), Allow::new("why").code(Code::SlowPoll).what(" ")]
+        {
+            assert!(told(blank).contains("name a part of it, or leave it out"));
+        }
         assert!(told(Allow::new("why").what("x").until("soon")).contains("write a day as"));
         assert!(told(Allow::new("why").what("x").until("2027-02-29")).contains("write a day as"));
     }

@@ -96,7 +96,7 @@ impl Code {
                 "TXS005",
                 "second connection",
                 "enough of these at once empty the pool and wait for each other for ever: pass the transaction down, or \
-                 read before it begins",
+                 use the other one before it begins or behind it",
             ),
             Self::EndlessCheckout => (
                 "TXS006",
@@ -131,11 +131,6 @@ impl Code {
             _ if in_tests => Severity::Error,
             _ => Severity::Warn,
         }
-    }
-
-    /// It is found at the end of a poll, and nobody knows where in it.
-    pub(super) fn is_of_poll(self) -> bool {
-        matches!(self, Self::BlockingCall | Self::SlowPoll)
     }
 
     /// Its place in [`ALL`](Self::ALL), which has nothing to do with its number.

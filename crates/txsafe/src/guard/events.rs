@@ -3,7 +3,7 @@
 use super::{finding::Finding, policy::Severity};
 use metrics::SharedString;
 use std::sync::Arc;
-use tracing::{trace, warn};
+use tracing::{dispatcher::has_been_set, trace, warn};
 
 /// The guard found something; `shown` if it is to be seen, and not only counted.
 pub(super) fn finding(finding: &Finding, shown: bool) {
@@ -20,7 +20,16 @@ pub(super) fn finding(finding: &Finding, shown: bool) {
     let transaction = &**transaction;
     if *severity == Severity::Trace {
         trace!(txsafe.code = code.as_str(), txsafe.transaction = transaction, "{finding}");
-    } else {
-        warn!(txsafe.code = code.as_str(), txsafe.transaction = transaction, "{finding}");
+        return;
     }
+    warn!(txsafe.code = code.as_str(), txsafe.transaction = transaction, "{finding}");
+    if cfg!(debug_assertions) && !has_been_set() {
+        print(finding);
+    }
+}
+
+/// Where nobody listens, a developer sees it all the same.
+#[expect(clippy::print_stderr, reason = "there is no subscriber, and it isn't a release build")]
+fn print(finding: &Finding) {
+    eprintln!("{finding}");
 }

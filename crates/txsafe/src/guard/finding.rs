@@ -20,8 +20,10 @@ pub struct Finding {
     pub transaction: Arc<str>,
     /// Where the transaction was called.
     pub place: &'static Location<'static>,
-    /// Where it was seen, if that is known. Of a poll that blocked or computed it is the `.await` at which it ended.
+    /// Where it was seen, if that is known.
     pub site: Option<Site>,
+    /// What was waited for is another connection than its own, or an answer on one; known with the feature `origins`.
+    pub other_connection: bool,
     /// How long the attempt had been running.
     pub elapsed: Duration,
     /// How long it waited, or was held up.
@@ -52,11 +54,20 @@ pub struct Site {
     pub function: Option<String>,
     /// The crate that it called, if it is known.
     pub called: Option<String>,
+    /// What was seen lies before this line: the `.await` at which a poll ended that blocked or computed, or the statement
+    /// behind which nobody waits on a blocking connection.
+    pub is_behind: bool,
 }
 
 impl From<&Location<'_>> for Site {
     fn from(at: &Location<'_>) -> Self {
-        Self { file: at.file().to_owned(), line: at.line(), function: None, called: None }
+        Self {
+            file: at.file().to_owned(),
+            line: at.line(),
+            function: None,
+            called: None,
+            is_behind: false,
+        }
     }
 }
 
@@ -78,8 +89,7 @@ impl fmt::Display for Finding {
         let Self { code, what, transaction, place, elapsed, statements, .. } = self;
         writeln!(f, "{code} {}: {what}", code.title())?;
         if let Some(site) = &self.site {
-            let at = if code.is_of_poll() { "before the .await at" } else { "at" };
-            writeln!(f, "  {at} {site}")?;
+            writeln!(f, "  {} {site}", if site.is_behind { "before" } else { "at" })?;
         }
         write!(f, "  in transaction \"{transaction}\" ({place}), {elapsed:.1?} after its begin")?;
         match (&self.last_sql, statements) {
@@ -99,6 +109,13 @@ impl fmt::Display for Finding {
         if self.occurrences > 1 {
             writeln!(f, "  found {} times", self.occurrences)?;
         }
-        write!(f, "  help: {} (docs/findings/{code}.md)", code.help())
+        let help = match code {
+            Code::ExternalWait if self.other_connection => {
+                "it waits for another connection: use the transaction's own, by handing `&mut tx` down, or read before it \
+                 begins"
+            }
+            code => code.help(),
+        };
+        write!(f, "  help: {help} (docs/findings/{code}.md)")
     }
 }

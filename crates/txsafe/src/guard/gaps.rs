@@ -73,14 +73,18 @@ impl Gaps {
     }
 
     fn gap_ends(&self) {
+        let since =
+            self.account.as_ref().and_then(|account| Some((account, account.since().take()?)));
+        if let Some((account, since)) = since {
+            account.gap(since);
+        }
         if let Some(scope) = scope() {
             Kept::tell(&scope);
         }
-        let Some(account) = &self.account else { return };
-        let Some(since) = account.since().take() else { return };
-        account.gap(since);
-        // Telling of the gap is no part of what follows.
-        *account.since() = Some(Since::now());
+        if let Some((account, _)) = since {
+            // Telling is no part of what follows.
+            *account.since() = Some(Since::now());
+        }
     }
 
     /// For adapters: a statement has ended.
@@ -122,7 +126,7 @@ impl Account {
         let blocked = Duration::from_nanos(blocked);
         let policy = &scope.guard.policy;
         let is_long = blocked >= policy.external_wait.max(policy.blocking_call);
-        if is_long && !spent.is_the_machines(blocked) {
+        if is_long && !scope.kept.has_wait() && !spent.is_the_machines(blocked) {
             let what = format!(
                 "was blocked for {blocked:.1?} between two statements, by something that isn't its database",
             );
@@ -130,7 +134,7 @@ impl Account {
                 code: Code::ExternalWait,
                 what,
                 subject: String::new(),
-                site: Where::here(policy),
+                site: Where::here(policy).behind(),
                 waited: Some(blocked),
             };
             scope.guard.report(&scope, seen);

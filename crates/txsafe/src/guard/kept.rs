@@ -8,9 +8,12 @@ use super::{
     report::Seen,
     scope::{Scope, Telling},
 };
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 /// So much is kept between two moments at which it is told; the rest is lost.
@@ -20,16 +23,16 @@ const MOST: usize = 64;
 #[derive(Default)]
 pub(super) struct Kept {
     is_any: AtomicBool,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<(Instant, Seen)>>,
 }
 
 impl Kept {
     pub(super) fn push(&self, seen: Seen) {
         let mut kept = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Megabytes are sent by many calls, and are one thing to tell of.
-        let is_same = |other: &Seen| other.what == seen.what && other.site == seen.site;
+        let is_same = |(_, other): &(_, Seen)| other.what == seen.what && other.site == seen.site;
         if kept.len() < MOST && !kept.iter().any(is_same) {
-            kept.push(seen);
+            kept.push((Instant::now(), seen));
             self.is_any.store(true, Relaxed);
         }
     }
@@ -38,15 +41,21 @@ impl Kept {
     #[inline]
     pub(super) fn tell(scope: &Arc<Scope>) {
         if scope.kept.is_any.load(Relaxed) {
-            for seen in scope.kept.take() {
+            for (at, seen) in scope.kept.take() {
                 let _telling = Telling::start();
-                scope.guard.report(scope, seen);
+                scope.guard.report_at(at, scope, seen);
             }
         }
     }
 
+    /// Whether something in it tells of a wait.
+    pub(super) fn has_wait(&self) -> bool {
+        let kept = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().any(|(_, seen)| seen.waited.is_some())
+    }
+
     #[cold]
-    fn take(&self) -> Vec<Seen> {
+    fn take(&self) -> Vec<(Instant, Seen)> {
         let mut kept = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_any.store(false, Relaxed);
         std::mem::take(&mut *kept)

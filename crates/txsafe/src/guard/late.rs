@@ -59,6 +59,6 @@ fn note() {
     let Some(scope) = scope() else { return };
     if let Some(seen) = scope.late.take() {
         // Told at the end of this poll: here a driver is in the midst of its work.
-        scope.kept.push(Seen { site: Where::here(&scope.guard.policy), ..seen });
+        scope.kept.push(Seen { site: Where::here(&scope.guard.policy).behind(), ..seen });
     }
 }

@@ -128,11 +128,15 @@ impl Policy {
     /// The variable is set to something else.
     pub fn from_env() -> Result<Self, InvalidSetting> {
         match env::var(VARIABLE) {
+            Ok(name) if name.is_empty() => Ok(Self::of_build()),
             Ok(name) => name.parse(),
-            Err(env::VarError::NotPresent) if cfg!(debug_assertions) => Ok(Self::dev()),
-            Err(env::VarError::NotPresent) => Ok(Self::production()),
+            Err(env::VarError::NotPresent) => Ok(Self::of_build()),
             Err(env::VarError::NotUnicode(name)) => Err(unknown(&name.to_string_lossy())),
         }
+    }
+
+    fn of_build() -> Self {
+        if cfg!(debug_assertions) { Self::dev() } else { Self::production() }
     }
 
     /// What follows from findings of one code.
@@ -187,7 +191,7 @@ impl Policy {
     }
 
     /// Hands out each finding that is told, in place of the event of `tracing`. The call must be quick, and may come from a
-    /// thread of the guard's own.
+    /// thread of the guard's own. If it panics, that is printed by the panic hook, and changes nothing.
     #[must_use]
     pub fn on_finding(mut self, receive: impl Fn(&Finding) + Send + Sync + 'static) -> Self {
         self.receive = Some(Arc::new(receive));

@@ -19,8 +19,9 @@ use crate::{
     },
 };
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -52,12 +53,25 @@ struct Told {
 }
 
 /// The times so far, with the wait in them that goes on.
-fn times(ledger: &Ledger, code: Code, waited: Option<Duration>) -> Times {
+fn times(_scope: &Scope, ledger: &Ledger) -> Times {
+    #[cfg_attr(
+        not(feature = "origins"),
+        expect(unused_mut, reason = "nobody tells of what goes on")
+    )]
     let mut times = ledger.times();
-    if matches!(code, Code::EndlessCheckout | Code::OwnLock) {
-        times.external += waited.unwrap_or_default();
+    #[cfg(feature = "origins")]
+    {
+        times.external += _scope.standing.unaccounted();
     }
     times
+}
+
+/// What it holds. Several statements may hold the same.
+fn held(scope: &Scope) -> Vec<String> {
+    let mut locks = scope.locks.held();
+    let mut seen = HashSet::new();
+    locks.retain(|lock| seen.insert(lock.clone()));
+    locks
 }
 
 /// What the rules say of a finding.
@@ -86,6 +100,9 @@ pub(super) enum Where {
     /// Somewhere on this stack, whose names are still to be looked up.
     #[cfg(feature = "origins")]
     On(Arc<Trace>),
+    /// Before the line on this stack.
+    #[cfg(feature = "origins")]
+    Before(Arc<Trace>),
 }
 
 impl Where {
@@ -96,6 +113,16 @@ impl Where {
             return Self::On(Arc::new(Trace::capture()));
         }
         Self::Unknown
+    }
+
+    /// Somewhere before that.
+    pub(super) fn behind(self) -> Self {
+        match self {
+            Self::Unknown => Self::Unknown,
+            Self::Known(site) => Self::Known(Site { is_behind: true, ..site }),
+            #[cfg(feature = "origins")]
+            Self::On(trace) | Self::Before(trace) => Self::Before(trace),
+        }
     }
 }
 
@@ -120,6 +147,11 @@ impl Guard {
     /// Tells of what was seen, at once or when its site is known; notes with the scope if that fails the transaction.
     #[cold]
     pub(super) fn report(&self, scope: &Arc<Scope>, seen: Seen) {
+        self.report_at(Instant::now(), scope, seen);
+    }
+
+    /// Tells of what was seen before.
+    pub(super) fn report_at(&self, at: Instant, scope: &Arc<Scope>, seen: Seen) {
         let (_telling, _excusing) = (Telling::start(), Excusing::start(Excuse::Own));
         let severity = self.policy.severity_of(seen.code);
         if severity == Severity::Off || scope.wraps_a_test {
@@ -131,19 +163,25 @@ impl Guard {
             (Some(sql), subject) if subject.is_empty() => sql.clone(),
             (_, subject) => subject,
         };
+        let (what, locks) = if scope.has_ended() {
+            (format!("{}, when its transaction had ended already", seen.what), Vec::new())
+        } else {
+            (seen.what, held(scope))
+        };
         let finding = Finding {
             code: seen.code,
             severity,
-            what: seen.what,
+            what,
             transaction: Arc::clone(&scope.transaction),
             place: scope.place,
             site: None,
-            elapsed: scope.began.elapsed(),
+            elapsed: at.saturating_duration_since(scope.began),
             waited: seen.waited,
-            times: scope.ledger.as_ref().map(|ledger| times(ledger, seen.code, seen.waited)),
+            times: scope.ledger.as_ref().map(|ledger| times(scope, ledger)),
             statements,
             last_sql,
-            locks: scope.locks.held(),
+            locks,
+            other_connection: false,
             occurrences: 1,
             expired: None,
         };
@@ -153,7 +191,9 @@ impl Guard {
                 self.tell(scope, Finding { site: Some(site), ..finding }, subject);
             }
             #[cfg(feature = "origins")]
-            Where::On(trace) => origin::ask(scope, finding, subject, trace),
+            Where::On(trace) => origin::ask(scope, finding, subject, (trace, false)),
+            #[cfg(feature = "origins")]
+            Where::Before(trace) => origin::ask(scope, finding, subject, (trace, true)),
         }
     }
 
@@ -164,18 +204,18 @@ impl Guard {
             Allowed::NoMore(rule) => finding.expired = Some(rule),
             Allowed::Now => return,
         }
-        if self.todo.as_ref().is_some_and(|todo| todo.has(&finding)) {
+        if self.todo.as_ref().is_some_and(|todo| todo.has(&finding, &subject)) {
             finding.severity = Severity::Trace;
         }
-        let is_new = self.count(&mut finding, subject);
-        let is_fatal = finding.severity == Severity::Error;
-        let is_shown = is_new || is_fatal;
+        let site = finding.site.as_ref().map_or(subject, ToString::to_string);
+        let is_new = self.count(&mut finding, &site);
+        // Raised before anybody is told, who might panic.
+        let is_raised = finding.severity == Severity::Error && scope.raise(&finding, site);
+        let is_shown = is_new || is_raised;
         events::finding(&finding, is_shown && self.policy.receive.is_none());
         if let Some(receive) = self.policy.receive.as_ref().filter(|_| is_shown) {
-            receive(&finding);
-        }
-        if is_fatal {
-            scope.raise(finding.to_string());
+            // Its panic is no finding: it has been printed, and neither fails the transaction nor ends a thread of ours.
+            drop(catch_unwind(AssertUnwindSafe(|| receive(&finding))));
         }
     }
 
@@ -192,10 +232,9 @@ impl Guard {
     }
 
     /// Counts an occurrence; whether it is time to tell of it.
-    fn count(&self, finding: &mut Finding, subject: String) -> bool {
-        let site = finding.site.as_ref().map_or(subject, ToString::to_string);
-        let mut key =
-            Key { code: finding.code, transaction: Arc::clone(&finding.transaction), site };
+    fn count(&self, finding: &mut Finding, site: &str) -> bool {
+        let (code, transaction) = (finding.code, Arc::clone(&finding.transaction));
+        let mut key = Key { code, transaction, site: site.to_owned() };
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = sites.len() >= MOST_SITES;
         if is_full && !sites.contains_key(&key) {

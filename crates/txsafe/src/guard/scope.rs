@@ -5,13 +5,15 @@
 //! `select!`, cancellation and panics. Work that was spawned is not inside, unless its [`Handle`](super::Handle) is handed on.
 
 use super::{
-    connection::Connection, heard::Heard, kept::Kept, pool::Pool, report::Guard, system::OwnSocket,
+    code::Code, connection::Connection, finding::Finding, heard::Heard, kept::Kept, pool::Pool,
+    report::Guard, system::OwnSocket,
 };
 #[cfg(feature = "origins")]
 use super::{late::Late, origin::Questions, standstill::Standing};
 use crate::hold::{order::graph::log::LockLog, times::Ledger};
 use std::{
     cell::Cell,
+    collections::HashSet,
     fmt,
     marker::PhantomData,
     mem::ManuallyDrop,
@@ -84,6 +86,15 @@ pub(crate) struct Subject {
     pub(crate) locks: LockLog,
 }
 
+/// Findings that fail a transaction.
+#[derive(Default)]
+struct Raised {
+    /// Where they were found.
+    sites: HashSet<(Code, String)>,
+    /// Those that its closure hasn't panicked by yet.
+    texts: Vec<String>,
+}
+
 /// One attempt, while its closure runs.
 pub(crate) struct Scope {
     subject: Subject,
@@ -95,7 +106,7 @@ pub(crate) struct Scope {
     /// Futures of it that are waited for, and of which is told by others.
     pub(super) told: AtomicU32,
     has_raised: AtomicBool,
-    raised: Mutex<Vec<String>>,
+    raised: Mutex<Raised>,
     /// What is to be told when the poll has ended.
     pub(super) kept: Kept,
     pub(super) heard: Heard,
@@ -143,6 +154,10 @@ impl Scope {
         self.has_ended.store(true, Relaxed);
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Relaxed)
+    }
+
     /// Whether there are findings that fail the transaction.
     #[inline]
     pub(super) fn has_raised(&self) -> bool {
@@ -152,17 +167,23 @@ impl Scope {
     /// Findings that fail the transaction, since this was asked last.
     pub(super) fn take_raised(&self) -> Vec<String> {
         self.has_raised.store(false, Relaxed);
-        std::mem::take(&mut *self.raised.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.raised.lock().unwrap_or_else(PoisonError::into_inner).texts)
     }
 
-    pub(super) fn raise(&self, finding: String) {
-        self.raised.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
-        self.has_raised.store(true, Relaxed);
+    /// Has the transaction fail by a finding, unless the same one was raised before; whether it wasn't.
+    pub(super) fn raise(&self, finding: &Finding, site: String) -> bool {
+        let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = raised.sites.insert((finding.code, site));
+        if is_new {
+            raised.texts.push(finding.to_string());
+            self.has_raised.store(true, Relaxed);
+        }
+        is_new
     }
 
     #[inline]
     fn counts(&self) -> bool {
-        !self.wraps_a_test && !self.has_ended.load(Relaxed)
+        !self.wraps_a_test && !self.has_ended()
     }
 
     /// What is true of a thread that enters it.

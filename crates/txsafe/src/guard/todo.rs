@@ -56,11 +56,8 @@ impl Todo {
         let lines = lines(path, writes).map_err(|error| invalid(error.to_string(), cure))?;
         let sources = Sources::around(path);
         let parse = |(n, line): (usize, String)| match Entry::parse(&line) {
-            Some(entry) => Ok((n, entry)),
-            None => {
-                let cure = "a line is a code, a transaction, a file and what was called, with tabs between";
-                Err(invalid(format!("line {n}: {line:?}"), cure))
-            }
+            Ok(entry) => Ok((n, entry)),
+            Err(cure) => Err(invalid(format!("line {n}: {line:?}"), cure)),
         };
         let entries = lines.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         if !writes && let Some((why, cure)) = dead(&entries, &sources) {
@@ -71,8 +68,8 @@ impl Todo {
     }
 
     /// Whether a finding waits for somebody; a new one does from now on, if it is to be written down.
-    pub(super) fn has(&self, finding: &Finding) -> bool {
-        let entry = Entry::of(finding, &self.sources);
+    pub(super) fn has(&self, finding: &Finding, subject: &str) -> bool {
+        let entry = Entry::of(finding, subject, &self.sources);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains(&entry) {
             return true;

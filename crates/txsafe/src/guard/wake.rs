@@ -6,7 +6,7 @@ use super::origin::Trace;
 use crate::hold::excused::lock;
 use crate::hold::times::now;
 #[cfg(feature = "origins")]
-use std::sync::Mutex;
+use std::sync::{Mutex, Weak};
 use std::{
     fmt,
     sync::{
@@ -30,7 +30,7 @@ pub(super) struct Alert {
     by: Mutex<Option<Arc<Trace>>>,
     /// The stacks on which wakers were made in the last poll: what is waited for.
     #[cfg(feature = "origins")]
-    asked: Mutex<Vec<Arc<Trace>>>,
+    asked: Mutex<Vec<Weak<Trace>>>,
 }
 
 impl Alert {
@@ -78,13 +78,13 @@ impl Alert {
     pub(super) fn asks(&self, trace: &Arc<Trace>) {
         let mut asked = lock(&self.asked);
         if asked.len() < MOST_ASKED {
-            asked.push(Arc::clone(trace));
+            asked.push(Arc::downgrade(trace));
         }
     }
 
-    /// What has been waited for since the last poll.
+    /// What has been waited for since the last poll. Who has let its waker go doesn't wait any more.
     pub(super) fn asked(&self) -> Vec<Arc<Trace>> {
-        lock(&self.asked).clone()
+        lock(&self.asked).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Has the task polled, without a word of what is waited for.

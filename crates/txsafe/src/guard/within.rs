@@ -20,6 +20,7 @@ use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Waker},
+    thread,
     time::Duration,
 };
 
@@ -28,10 +29,11 @@ use std::{
 /// # Panics
 /// If something was found that fails the transaction: at the end of the poll.
 pub(crate) async fn within<F: Future>(scope: Arc<Scope>, future: F) -> F::Output {
+    // Ended behind all that is dropped with the future.
+    let ended = Ended(Arc::clone(&scope));
+    let _live = Live::enter(&scope);
     let mut future = pin!(future);
     let mut watch = scope.ledger.clone().map(|ledger| Watch::new(Arc::clone(&scope), ledger));
-    let _live = Live::enter(&scope);
-    let ended = Ended(Arc::clone(&scope));
     let mut place = Some(scope);
     let output = poll_fn(|cx| {
         let poll = match &mut watch {
@@ -48,13 +50,20 @@ pub(crate) async fn within<F: Future>(scope: Arc<Scope>, future: F) -> F::Output
         poll
     })
     .await;
-    #[cfg(feature = "origins")]
-    if ended.0.guard.policy.may_fail() {
-        // Whether it may be committed depends on what is still looked up.
-        poll_fn(|cx| ended.0.questions.poll_answered(cx)).await;
-        raise(&ended.0);
-    }
+    raise_all(&ended.0).await;
     output
+}
+
+/// Whether a transaction fails depends on what is still looked up of its findings.
+///
+/// # Panics
+/// If it does.
+pub(crate) async fn raise_all(scope: &Arc<Scope>) {
+    #[cfg(feature = "origins")]
+    if scope.guard.policy.may_fail() {
+        poll_fn(|cx| scope.questions.poll_answered(cx)).await;
+    }
+    raise(scope);
 }
 
 /// Runs `body` inside `scope`, of a blocking connection that tells of its statements.
@@ -108,6 +117,17 @@ impl Drop for Ended {
     }
 }
 
+/// How a wait has ended.
+#[derive(Clone, Copy)]
+enum Over {
+    /// The closure was woken, at that time.
+    Woken(u64),
+    /// Its task had another reason to be polled, and it waits on.
+    Interrupted,
+    /// It was dropped.
+    GivenUp,
+}
+
 /// Accounts for what the closure's future waits for.
 struct Watch {
     scope: Arc<Scope>,
@@ -144,12 +164,11 @@ impl Watch {
         let waited = woken.zip(self.waits_since);
         let waited = waited.map(|(woken, since)| Duration::from_nanos(woken.saturating_sub(since)));
         let was_server = self.scope.connection.poll_begins(waited);
+        let is_told = self.polled_again(woken.is_some());
         if let Some(since) = self.waits_since.take() {
-            // Without a word of ours, its task had another reason, and we are waiting still.
-            self.waited(since, woken, begins, was_server);
+            let over = woken.map_or(Over::Interrupted, Over::Woken);
+            self.waited((since, begins), over, was_server, is_told);
         }
-        #[cfg(feature = "origins")]
-        self.scope.standing.polled(woken.is_some());
         let kept = self.alert.take().filter(|(alert, _)| alert.will_wake(cx.waker()));
         let (alert, waker) = kept.unwrap_or_else(|| self.alert(cx.waker()));
         #[cfg(feature = "origins")]
@@ -200,10 +219,10 @@ impl Watch {
         (alert, waker)
     }
 
-    /// The closure waited from `since` on, was woken if it wasn't another one's turn, and is polled `now`.
-    fn waited(&mut self, since: u64, rang: Option<u64>, now: u64, was_server: bool) {
+    /// The closure waited from `since` until `now`.
+    fn waited(&mut self, (since, now): (u64, u64), over: Over, was_server: bool, is_told: bool) {
         // It may have been woken while it was being polled, as by `yield_now`.
-        let woken = rang.unwrap_or(now).clamp(since, now);
+        let woken = if let Over::Woken(woken) = over { woken.clamp(since, now) } else { now };
         self.ledger.add(Wait::Scheduling, now - woken);
         let waited = woken - since;
         if waited == 0 {
@@ -218,23 +237,31 @@ impl Watch {
         }
         self.ledger.add(Wait::External, waited);
         let waited = std::mem::take(&mut self.waited_before) + Duration::from_nanos(waited);
-        if rang.is_none() {
-            self.waited_before = waited;
-        } else if !self.is_told() && waited >= self.scope.guard.policy.external_wait {
+        let and_then = match over {
+            Over::Interrupted => {
+                self.waited_before = waited;
+                return;
+            }
+            Over::Woken(_) => "",
+            Over::GivenUp => ", and was given up",
+        };
+        if !is_told && waited >= self.scope.guard.policy.external_wait {
             self.report(Seen {
                 code: Code::ExternalWait,
-                what: format!("waited {waited:.1?} for something that isn't its database"),
+                what: format!(
+                    "waited {waited:.1?} for something that isn't its database{and_then}"
+                ),
                 subject: String::new(),
-                site: self.origin(),
+                site: self.origin(over),
                 waited: Some(waited),
             });
         }
     }
 
-    /// Whether what is waited for is told by somebody else.
-    fn is_told(&self) -> bool {
+    /// A wait is over, or was interrupted; whether others have told of it.
+    fn polled_again(&self, _was_woken: bool) -> bool {
         #[cfg(feature = "origins")]
-        if self.scope.standing.is_told() {
+        if self.scope.standing.polled(_was_woken) {
             return true;
         }
         self.scope.told.load(Relaxed) > 0
@@ -274,23 +301,42 @@ impl Watch {
     #[cfg(feature = "origins")]
     fn tell_next_await(&self, seen: Seen) {
         match self.alert.as_ref().and_then(|(alert, _)| alert.asked().pop()) {
-            Some(trace) => self.report(Seen { site: Where::On(trace), ..seen }),
+            Some(trace) => self.report(Seen { site: Where::Before(trace), ..seen }),
             None if self.scope.connection.is_waiting() => self.scope.late.leave(seen),
             None => self.report(seen),
         }
     }
 
-    /// The stack that woke the task, if it is known.
-    fn origin(&self) -> Where {
+    /// The stack that woke the task, or one that it waited on, if it is known.
+    fn origin(&self, _over: Over) -> Where {
         #[cfg(feature = "origins")]
-        if let Some(trace) = self.alert.as_ref().and_then(|(alert, _)| alert.take_trace()) {
-            return Where::On(trace);
+        if let Some((alert, _)) = &self.alert {
+            let trace = match _over {
+                Over::GivenUp => alert.asked().pop(),
+                Over::Woken(_) | Over::Interrupted => alert.take_trace(),
+            };
+            return trace.map_or(Where::Unknown, Where::On);
         }
         Where::Unknown
     }
 
     fn report(&self, seen: Seen) {
         self.scope.guard.report(&self.scope, seen);
+    }
+}
+
+impl Drop for Watch {
+    /// The closure is dropped while it waits: by a timeout around it, or because nobody wants to know any more. Nothing may be
+    /// left to fail, but what it waited for is told.
+    fn drop(&mut self) {
+        let Some(since) = self.waits_since.take().filter(|_| !thread::panicking()) else { return };
+        let now = now();
+        let woken = self.alert.as_ref().and_then(|(alert, _)| alert.take());
+        let waited = Duration::from_nanos(woken.unwrap_or(now).saturating_sub(since));
+        let was_server = self.scope.connection.poll_begins(Some(waited));
+        let is_told = self.polled_again(true);
+        let over = woken.map_or(Over::GivenUp, Over::Woken);
+        self.waited((since, now), over, was_server, is_told);
     }
 }
 

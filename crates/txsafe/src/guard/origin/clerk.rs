@@ -1,8 +1,17 @@
 //! The thread that looks names up, and then tells of findings. In between it has a look at who waits for long.
 
-use super::{names::Names, question::Question, trace::Trace};
+use super::{
+    names::{Awaited, Names},
+    question::Question,
+    trace::Trace,
+};
 use crate::{
-    guard::{code::Code, finding::Finding, scope::Scope, standstill},
+    guard::{
+        code::Code,
+        finding::{Finding, Site},
+        scope::Scope,
+        standstill,
+    },
     hold::times::Wait,
 };
 use std::{
@@ -40,6 +49,8 @@ struct Case {
     finding: Finding,
     subject: String,
     trace: Arc<Trace>,
+    /// It was seen before that line.
+    is_behind: bool,
     /// Held until it has been told.
     _question: Question,
 }
@@ -49,10 +60,11 @@ pub(in crate::guard) fn ask(
     scope: &Arc<Scope>,
     finding: Finding,
     subject: String,
-    trace: Arc<Trace>,
+    (trace, is_behind): (Arc<Trace>, bool),
 ) {
     let question = Question::open(scope);
-    let case = Case { scope: Arc::clone(scope), finding, subject, trace, _question: question };
+    let scope = Arc::clone(scope);
+    let case = Case { scope, finding, subject, trace, is_behind, _question: question };
     let job = Job::Tell(Box::new(case));
     let job = match clerk() {
         None => job,
@@ -126,7 +138,7 @@ fn guarded(work: impl FnOnce()) {
 }
 
 fn tell(case: Case, names: &mut Names) {
-    let Case { scope, mut finding, subject, trace, _question } = case;
+    let Case { scope, mut finding, subject, trace, is_behind, _question } = case;
     let told = names.told(trace);
     if told.yields && finding.code == Code::ExternalWait {
         // It had given way to others: it was the runtime that kept it waiting.
@@ -135,6 +147,11 @@ fn tell(case: Case, names: &mut Names) {
         }
         return;
     }
-    finding.site.clone_from(&told.site);
+    finding.other_connection = told.awaited != Awaited::Other;
+    finding.site = told.site.clone().map(|site| match is_behind {
+        // Nobody is to blame for what comes behind.
+        true => Site { called: None, is_behind, ..site },
+        false => site,
+    });
     scope.guard.tell(&scope, finding, subject);
 }

@@ -76,6 +76,7 @@ fn told_by(trace: &Trace) -> Told {
                         line,
                         function: function(&name).map(ToOwned::to_owned),
                         called: called.take(),
+                        is_behind: false,
                     });
                 }
                 (file, _) => {
@@ -102,6 +103,10 @@ fn is_of_application(file: &Path, name: &str) -> bool {
         "txsafe-layers/src/",
         "txsafe-sqlx/src/",
     ];
+    // Where the C library comes with the names of its lines, they look like an application's.
+    if file.extension().is_none_or(|extension| extension != "rs") {
+        return false;
+    }
     let file = file.to_string_lossy().replace('\\', "/");
     !FOREIGN.iter().chain(&OURS).any(|part| file.contains(part)) && !is_ours(crate_of(name))
 }
@@ -235,6 +240,7 @@ mod tests {
     fn only_the_applications_own_code_is_a_site() {
         let is_own = |file: &str, name: &str| is_of_application(Path::new(file), name);
         assert!(is_own("/home/ada/shop/src/main.rs", "shop::main"));
+        assert!(!is_own("./nptl/pthread_create.c", "start_thread"));
         assert!(!is_own("/home/ada/.cargo/registry/src/index/hyper-1.0.0/src/lib.rs", "hyper::x"));
         assert!(!is_own("/rustc/0123/library/core/src/future.rs", "core::future::poll"));
         assert!(!is_own("/home/ada/txsafe/src/guard/within.rs", "txsafe::guard::within::within"));

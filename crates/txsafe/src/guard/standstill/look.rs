@@ -71,7 +71,8 @@ fn tell_circles(waits: &[(&Arc<Scope>, Option<Wait>)]) {
     let last = untold.flat_map(|held| held.waiting.iter().map(move |last| (held, last)));
     if let Some((held, (scope, wait))) = last.max_by_key(|(_, (_, wait))| wait.since) {
         let others = held.waiting.iter().map(|(other, _)| *other);
-        tell_circle(scope, wait, others.filter(|other| !Arc::ptr_eq(other, scope)));
+        let others = others.filter(|other| !Arc::ptr_eq(other, scope));
+        tell_circle(scope, wait, others, held.pool.waiting.is_some());
     }
 }
 
@@ -83,7 +84,12 @@ fn waits_for_connection(scope: &Arc<Scope>, waits: &[(&Arc<Scope>, Option<Wait>)
     })
 }
 
-fn tell_circle<'a>(scope: &Arc<Scope>, wait: &Wait, others: impl Iterator<Item = &'a Arc<Scope>>) {
+fn tell_circle<'a>(
+    scope: &Arc<Scope>,
+    wait: &Wait,
+    others: impl Iterator<Item = &'a Arc<Scope>>,
+    is_certain: bool,
+) {
     let others: BTreeSet<_> =
         others.map(|other| format!("\"{}\" ({})", other.transaction, other.place)).collect();
     let what = if others.is_empty() {
@@ -92,7 +98,8 @@ fn tell_circle<'a>(scope: &Arc<Scope>, wait: &Wait, others: impl Iterator<Item =
         let others: Vec<_> = others.into_iter().take(MOST_NAMED).collect();
         format!("waits for a connection, as do all who could give one back: {}", others.join(", "))
     };
-    wait.tell(scope, Code::EndlessCheckout, what);
+    let unless = if is_certain { "" } else { ", unless it waits for another pool" };
+    wait.tell(scope, Code::EndlessCheckout, what + unless);
     // What fails a transaction is raised at the end of a poll.
     wait.alert.wake_task();
 }

@@ -23,7 +23,8 @@ pub(in crate::guard) struct Standing(Mutex<State>);
 #[derive(Default)]
 struct State {
     wait: Option<Wait>,
-    is_polled: bool,
+    /// When the last poll ended, if none goes on.
+    polled: Option<u64>,
 }
 
 /// A wait that goes on.
@@ -50,19 +51,21 @@ pub(super) enum Progress {
 }
 
 impl Standing {
-    /// A poll begins. If the task wasn't woken by what is waited for, the wait goes on behind it.
-    pub(in crate::guard) fn polled(&self, was_woken: bool) {
+    /// A poll begins. If the task wasn't woken by what is waited for, the wait goes on behind it. Whether it has been told of.
+    pub(in crate::guard) fn polled(&self, was_woken: bool) -> bool {
         let mut state = lock(&self.0);
-        state.is_polled = true;
+        let is_told = state.wait.as_ref().is_some_and(|wait| wait.progress == Progress::Told);
+        state.polled = None;
         if was_woken {
             state.wait = None;
         }
+        is_told
     }
 
     /// A poll has ended in waiting.
     pub(in crate::guard) fn waits(&self, now: u64, alert: &Arc<Alert>) {
         let mut state = lock(&self.0);
-        state.is_polled = false;
+        state.polled = Some(now);
         match &mut state.wait {
             Some(wait) => wait.alert = Arc::clone(alert),
             none => {
@@ -72,15 +75,16 @@ impl Standing {
         }
     }
 
-    /// Whether the wait that goes on has been told of.
-    pub(in crate::guard) fn is_told(&self) -> bool {
-        lock(&self.0).wait.as_ref().is_some_and(|wait| wait.progress == Progress::Told)
+    /// How long nobody has accounted for.
+    pub(in crate::guard) fn unaccounted(&self) -> Duration {
+        let polled = lock(&self.0).polled;
+        Duration::from_nanos(polled.map_or(0, |polled| now().saturating_sub(polled)))
     }
 
     /// The wait, if it has gone on for `at_least`.
     pub(super) fn wait(&self, at_least: Duration) -> Option<Wait> {
         let state = lock(&self.0);
-        let wait = state.wait.as_ref().filter(|_| !state.is_polled)?;
+        let wait = state.wait.as_ref().filter(|_| state.polled.is_some())?;
         let waited = Duration::from_nanos(now().saturating_sub(wait.since));
         (waited >= at_least).then(|| wait.clone())
     }

@@ -19,11 +19,17 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn of(finding: &Finding, sources: &Sources) -> Self {
+    /// Of a finding that was told of `subject`: for a call that has a name.
+    pub(super) fn of(finding: &Finding, subject: &str, sources: &Sources) -> Self {
         let site = finding.site.as_ref();
         let clean = |text: &str| text.replace(['\t', '\n', '\r'], " ");
         let file = site.map(|site| sources.name(&site.file));
-        let called = site.and_then(|site| site.called.as_deref());
+        let called = match finding.code {
+            Code::ExternalCall => Some(subject),
+            // Not what it was asked for, which is another file or port each time.
+            Code::SystemCall => subject.split('(').next(),
+            _ => site.and_then(|site| site.called.as_deref()),
+        };
         Self {
             code: finding.code,
             transaction: clean(&finding.transaction),
@@ -32,15 +38,17 @@ impl Entry {
         }
     }
 
-    pub(super) fn parse(line: &str) -> Option<Self> {
-        let mut parts = line.split('\t').map(str::to_owned);
-        let entry = Self {
-            code: parts.next()?.parse().ok()?,
-            transaction: parts.next()?,
-            file: parts.next()?,
-            called: parts.next()?,
+    /// Reads a line, or says what is wrong with it.
+    pub(super) fn parse(line: &str) -> Result<Self, &'static str> {
+        let parts: Vec<_> = line.split('\t').collect();
+        let [code, transaction, file, called] = parts[..] else {
+            return Err(
+                "a line is a code, a transaction, a file and what was called, with tabs between",
+            );
         };
-        parts.next().is_none().then_some(entry)
+        let code = code.parse().map_err(|_| "no finding has this code: take the line away")?;
+        let [transaction, file, called] = [transaction, file, called].map(str::to_owned);
+        Ok(Self { code, transaction, file, called })
     }
 }
 

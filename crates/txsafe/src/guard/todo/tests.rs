@@ -15,7 +15,14 @@ fn finding(transaction: &str, file: &str, line: u32) -> Finding {
         what: "waited".into(),
         transaction: transaction.into(),
         place: Location::caller(),
-        site: Some(Site { file: file.into(), line, function: None, called: None }),
+        site: Some(Site {
+            file: file.into(),
+            line,
+            function: None,
+            called: None,
+            is_behind: false,
+        }),
+        other_connection: false,
         elapsed: Duration::ZERO,
         waited: None,
         times: None,
@@ -58,6 +65,19 @@ impl Drop for Folder {
 }
 
 #[test]
+fn calls_are_told_apart_by_their_names() {
+    let folder = Folder::new("names");
+    let path = folder.0.join("todo.tsv");
+    let marked = Finding { code: Code::ExternalCall, ..finding("pay", "src/pay.rs", 1) };
+    let asked = Finding { code: Code::SystemCall, ..marked.clone() };
+    let writing = Todo::read(&path, true).unwrap();
+    assert!(writing.has(&marked, "mailer.receipt") && writing.has(&asked, "open64(/etc/hostname)"));
+    let known = Todo::read(&path, false).unwrap();
+    assert!(known.has(&marked, "mailer.receipt") && !known.has(&marked, "stripe.charge"));
+    assert!(known.has(&asked, "open64(/tmp/7)") && !known.has(&asked, "connect(10.0.0.7:80)"));
+}
+
+#[test]
 fn what_was_written_down_is_known_and_nothing_else() {
     let folder = Folder::new("known");
     let path = folder.todo();
@@ -66,15 +86,15 @@ fn what_was_written_down_is_known_and_nothing_else() {
 
     let writing = Todo::read(&path, true).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), HEADING, "also where nothing is found");
-    assert!(writing.has(&finding("pay", "lib/pay.rs", 7)));
-    assert!(writing.has(&finding("pay", "lib/pay.rs", 9)), "lines move");
+    assert!(writing.has(&finding("pay", "lib/pay.rs", 7), ""));
+    assert!(writing.has(&finding("pay", "lib/pay.rs", 9), ""), "lines move");
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text, format!("{HEADING}TXS001\tpay\tlib/pay.rs\t-\n"));
 
     let known = Todo::read(&path, false).unwrap();
-    assert!(known.has(&finding("pay", "lib/pay.rs", 8)));
-    assert!(!known.has(&finding("ship", "lib/pay.rs", 8)));
-    assert!(!known.has(&finding("pay", "lib/ship.rs", 8)));
+    assert!(known.has(&finding("pay", "lib/pay.rs", 8), ""));
+    assert!(!known.has(&finding("ship", "lib/pay.rs", 8), ""));
+    assert!(!known.has(&finding("pay", "lib/ship.rs", 8), ""));
 
     let wrong = folder.refused("TXS001 pay\n");
     assert!(wrong.contains("line 1: \"TXS001 pay\""), "{wrong}");
@@ -86,7 +106,7 @@ fn lines_are_in_order_whenever_they_were_found() {
     let written = |transactions: &[&str]| {
         let _ = fs::remove_file(folder.todo());
         let todo = Todo::read(&folder.todo(), true).unwrap();
-        assert!(transactions.iter().all(|name| todo.has(&finding(name, "lib/pay.rs", 1))));
+        assert!(transactions.iter().all(|name| todo.has(&finding(name, "lib/pay.rs", 1), "")));
         fs::read_to_string(folder.todo()).unwrap()
     };
     assert_eq!(written(&["b", "c", "a"]), written(&["c", "a", "b"]));
@@ -94,7 +114,10 @@ fn lines_are_in_order_whenever_they_were_found() {
     let noted = "# ours\nTXS001\tb\tlib/pay.rs\t-\n# TX-117\nTXS001\td\tlib/pay.rs\t-";
     fs::write(folder.todo(), noted).unwrap();
     let todo = Todo::read(&folder.todo(), true).unwrap();
-    assert!(todo.has(&finding("c", "lib/pay.rs", 1)) && todo.has(&finding("e", "lib/pay.rs", 1)));
+    assert!(
+        todo.has(&finding("c", "lib/pay.rs", 1), "")
+            && todo.has(&finding("e", "lib/pay.rs", 1), "")
+    );
     let text = fs::read_to_string(folder.todo()).unwrap();
     let expected = noted.replace("# TX-117", "TXS001\tc\tlib/pay.rs\t-\n# TX-117");
     assert_eq!(text, format!("{expected}\nTXS001\te\tlib/pay.rs\t-\n"));
@@ -107,9 +130,9 @@ fn a_file_is_named_as_seen_from_the_list() {
     let path = folder.0.join("tests/../tests/todo.tsv");
     let todo = Todo::read(&path, true).unwrap();
     let absolute = folder.0.join("src/pay.rs");
-    assert!(todo.has(&finding("pay", absolute.to_str().unwrap(), 1)));
+    assert!(todo.has(&finding("pay", absolute.to_str().unwrap(), 1), ""));
     // Cargo's registry lies outside of the workspace.
-    assert!(todo.has(&finding("ship", env::current_exe().unwrap().to_str().unwrap(), 1)));
+    assert!(todo.has(&finding("ship", env::current_exe().unwrap().to_str().unwrap(), 1), ""));
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains("TXS001\tpay\t../src/pay.rs\t-\n"), "{text}");
     assert!(text.contains("TXS001\tship\t/"), "{text}");
@@ -119,7 +142,7 @@ fn a_file_is_named_as_seen_from_the_list() {
     let from_here = "src/guard/todo/tests.rs";
     let absolute = env::current_dir().unwrap().join(from_here);
     for file in [file!(), from_here, absolute.to_str().unwrap()] {
-        let entry = Entry::of(&finding("pay", file, 1), &sources).to_string();
+        let entry = Entry::of(&finding("pay", file, 1), "", &sources).to_string();
         assert_eq!(entry, format!("TXS001\tpay\t{from_here}\t-"));
     }
 }
@@ -184,6 +207,6 @@ fn write_many(path: &Path, order: &str) {
     read_to_string(stdin()).unwrap();
     for n in 0..MANY {
         let n = if order == "forwards" { n } else { MANY - 1 - n };
-        assert!(todo.has(&finding(&format!("t{n:03}"), "lib/pay.rs", 1)));
+        assert!(todo.has(&finding(&format!("t{n:03}"), "lib/pay.rs", 1), ""));
     }
 }

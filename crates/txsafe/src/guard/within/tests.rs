@@ -6,8 +6,11 @@ use crate::guard::{
     policy::Policy,
     scope::tests::scope_on,
 };
-use futures_util::future::{Either, poll_immediate, select};
-use std::sync::Mutex;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either, poll_immediate, select},
+};
+use std::{future::pending, panic::AssertUnwindSafe, sync::Mutex};
 use tokio::{
     sync::Notify,
     task::yield_now,
@@ -56,6 +59,39 @@ async fn what_is_waited_for_beside_the_database_is_found() {
     let times = ledger.times();
     assert!(times.database >= WHILE, "{times}");
     assert!(times.external >= 2 * WHILE, "{times}");
+}
+
+#[tokio::test]
+async fn a_receiver_that_panics_hides_nothing() {
+    let policy = Policy::test().on_finding(|_| panic!("on purpose"));
+    let run = within(scope_on(Arc::default(), 1, policy), sleep(WHILE));
+    let panic = AssertUnwindSafe(run).catch_unwind().await.unwrap_err();
+    assert!(panic.downcast_ref::<String>().unwrap().starts_with("TXS001"));
+}
+
+#[tokio::test]
+async fn a_blank_reason_allows_nothing() {
+    let (found, ledger) =
+        found(lenient(), async |_| allow_external_io(" ", sleep(WHILE)).await).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(ledger.times().allowed, Duration::ZERO);
+}
+
+#[tokio::test]
+async fn what_is_given_up_while_it_waits_is_found() {
+    let (policy, findings) = watching(lenient());
+    let calls = Arc::<Calls>::default();
+    let gives_up = async |body| {
+        let scope = scope_on(Arc::clone(&calls), 1, policy.clone());
+        timeout(WHILE, within(scope, body)).await.unwrap_err();
+        std::mem::take(&mut *findings.lock().unwrap())
+    };
+    let found = gives_up(Box::pin(pending()) as BoxFuture<'_, ()>).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].what.ends_with(", and was given up"), "{}", found[0]);
+    assert!(found[0].waited >= Some(WHILE) && found[0].times.unwrap().external >= WHILE);
+    let found = gives_up(Box::pin(calls.waiting(pending()))).await;
+    assert!(found.is_empty(), "its database kept it waiting: {found:?}");
 }
 
 #[tokio::test]
