@@ -162,10 +162,7 @@ macro_rules! cases {
                     Ok::<_, AppError>(())
                 });
                 let message = missing.await.unwrap_err().ours().to_string();
-                assert!(
-                    message.contains("put `txsafe::SEQUENCES_SQL` into a migration"),
-                    "{message}"
-                );
+                assert!(message.contains("put `SEQUENCES_SQL` into a migration"), "{message}");
             }
 
             #[tokio::test(flavor = "multi_thread")]

@@ -392,7 +392,7 @@ macro_rules! cases {
                     db.outbox().backlog().await.unwrap_err(),
                 ] {
                     let error = error.to_string();
-                    assert!(error.contains("put `txsafe::OUTBOX_SQL` into a migration"), "{error}");
+                    assert!(error.contains("put `OUTBOX_SQL` into a migration"), "{error}");
                 }
             }
 

@@ -250,7 +250,7 @@ async fn a_missing_table_is_named_with_its_cure() {
         let told: [Error; 3] =
             [written.unwrap_err(), worker.run().unwrap_err(), db.outbox().backlog().unwrap_err()];
         for error in told.map(|error| error.to_string()) {
-            assert!(error.contains("put `txsafe::OUTBOX_SQL` into a migration"), "{error}");
+            assert!(error.contains("put `OUTBOX_SQL` into a migration"), "{error}");
         }
     });
 }

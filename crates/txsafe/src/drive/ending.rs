@@ -58,7 +58,7 @@ pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
     };
     if failure.sqlstate() == Some(SqlState::UNDEFINED_TABLE) {
         return failure.with_cure(
-            "idempotency keys need their table: put `txsafe::IDEMPOTENCY_KEYS_SQL` into a migration",
+            "idempotency keys need their table: put `IDEMPOTENCY_KEYS_SQL` into a migration",
         );
     }
     failure

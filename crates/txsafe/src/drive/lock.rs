@@ -213,7 +213,7 @@ where
 }
 
 const SEQUENCES_CURE: &str =
-    "scoped sequences need their table: put `txsafe::SEQUENCES_SQL` into a migration";
+    "scoped sequences need their table: put `SEQUENCES_SQL` into a migration";
 
 /// The id of an advisory key, which is reported if it belongs to another key, too.
 pub(super) fn identified<R: AdvisoryRank>(key: &R::Key) -> AdvisoryId {

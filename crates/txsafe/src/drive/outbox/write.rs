@@ -51,7 +51,7 @@ pub fn after_commit(message: &NewMessage) -> Option<impl FnOnce() + Send + 'stat
 
 /// Says what to do where the table is missing.
 pub(super) fn cured(error: Error) -> Error {
-    const CURE: &str = "the outbox needs its table: put `txsafe::OUTBOX_SQL` into a migration";
+    const CURE: &str = "the outbox needs its table: put `OUTBOX_SQL` into a migration";
     match error.failure() {
         Some(failure) if failure.sqlstate() == Some(SqlState::UNDEFINED_TABLE) => {
             failure.clone().with_cure(CURE).into()
