@@ -1,6 +1,35 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+/// Runs an example of a guide, so that only one line of it has to be hidden: gives it the URL of a schema with two accounts of
+/// 100 each. A macro, because what it names are dev-dependencies.
+#[macro_export]
+macro_rules! on_postgres {
+    ($example:expr) => {
+        ::tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let server = ::txsafe_testkit::Postgres::shared().await.unwrap();
+            let schema = server.schema("guide").await.unwrap();
+            let (client, connection) =
+                ::tokio_postgres::connect(schema.url(), ::tokio_postgres::NoTls).await.unwrap();
+            ::tokio::spawn(connection);
+            let accounts = "CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL);
+                            INSERT INTO accounts VALUES (1, 100), (2, 100)";
+            client.batch_execute(accounts).await.unwrap();
+            ($example)(schema.url()).await.unwrap();
+        })
+    };
+}
+
+/// A database at this URL, for examples that don't show how one is made.
+#[macro_export]
+macro_rules! database {
+    ($url:expr) => {{
+        let manager = ::txsafe_diesel::manager($url);
+        let pool = ::diesel_async::pooled_connection::deadpool::Pool::builder(manager).build();
+        ::txsafe_diesel::Database::builder(pool.unwrap()).build().unwrap()
+    }};
+}
+
 /// The guide to the outbox, whose example needs a driver.
 #[cfg_attr(doctest, doc = include_str!("../crates/txsafe/docs/outbox.md"))]
 pub mod outbox {}

@@ -6,8 +6,9 @@ use std::fs::File;
 /// Whether the functions stand before the C library's in this program: for its own code, and for the libraries that it has
 /// loaded, such as libpq.
 ///
-/// They don't if the crate isn't linked (but then this can't be asked), if something else stands before them, as what
-/// `LD_PRELOAD` names doesn't, or if the linker was told to hide the names of an executable. A test that relies on them asks:
+/// They don't if something else of the program defines functions of the same names, or if the linker was told to hide the names
+/// of an executable. What `LD_PRELOAD` names comes behind an executable's own functions, and does no harm. A test that relies on
+/// them asks:
 ///
 /// ```
 /// assert!(txsafe_interpose::is_active());

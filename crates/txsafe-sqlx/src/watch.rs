@@ -13,7 +13,7 @@ use txsafe::guard::connection_taken;
 /// ```
 /// use sqlx::postgres::PgPoolOptions;
 ///
-/// # #[tokio::main]
+/// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let options = PgPoolOptions::new().max_connections(8);
 /// let pool = txsafe_sqlx::watched(options).connect_lazy("postgres://shop@localhost/shop")?;

@@ -41,11 +41,11 @@ use txsafe::guard::in_transaction;
 /// **A filter for all layers keeps from it what it would hear.** Most clients log at DEBUG or TRACE. So the filter belongs to
 /// the layer that writes the log, and not to the registry:
 /// ```
-/// # use tracing_subscriber::{filter::LevelFilter, prelude::*};
-/// # use txsafe_layers::ClientEvents;
-/// # fn log<S: tracing::Subscriber>() -> impl tracing_subscriber::Layer<S> { tracing_subscriber::layer::Identity::new() }
+/// use tracing_subscriber::{filter::LevelFilter, fmt, prelude::*};
+/// use txsafe_layers::ClientEvents;
+///
 /// let subscriber = tracing_subscriber::registry()
-///     .with(log().with_filter(LevelFilter::INFO)) // or an `EnvFilter`
+///     .with(fmt::layer().with_filter(LevelFilter::INFO)) // or an `EnvFilter`
 ///     .with(ClientEvents::new().layer());
 /// # let _ = subscriber;
 /// ```
