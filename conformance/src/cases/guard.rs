@@ -72,6 +72,11 @@ fn read() -> Step {
     Step::sql("SELECT count(*) FROM accounts")
 }
 
+/// Its answer can't be there before it is waited for.
+fn slow() -> Step {
+    Step::sql("SELECT pg_sleep(0.1)")
+}
+
 /// Waits until so many findings have been told: names of lines are looked up elsewhere.
 async fn told(findings: &Findings, n: usize) -> Vec<Finding> {
     let start = Instant::now();
@@ -123,14 +128,14 @@ async fn a_wait_for_something_else_is_told_with_its_story(driver: Driver) {
     let (policy, findings) = watching(Policy::dev().slow_poll(Duration::from_secs(60)));
     let db = shop.guarded(driver, policy);
     for _ in 0..2 {
-        let script = Script::new([Step::Credit(1, 5), read(), call_something_else(), read()]);
-        db.run(Call::new("pay"), script).await.unwrap();
+        let steps = [Step::Credit(1, 5), slow(), read(), call_something_else(), read()];
+        db.run(Call::new("pay"), Script::new(steps)).await.unwrap();
     }
     let findings = told(&findings, 1).await;
     assert_eq!(findings.len(), 1, "a developer is warned once of each site: {findings:?}");
     let finding = &findings[0];
     assert_eq!((finding.code, finding.severity), (Code::ExternalWait, Severity::Warn));
-    assert_eq!((&*finding.transaction, finding.statements), ("pay", 2));
+    assert_eq!((&*finding.transaction, finding.statements), ("pay", 3));
     assert_eq!(finding.last_sql.as_deref(), Some("SELECT count(*) FROM accounts"));
     assert!(finding.waited.unwrap() >= CALL && finding.elapsed >= CALL, "{finding}");
     assert!(finding.times.unwrap().external >= CALL, "{finding}");
@@ -387,11 +392,9 @@ async fn a_poll_that_blocked_is_told_with_the_await_behind_it(driver: Driver) {
         std::thread::sleep(CALL);
         Ok(())
     });
-    // Its answer can't be there before it is waited for.
-    let slow = Step::sql("SELECT pg_sleep(0.1)");
-    db.run(Call::new("order"), Script::new([read(), block, slow])).await.unwrap();
+    db.run(Call::new("order"), Script::new([read(), block, slow()])).await.unwrap();
     let findings = told(&findings, 1).await;
-    assert_eq!(findings[0].code, Code::BlockingCall);
+    assert_eq!((findings[0].code, findings[0].statements), (Code::BlockingCall, 1));
     // Where the next statement was awaited, in the code that plays scripts.
     let said = findings[0].to_string();
     assert!(said.contains("\n  before conformance/src/drivers/"), "{said}");

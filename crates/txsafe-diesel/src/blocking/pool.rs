@@ -36,7 +36,7 @@ pub trait Sealed {
     /// How full it is.
     fn state(&self) -> PoolState;
 
-    /// The most connections that there may be. Asked where the pool itself may be locked.
+    /// The most connections that there may be; asked while r2d2's pool is locked.
     fn max_size(&self) -> usize;
 }
 

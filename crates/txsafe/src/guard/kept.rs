@@ -4,10 +4,7 @@
 //! lock graph is asked. Telling is an event of `tracing` and may be anything else: it must come where only the run loop is on
 //! the stack.
 
-use super::{
-    report::Seen,
-    scope::{Scope, Telling},
-};
+use super::{report::Seen, scope::Scope};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -42,7 +39,6 @@ impl Kept {
     pub(super) fn tell(scope: &Arc<Scope>) {
         if scope.kept.is_any.load(Relaxed) {
             for (at, seen) in scope.kept.take() {
-                let _telling = Telling::start();
                 scope.guard.report_at(at, scope, seen);
             }
         }

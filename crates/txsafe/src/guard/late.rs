@@ -4,25 +4,27 @@
 //! each of them would slow all down. So the next poll is waited for, which comes by the same way.
 
 use super::{
-    report::{Seen, Where},
+    origin::Trace,
+    report::{Found, Where},
     scope::{Scope, is_late, scope},
 };
+use crate::hold::excused::lock;
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// What is still to be told of the poll before.
+/// What is still to be told of the poll before, and the stack by which this one came.
 #[derive(Default)]
 pub(super) struct Late {
     is_any: AtomicBool,
-    seen: Mutex<Option<Seen>>,
+    found: Mutex<Option<(Found, Option<Arc<Trace>>)>>,
 }
 
 impl Late {
     /// Leaves it for the next poll.
-    pub(super) fn leave(&self, seen: Seen) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+    pub(super) fn leave(&self, found: Found) {
+        *lock(&self.found) = Some((found, None));
         self.is_any.store(true, Relaxed);
     }
 
@@ -31,18 +33,15 @@ impl Late {
         self.is_any.load(Relaxed)
     }
 
-    /// The poll after that has ended: whether it came by the line or not, it is told.
+    /// The poll after that has ended, or there is none: whether it came by the line or not, it is told.
     pub(super) fn tell(scope: &Arc<Scope>) {
-        if let Some(seen) = scope.late.take() {
-            scope.guard.report(scope, seen);
+        if !scope.late.is_any.swap(false, Relaxed) {
+            return;
         }
-    }
-
-    fn take(&self) -> Option<Seen> {
-        if !self.is_any.swap(false, Relaxed) {
-            return None;
+        let found = lock(&scope.late.found).take();
+        if let Some((found, trace)) = found {
+            scope.guard.place(scope, found, trace.map_or(Where::Unknown, Where::Before));
         }
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -57,8 +56,8 @@ pub(super) fn comes_by() {
 #[cold]
 fn note() {
     let Some(scope) = scope() else { return };
-    if let Some(seen) = scope.late.take() {
+    if let Some((_, trace)) = &mut *lock(&scope.late.found) {
         // Told at the end of this poll: here a driver is in the midst of its work.
-        scope.kept.push(Seen { site: Where::here(&scope.guard.policy).behind(), ..seen });
+        trace.get_or_insert_with(|| Arc::new(Trace::capture()));
     }
 }

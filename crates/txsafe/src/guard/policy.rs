@@ -29,7 +29,7 @@ pub enum Severity {
 /// | [`off`](Self::off) | nothing | nothing | nothing |
 /// | [`production`](Self::production) | marked calls and client layers, second connections | some ns a poll | a warning, at most once a minute for each site |
 /// | [`staging`](Self::staging) | and what the transaction waits for | a tenth of a microsecond a poll | the same |
-/// | [`dev`](Self::dev) | and who wakes it (feature `origins`), and polls that block or compute | microseconds a poll | a warning, once for each site |
+/// | [`dev`](Self::dev) | and who wakes it and what stands still (feature `origins`), and polls that block or compute | microseconds a poll | a warning, once for each site |
 /// | [`test`](Self::test) | the same, however short | the same | the transaction fails |
 ///
 /// Default: what [`VARIABLE`] says: `off`, `production`, `staging`, `dev` or `test`. Where it isn't set, `dev` in programs

@@ -8,7 +8,8 @@ pub trait Pool: Send + Sync {
     /// How full it is.
     fn state(&self) -> PoolState;
 
-    /// The most connections that there may be. Asked where the pool itself may be locked.
+    /// The most connections that there may be. For pools that tell of a timeout while they are locked, as r2d2 does, it must
+    /// not lock them.
     fn max_size(&self) -> usize;
 
     /// Asks the server on a connection beside the pool: `sql` returns a text or nothing. `None` where nobody can be asked.

@@ -20,7 +20,7 @@ use crate::{
 };
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -61,7 +61,10 @@ fn times(_scope: &Scope, ledger: &Ledger) -> Times {
     let mut times = ledger.times();
     #[cfg(feature = "origins")]
     {
-        times.external += _scope.standing.unaccounted();
+        // While it is its own statement that is waited for, it is work of somebody else that is told of.
+        if !_scope.connection.is_waiting() {
+            times.external += _scope.standing.unaccounted();
+        }
     }
     times
 }
@@ -90,6 +93,12 @@ pub(super) struct Seen {
     pub(super) subject: String,
     pub(super) site: Where,
     pub(super) waited: Option<Duration>,
+}
+
+/// What is known of it but for its site.
+pub(super) struct Found {
+    finding: Finding,
+    subject: String,
 }
 
 /// Where it was seen.
@@ -139,6 +148,12 @@ impl Guard {
         self.policy.severity_of(code) != Severity::Off
     }
 
+    /// Whether findings of this code fail their transaction.
+    #[cfg(feature = "origins")]
+    pub(super) fn fails(&self, code: Code) -> bool {
+        self.policy.severity_of(code) == Severity::Error
+    }
+
     /// Whether waits are accounted.
     pub(crate) fn accounts(&self) -> bool {
         self.policy.accounts
@@ -151,11 +166,19 @@ impl Guard {
     }
 
     /// Tells of what was seen before.
-    pub(super) fn report_at(&self, at: Instant, scope: &Arc<Scope>, seen: Seen) {
-        let (_telling, _excusing) = (Telling::start(), Excusing::start(Excuse::Own));
+    pub(super) fn report_at(&self, at: Instant, scope: &Arc<Scope>, mut seen: Seen) {
+        let site = mem::replace(&mut seen.site, Where::Unknown);
+        if let Some(found) = self.found(at, scope, seen) {
+            self.place(scope, found, site);
+        }
+    }
+
+    /// What is known of it now, wherever it was seen.
+    pub(super) fn found(&self, at: Instant, scope: &Arc<Scope>, seen: Seen) -> Option<Found> {
+        let _excusing = Excusing::start(Excuse::Own);
         let severity = self.policy.severity_of(seen.code);
         if severity == Severity::Off || scope.wraps_a_test {
-            return;
+            return None;
         }
         let (statements, last_sql) = scope.connection.statements();
         let subject = match (&last_sql, seen.subject) {
@@ -185,7 +208,14 @@ impl Guard {
             occurrences: 1,
             expired: None,
         };
-        match seen.site {
+        Some(Found { finding, subject })
+    }
+
+    /// Tells of what was found there, at once or when that is known.
+    pub(super) fn place(&self, scope: &Arc<Scope>, found: Found, site: Where) {
+        let (_telling, _excusing) = (Telling::start(), Excusing::start(Excuse::Own));
+        let Found { finding, subject } = found;
+        match site {
             Where::Unknown => self.tell(scope, finding, subject),
             Where::Known(site) => {
                 self.tell(scope, Finding { site: Some(site), ..finding }, subject);

@@ -3,6 +3,7 @@
 use super::{
     code::Code,
     gaps::Gaps,
+    kept::Kept,
     report::{Seen, Where, raise},
     scope::{Scope, enter, scope},
     standstill::Live,
@@ -225,18 +226,16 @@ impl Watch {
         let woken = if let Over::Woken(woken) = over { woken.clamp(since, now) } else { now };
         self.ledger.add(Wait::Scheduling, now - woken);
         let waited = woken - since;
-        if waited == 0 {
-            return;
-        }
+        let waited_before = std::mem::take(&mut self.waited_before);
         if was_server {
-            self.waited_before = Duration::ZERO;
             return self.ledger.add(Wait::Database, waited);
         }
         if self.scope.allowed.load(Relaxed) > 0 {
             return self.ledger.add(Wait::Allowed, waited);
         }
         self.ledger.add(Wait::External, waited);
-        let waited = std::mem::take(&mut self.waited_before) + Duration::from_nanos(waited);
+        let is_any = waited > 0;
+        let waited = waited_before + Duration::from_nanos(waited);
         let and_then = match over {
             Over::Interrupted => {
                 self.waited_before = waited;
@@ -245,7 +244,7 @@ impl Watch {
             Over::Woken(_) => "",
             Over::GivenUp => ", and was given up",
         };
-        if !is_told && waited >= self.scope.guard.policy.external_wait {
+        if is_any && !is_told && waited >= self.scope.guard.policy.external_wait {
             self.report(Seen {
                 code: Code::ExternalWait,
                 what: format!(
@@ -302,7 +301,10 @@ impl Watch {
     fn tell_next_await(&self, seen: Seen) {
         match self.alert.as_ref().and_then(|(alert, _)| alert.asked().pop()) {
             Some(trace) => self.report(Seen { site: Where::Before(trace), ..seen }),
-            None if self.scope.connection.is_waiting() => self.scope.late.leave(seen),
+            None if self.scope.connection.is_waiting() => {
+                let found = self.scope.guard.found(std::time::Instant::now(), &self.scope, seen);
+                found.into_iter().for_each(|found| self.scope.late.leave(found));
+            }
             None => self.report(seen),
         }
     }
@@ -313,7 +315,7 @@ impl Watch {
         if let Some((alert, _)) = &self.alert {
             let trace = match _over {
                 Over::GivenUp => alert.asked().pop(),
-                Over::Woken(_) | Over::Interrupted => alert.take_trace(),
+                _ => alert.take_trace(),
             };
             return trace.map_or(Where::Unknown, Where::On);
         }
@@ -329,7 +331,13 @@ impl Drop for Watch {
     /// The closure is dropped while it waits: by a timeout around it, or because nobody wants to know any more. Nothing may be
     /// left to fail, but what it waited for is told.
     fn drop(&mut self) {
-        let Some(since) = self.waits_since.take().filter(|_| !thread::panicking()) else { return };
+        if thread::panicking() {
+            return;
+        }
+        #[cfg(feature = "origins")]
+        Late::tell(&self.scope);
+        Kept::tell(&self.scope);
+        let Some(since) = self.waits_since.take() else { return };
         let now = now();
         let woken = self.alert.as_ref().and_then(|(alert, _)| alert.take());
         let waited = Duration::from_nanos(woken.unwrap_or(now).saturating_sub(since));

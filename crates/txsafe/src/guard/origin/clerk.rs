@@ -100,6 +100,7 @@ fn clerk() -> Option<&'static SyncSender<Job>> {
 }
 
 fn work(jobs: &Receiver<Job>) {
+    SLEEPS.store(false, SeqCst);
     let mut names = Names::default();
     let (mut looked, mut in_vain) = (Instant::now(), 0);
     loop {
@@ -147,7 +148,7 @@ fn tell(case: Case, names: &mut Names) {
         }
         return;
     }
-    finding.other_connection = told.awaited != Awaited::Other;
+    finding.other_connection = !is_behind && told.awaited != Awaited::Other;
     finding.site = told.site.clone().map(|site| match is_behind {
         // Nobody is to blame for what comes behind.
         true => Site { called: None, is_behind, ..site },

@@ -47,8 +47,11 @@ fn wait_of(scope: &Scope) -> Option<Wait> {
 
 /// Looks up what that is, and where.
 fn name_wait(scope: &Scope, names: &mut Names) {
-    if let Some(wait) = wait_of(scope).filter(|wait| wait.awaited.is_none()) {
-        let awaited = names.awaited(&wait.alert.asked());
+    let Some(wait) = wait_of(scope).filter(|wait| wait.awaited.is_none()) else { return };
+    let asked = wait.alert.asked();
+    // Nothing, while a poll has just begun.
+    if !asked.is_empty() {
+        let awaited = names.awaited(&asked);
         scope.standing.note(wait.since, |wait| wait.awaited = Some(awaited));
     }
 }
@@ -66,6 +69,11 @@ fn tell_circles(waits: &[(&Arc<Scope>, Option<Wait>)]) {
     }
     let stuck = stuck(pools.into_values().collect());
     let is_told = |(_, wait): &(_, &Wait)| wait.progress == Progress::Told;
+    let fails = |(scope, _): &(&Arc<Scope>, _)| scope.guard.fails(Code::EndlessCheckout);
+    if stuck.iter().flat_map(|held| &held.waiting).any(|last| is_told(last) && fails(last)) {
+        // It is on its way out, and gives its connection to one of the others.
+        return;
+    }
     let untold = stuck.iter().filter(|held| !held.waiting.iter().any(is_told));
     // Whoever came last closed the circle. If that fails it, the others may go on, of other pools, too.
     let last = untold.flat_map(|held| held.waiting.iter().map(move |last| (held, last)));

@@ -108,7 +108,8 @@ impl Standing {
 impl Wait {
     /// Tells of it, if it goes on.
     pub(super) fn tell(&self, scope: &Arc<Scope>, code: Code, what: String) {
-        if !scope.standing.note(self.since, |wait| wait.progress = Progress::Told) {
+        let is_seen = scope.guard.sees(code);
+        if !is_seen || !scope.standing.note(self.since, |wait| wait.progress = Progress::Told) {
             return;
         }
         let site = self.awaited.as_ref().and_then(|(_, site)| site.clone());

@@ -89,15 +89,16 @@ async fn what_is_given_up_while_it_waits_is_found() {
     let found = gives_up(Box::pin(pending()) as BoxFuture<'_, ()>).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].what.ends_with(", and was given up"), "{}", found[0]);
-    assert!(found[0].waited >= Some(WHILE) && found[0].times.unwrap().external >= WHILE);
+    let (waited, times) = (found[0].waited.unwrap(), found[0].times.unwrap());
+    assert!(waited > Duration::ZERO && times.external >= waited, "{}", found[0]);
     let found = gives_up(Box::pin(calls.waiting(pending()))).await;
     assert!(found.is_empty(), "its database kept it waiting: {found:?}");
 }
 
 #[tokio::test]
 async fn a_wait_is_one_although_its_task_is_polled_for_other_reasons() {
-    let (policy, findings) = watching(Policy::staging().external_wait(2 * WHILE));
-    let body = within(scope_on(Arc::default(), 1, policy), sleep(4 * WHILE));
+    let (policy, findings) = watching(Policy::staging().external_wait(4 * WHILE));
+    let body = within(scope_on(Arc::default(), 1, policy), async { sleep(8 * WHILE).await });
     let mut body = pin!(body);
     let mut ticks = interval(WHILE);
     while let Either::Left(_) = select(pin!(ticks.tick()), body.as_mut()).await {}
@@ -239,6 +240,22 @@ async fn a_marked_call_that_is_given_up_is_found() {
     })
     .await;
     assert_eq!(found.len(), 1);
+}
+
+#[cfg(all(target_os = "linux", feature = "origins"))]
+#[test]
+fn a_poll_that_blocked_is_told_although_there_is_no_next_one() {
+    let (policy, findings) = watching(Policy::dev().slow_poll(Duration::from_secs(60)));
+    let calls = Arc::<Calls>::default();
+    let scope = scope_on(Arc::clone(&calls), 1, policy);
+    let body = within(scope, async {
+        // Longer than a busy machine is excused for.
+        thread::sleep(50 * WHILE);
+        calls.waiting(pending::<()>()).await;
+    });
+    assert!(body.now_or_never().is_none());
+    let findings = findings.lock().unwrap();
+    assert_eq!(findings.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::BlockingCall]);
 }
 
 #[cfg(target_os = "linux")]
