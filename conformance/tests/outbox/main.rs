@@ -6,6 +6,7 @@ mod asynchronous;
 mod blocking;
 mod crash;
 mod lease;
+mod locked;
 mod marks;
 mod plan;
 mod workers;

@@ -23,8 +23,8 @@ async fn open(name: &str) -> Post {
     post.execute(
         "CREATE TABLE marks (transaction xid8 PRIMARY KEY);
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
-         'BEGIN INSERT INTO marks VALUES (pg_current_xact_id()); RETURN NULL; END';
-         CREATE TRIGGER note AFTER DELETE ON txsafe_outbox EXECUTE FUNCTION note()",
+         'BEGIN INSERT INTO marks VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING; RETURN NULL; END';
+         CREATE TRIGGER note AFTER DELETE ON txsafe_outbox FOR EACH ROW EXECUTE FUNCTION note()",
     )
     .await;
     post
@@ -123,9 +123,7 @@ async fn blocking() {
                 ))
                 .await;
                 go.send(()).unwrap();
-                let waits =
-                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
-                while post.count(waits).await == 0 {}
+                post.until_somebody_waits().await;
             });
             for (_, go, dead) in others {
                 go.send(()).unwrap();

@@ -84,6 +84,12 @@ impl Post {
         while !is_over().await {}
     }
 
+    /// Returns once somebody waits for what the watcher has locked.
+    pub(crate) async fn until_somebody_waits(&self) {
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+        while self.count(waits).await == 0 {}
+    }
+
     /// The messages of a topic, by their keys.
     pub(crate) async fn seen(&self, topic: &str) -> Vec<Seen> {
         let sql = "SELECT key, attempts, lease IS NOT NULL, last_error FROM txsafe_outbox WHERE topic = $1 ORDER BY key";

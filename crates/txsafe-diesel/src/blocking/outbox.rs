@@ -85,7 +85,7 @@ impl<O: LockOrder> Store for Database<O> {
 impl<O: LockOrder, P: Pool> Database<O, P> {
     /// One statement of the outbox in a transaction of its own.
     pub(crate) fn rows(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
-        let call = self.with(Ask::options()).call(ask.transaction(), place)?;
+        let call = self.with(ask.options()).call(ask.transaction(), place)?;
         unkeyed(call, Work::new(self, |mut tx: Tx<'_, O>| ready(Driver::rows(&mut tx, ask))))
     }
 }

@@ -9,7 +9,10 @@ use crate::{
     },
     hold::{order::key, outbox::new_message::NewMessage},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The longest error text that is kept, in bytes.
 const LONGEST_ERROR: usize = 1_000;
@@ -20,18 +23,28 @@ pub struct Ask {
     transaction: &'static str,
     sql: &'static str,
     binds: Vec<String>,
+    /// How long it may take, where that isn't left to the settings of the database.
+    patience: Option<Duration>,
 }
 
-/// Which messages a statement is about: those whose leases are in its first arrays. Others give more of each.
-macro_rules! leased {
+/// What a statement does about a row that somebody else has locked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Locked {
+    Skip,
+    /// Waits for it, for so long in all.
+    Wait(Duration),
+}
+
+/// The leases that a statement is about, in its first arrays. Others give more of each.
+macro_rules! given {
     () => {
-        leased!("$1::text::text[], $2::text::text[], $3::text::text[]", "")
+        given!("$1::text::text[], $2::text::text[], $3::text::text[]", "")
     };
     (error) => {
-        leased!("$1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[]", ", error")
+        given!("$1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[]", ", error")
     };
     (pause, error) => {
-        leased!(
+        given!(
             "$1::text::text[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[]",
             ", pause, error"
         )
@@ -40,11 +53,40 @@ macro_rules! leased {
         concat!(
             "unnest(",
             $arrays,
-            ") AS mine (topic, key, lease",
+            ") AS given (topic, key, lease",
             $more,
-            ") WHERE message.topic = mine.topic AND message.key = mine.key \
-             AND message.lease = mine.lease::uuid RETURNING ARRAY[mine.lease] AS answer"
+            ") JOIN txsafe_outbox AS message ON message.topic = given.topic AND message.key = given.key \
+             AND message.lease = given.lease::uuid"
         )
+    };
+}
+
+/// A change of the messages that are still under these leases. Their rows are locked first, because what is found locked
+/// can be skipped only there.
+macro_rules! change {
+    ($change:literal, $locked:literal $(, $more:ident)*) => {
+        concat!(
+            "WITH mine AS MATERIALIZED (SELECT given.* FROM ",
+            given!($($more),*),
+            " FOR UPDATE OF message",
+            $locked,
+            "), changed AS (",
+            $change,
+            " mine WHERE message.topic = mine.topic AND message.key = mine.key RETURNING mine.lease) "
+        )
+    };
+}
+
+/// A mark, as it skips locked rows and as it waits for them; answers the leases of those it has marked.
+macro_rules! mark {
+    ($change:literal $(, $more:ident)*) => {
+        [
+            concat!(
+                change!($change, " SKIP LOCKED" $(, $more)*),
+                "SELECT ARRAY[lease] AS answer FROM changed"
+            ),
+            concat!(change!($change, "" $(, $more)*), "SELECT ARRAY[lease] AS answer FROM changed"),
+        ]
     };
 }
 
@@ -73,8 +115,14 @@ impl Ask {
     /// The options of its transaction: whatever the database presets for the application's own, this one writes, and
     /// `SKIP LOCKED` is for who sees what was committed last.
     #[must_use]
-    pub fn options() -> TxOptions {
-        TxOptions::new().isolation(Isolation::ReadCommitted).read_only(false).deferrable(false)
+    pub fn options(&self) -> TxOptions {
+        let options =
+            TxOptions::new().isolation(Isolation::ReadCommitted).read_only(false).deferrable(false);
+        // No `timeout`, which is refused where it is shorter than a pause that the application has set.
+        match self.patience {
+            Some(patience) => options.deadline(Instant::now() + patience),
+            None => options,
+        }
     }
 
     /// Writes a message, where there is none of its key; answers the key.
@@ -117,49 +165,56 @@ impl Ask {
         )
     }
 
-    /// Renews leases, as far as they are still theirs who ask; answers which.
+    /// Renews leases, as far as they are still theirs who ask; answers those, and of each whether it is renewed: one whose
+    /// row somebody else has locked isn't.
     pub(super) fn renew(claims: &[&Claim], lease: Duration) -> Self {
         let sql = concat!(
-            "UPDATE txsafe_outbox AS message SET due_at = clock_timestamp() + $4::text::interval FROM ",
-            leased!(),
+            change!(
+                "UPDATE txsafe_outbox AS message SET due_at = clock_timestamp() + $4::text::interval FROM",
+                " SKIP LOCKED"
+            ),
+            "SELECT ARRAY[given.lease, (changed.lease IS NOT NULL)::text] AS answer FROM ",
+            given!(),
+            " LEFT JOIN changed ON changed.lease = given.lease",
         );
         Self::under_leases("outbox_renew", sql, claims.iter().copied(), [interval(lease)])
     }
 
     /// They are delivered.
-    pub(super) fn delivered(ended: &[Ended]) -> Self {
-        Self::mark(concat!("DELETE FROM txsafe_outbox AS message USING ", leased!()), ended, [])
+    pub(super) fn delivered(ended: &[Ended], locked: Locked) -> Self {
+        let sql = mark!("DELETE FROM txsafe_outbox AS message USING");
+        Self::mark(sql, ended, locked, [])
     }
 
     /// They are to be tried again, each after its pause.
-    pub(super) fn failed(ended: &[Ended]) -> Self {
-        let sql = concat!(
+    pub(super) fn failed(ended: &[Ended], locked: Locked) -> Self {
+        let sql = mark!(
             "UPDATE txsafe_outbox AS message SET lease = NULL, \
-             due_at = clock_timestamp() + mine.pause::interval, last_error = mine.error FROM ",
-            leased!(pause, error),
+             due_at = clock_timestamp() + mine.pause::interval, last_error = mine.error FROM",
+            pause,
+            error
         );
         let pauses = array(ended.iter().map(|ended| interval(ended.pause())));
-        Self::mark(sql, ended, [pauses, errors(ended)])
+        Self::mark(sql, ended, locked, [pauses, errors(ended)])
     }
 
     /// They are given up.
-    pub(super) fn dead(ended: &[Ended]) -> Self {
-        let sql = concat!(
+    pub(super) fn dead(ended: &[Ended], locked: Locked) -> Self {
+        let sql = mark!(
             "UPDATE txsafe_outbox AS message SET lease = NULL, dead_at = clock_timestamp(), \
-             last_error = mine.error FROM ",
-            leased!(error),
+             last_error = mine.error FROM",
+            error
         );
-        Self::mark(sql, ended, [errors(ended)])
+        Self::mark(sql, ended, locked, [errors(ended)])
     }
 
     /// They are anybody's, as if they hadn't been claimed.
-    pub(super) fn released(ended: &[Ended]) -> Self {
-        let sql = concat!(
+    pub(super) fn released(ended: &[Ended], locked: Locked) -> Self {
+        let sql = mark!(
             "UPDATE txsafe_outbox AS message SET lease = NULL, due_at = clock_timestamp(), \
-             attempts = attempts - 1 FROM ",
-            leased!(),
+             attempts = attempts - 1 FROM"
         );
-        Self::mark(sql, ended, [])
+        Self::mark(sql, ended, locked, [])
     }
 
     /// How many messages there are, by topic.
@@ -209,11 +264,21 @@ impl Ask {
         )
     }
 
-    fn mark<const N: usize>(sql: &'static str, ended: &[Ended], more: [String; N]) -> Self {
-        Self::under_leases("outbox_mark", sql, ended.iter().map(|ended| &ended.claim), more)
+    fn mark<const N: usize>(
+        [skipping, waiting]: [&'static str; 2],
+        ended: &[Ended],
+        locked: Locked,
+        more: [String; N],
+    ) -> Self {
+        let (sql, patience) = match locked {
+            Locked::Skip => (skipping, None),
+            Locked::Wait(patience) => (waiting, Some(patience)),
+        };
+        let claims = ended.iter().map(|ended| &ended.claim);
+        Self { patience, ..Self::under_leases("outbox_mark", sql, claims, more) }
     }
 
-    /// A statement on messages under these leases; answers under which it found them.
+    /// A statement on messages under these leases.
     fn under_leases<'c, const N: usize>(
         transaction: &'static str,
         sql: &'static str,
@@ -231,7 +296,7 @@ impl Ask {
     }
 
     fn new(transaction: &'static str, sql: &'static str, binds: Vec<String>) -> Self {
-        Self { transaction, sql, binds }
+        Self { transaction, sql, binds, patience: None }
     }
 }
 

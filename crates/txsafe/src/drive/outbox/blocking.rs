@@ -1,12 +1,12 @@
 //! The blocking loop of a worker: the twin of the async one, with a thread for each delivery and one that asks.
 
 use super::{
-    ask::Ask,
+    ask::{Ask, Rows},
     bell::Bell,
     claim::{Claim, is_passing},
     events,
     leases::Leases,
-    mark::{End, Ended, Mark, is_lost},
+    mark::{End, Ended, LeftOut, Mark, is_lost},
     pace::Pace,
     store::{Blocking, Store},
     worker::{BlockingHandler, OutboxWorker},
@@ -109,7 +109,7 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
     fn renew(&self, leases: &mut Leases<()>) {
         if let Some(renewal) = leases.renewal(Instant::now()) {
             match self.outbox.ask(&renewal.ask) {
-                Ok(answer) => drop(leases.renewed(&renewal, answer)),
+                Ok(answer) => drop(leases.renewed(&renewal, answer, Instant::now())),
                 Err(error) => {
                     leases.not_renewed(Instant::now());
                     events::not_renewed(&error);
@@ -121,15 +121,23 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
     /// Marks deliveries that have ended; how many.
     fn mark(&self, ended: Vec<Ended>) -> usize {
         let deliveries = ended.len();
+        let mut left_out = Vec::new();
         for mark in Mark::all(ended) {
-            let mut answer = self.outbox.ask(&mark.ask);
-            let is_repeated = is_lost(&answer);
-            if is_repeated {
-                answer = self.outbox.ask(&mark.ask);
-            }
-            mark.conclude(answer, is_repeated);
+            let (answer, is_repeated) = self.ask_to_mark(&mark.ask);
+            left_out.extend(mark.conclude(answer, is_repeated));
+        }
+        let patience = LeftOut::patience(left_out.len(), self.delivery.lease);
+        for alone in left_out {
+            let (answer, is_repeated) = self.ask_to_mark(&alone.ask(patience));
+            alone.conclude(answer, is_repeated);
         }
         deliveries
+    }
+
+    /// The answer to a mark, and whether it was sent again.
+    fn ask_to_mark(&self, ask: &Ask) -> (Result<Rows, Error>, bool) {
+        let answer = self.outbox.ask(ask);
+        if is_lost(&answer) { (self.outbox.ask(ask), true) } else { (answer, false) }
     }
 
     /// Delivers a message; one that was claimed while the worker was stopped is released.

@@ -15,7 +15,7 @@ pub(super) struct Leases<D> {
     held: Vec<Held<D>>,
     /// Whether a renewal is under way.
     is_asking: bool,
-    /// When to ask again, after the server couldn't be asked.
+    /// When to ask again, after the server couldn't be asked, or some rows were locked.
     pause: Option<Instant>,
 }
 
@@ -80,15 +80,26 @@ impl<D> Leases<D> {
         Some(Renewal { leases, asked: now, ask })
     }
 
-    /// The server has renewed what was still there; deliveries under leases that are lost.
-    pub(super) fn renewed(&mut self, renewal: &Renewal, answer: Rows) -> Vec<D> {
-        (self.is_asking, self.pause) = (false, None);
-        let renewed: Vec<_> = answer.into_iter().flatten().collect();
+    /// The server has renewed what was still there and not locked; deliveries under leases that are lost.
+    ///
+    /// While somebody has locked its row nobody claims it, and it may be renewed once it is free: it is asked for again,
+    /// until it ends.
+    pub(super) fn renewed(&mut self, renewal: &Renewal, answer: Rows, now: Instant) -> Vec<D> {
+        let (mut renewed, mut locked) = (Vec::new(), Vec::new());
+        for row in answer {
+            let Ok([lease, is_renewed]) = <[String; 2]>::try_from(row) else {
+                unreachable!("the statement returns two");
+            };
+            if is_renewed == "true" { renewed.push(lease) } else { locked.push(lease) }
+        }
+        self.is_asking = false;
+        self.pause = (!locked.is_empty()).then(|| now + self.term / 8);
         for held in self.held.iter_mut().filter(|held| renewed.contains(&held.claim.lease)) {
             held.ends = renewal.asked + self.term;
         }
         let is_lost = |held: &Held<D>| {
-            renewal.leases.contains(&held.claim.lease) && !renewed.contains(&held.claim.lease)
+            let lease = &held.claim.lease;
+            renewal.leases.contains(lease) && !renewed.contains(lease) && !locked.contains(lease)
         };
         self.take(is_lost)
     }
@@ -127,8 +138,8 @@ mod tests {
         leases
     }
 
-    fn rows(leases: &[&str]) -> Rows {
-        leases.iter().map(|lease| vec![(*lease).to_owned()]).collect()
+    fn rows(leases: &[(&str, bool)]) -> Rows {
+        leases.iter().map(|(lease, renewed)| vec![(*lease).into(), renewed.to_string()]).collect()
     }
 
     /// Some time after the machine was started, so that there is a time before.
@@ -146,7 +157,11 @@ mod tests {
         let renewal = leases.renewal(now).unwrap();
         assert_eq!(renewal.leases, ["0", "1", "2"]);
         assert!(leases.renewal(now).is_none() && leases.next_renewal().is_none(), "under way");
-        assert!(leases.renewed(&renewal, rows(&["0", "1", "2"])).is_empty());
+        assert!(
+            leases
+                .renewed(&renewal, rows(&["0", "1", "2"].map(|lease| (lease, true))), now)
+                .is_empty()
+        );
         assert_eq!(leases.next_renewal(), Some(now + 4 * SECOND));
     }
 
@@ -162,9 +177,28 @@ mod tests {
         let mut leases = leases(now, [5, 5, 5]);
         let renewal = leases.renewal(now).unwrap();
         leases.end("1");
-        assert_eq!(leases.renewed(&renewal, rows(&["0"])), [2], "1 has ended meanwhile");
+        assert_eq!(
+            leases.renewed(&renewal, rows(&[("0", true)]), now),
+            [2],
+            "1 has ended meanwhile"
+        );
         assert_eq!(leases.take_all().map(|claim| claim.lease).collect::<Vec<_>>(), ["0"]);
         assert_eq!((leases.next_renewal(), leases.next_end()), (None, None));
+    }
+
+    #[test]
+    fn a_lease_whose_row_is_locked_is_held_and_asked_for_again() {
+        let now = now();
+        let mut leases = leases(now, [5, 5]);
+        let renewal = leases.renewal(now).unwrap();
+        let answer = rows(&[("0", true), ("1", false)]);
+        assert!(leases.renewed(&renewal, answer, now).is_empty());
+        assert_eq!(leases.next_renewal(), Some(now + SECOND));
+        let now = now + SECOND;
+        let renewal = leases.renewal(now).unwrap();
+        assert_eq!(renewal.leases, ["1"]);
+        assert!(leases.renewed(&renewal, rows(&[("1", true)]), now).is_empty());
+        assert_eq!(leases.next_end(), Some(now + 7 * SECOND));
     }
 
     #[test]

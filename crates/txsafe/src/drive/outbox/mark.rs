@@ -1,7 +1,7 @@
 //! How deliveries ended, and what that makes of their messages.
 
 use super::{
-    ask::{Ask, Rows},
+    ask::{Ask, Locked, Rows},
     claim::Claim,
     events,
 };
@@ -10,7 +10,7 @@ use crate::{
     drive::hooks::panic_message,
     hold::error::Error,
 };
-use std::{any::Any, time::Duration};
+use std::{any::Any, slice, time::Duration};
 
 /// How a delivery ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,19 @@ pub(super) struct Ended {
 pub(super) struct Mark {
     pub(super) ask: Ask,
     ended: Vec<Ended>,
+    statement: Statement,
+}
+
+/// How those are marked that ended so.
+type Statement = fn(&[Ended], Locked) -> Ask;
+
+/// One that a [`Mark`] left out: somebody has locked its row, or the lease was lost. It is asked for alone, and waits.
+#[derive(Debug)]
+pub(super) struct LeftOut {
+    ended: Ended,
+    statement: Statement,
+    /// Whether the mark that left it out was sent again.
+    was_repeated: bool,
 }
 
 impl End {
@@ -137,20 +150,57 @@ impl Mark {
         marks.into_iter().flatten()
     }
 
-    fn of(ended: Vec<Ended>, ask: fn(&[Ended]) -> Ask) -> Option<Self> {
-        (!ended.is_empty()).then(|| Self { ask: ask(&ended), ended })
+    fn of(ended: Vec<Ended>, statement: Statement) -> Option<Self> {
+        (!ended.is_empty()).then(|| Self { ask: statement(&ended, Locked::Skip), ended, statement })
     }
 
-    /// Tells what has become of the messages.
-    pub(super) fn conclude(self, answer: Result<Rows, Error>, is_repeated: bool) {
-        match answer {
+    /// Tells what has become of the messages, except of those that it left out.
+    pub(super) fn conclude(
+        self,
+        answer: Result<Rows, Error>,
+        is_repeated: bool,
+    ) -> impl Iterator<Item = LeftOut> {
+        let Self { ended, statement, .. } = self;
+        let left_out = match answer {
             Ok(rows) => {
                 let marked: Vec<_> = rows.into_iter().flatten().collect();
-                // Of a mark that was sent again, the first may have done it.
-                let is_marked = |ended: &Ended| is_repeated || marked.contains(&ended.claim.lease);
-                self.ended.iter().for_each(|ended| ended.conclude(is_marked(ended)));
+                let is_marked = |ended: &Ended| marked.contains(&ended.claim.lease);
+                let (marked, left_out): (Vec<_>, _) = ended.into_iter().partition(is_marked);
+                marked.iter().for_each(|ended| ended.conclude(true));
+                left_out
             }
-            Err(error) => self.ended.iter().for_each(|ended| events::unmarked(ended, &error)),
+            Err(error) => {
+                ended.iter().for_each(|ended| events::unmarked(ended, &error));
+                Vec::new()
+            }
+        };
+        left_out.into_iter().map(move |ended| LeftOut {
+            ended,
+            statement,
+            was_repeated: is_repeated,
+        })
+    }
+}
+
+impl LeftOut {
+    /// How long each of so many may wait: together a quarter of a lease. Others that end meanwhile wait with them, and a
+    /// blocking worker renews nothing; what is renewed at half time lasts that long.
+    pub(super) fn patience(left_out: usize, lease: Duration) -> Duration {
+        lease / 4 / u32::try_from(left_out.max(1)).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn ask(&self, patience: Duration) -> Ask {
+        (self.statement)(slice::from_ref(&self.ended), Locked::Wait(patience))
+    }
+
+    /// Tells what has become of the message.
+    pub(super) fn conclude(self, answer: Result<Rows, Error>, is_repeated: bool) {
+        match answer {
+            // Of a mark that was sent again, the first may have done it.
+            Ok(rows) => {
+                self.ended.conclude(!rows.is_empty() || is_repeated || self.was_repeated);
+            }
+            Err(error) => events::unmarked(&self.ended, &error),
         }
     }
 }

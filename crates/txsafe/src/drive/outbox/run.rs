@@ -5,7 +5,7 @@ use super::{
     claim::{Claim, is_passing},
     events,
     leases::{Leases, Renewal},
-    mark::{End, Ended, Mark, is_lost},
+    mark::{End, Ended, LeftOut, Mark, is_lost},
     pace::Pace,
     store::AsyncStore,
     worker::{AsyncHandler, OutboxWorker},
@@ -64,15 +64,23 @@ impl<'a, B: AsyncStore> OutboxWorker<B, AsyncHandler<'a>> {
     /// Marks deliveries that have ended; how many.
     async fn mark(&self, ended: Vec<Ended>) -> usize {
         let deliveries = ended.len();
+        let mut left_out = Vec::new();
         for mark in Mark::all(ended) {
-            let mut answer = self.outbox.ask(&mark.ask).await;
-            let is_repeated = is_lost(&answer);
-            if is_repeated {
-                answer = self.outbox.ask(&mark.ask).await;
-            }
-            mark.conclude(answer, is_repeated);
+            let (answer, is_repeated) = self.ask_to_mark(&mark.ask).await;
+            left_out.extend(mark.conclude(answer, is_repeated));
+        }
+        let patience = LeftOut::patience(left_out.len(), self.delivery.lease);
+        for alone in left_out {
+            let (answer, is_repeated) = self.ask_to_mark(&alone.ask(patience)).await;
+            alone.conclude(answer, is_repeated);
         }
         deliveries
+    }
+
+    /// The answer to a mark, and whether it was sent again.
+    async fn ask_to_mark(&self, ask: &Ask) -> (Result<Rows, Error>, bool) {
+        let answer = self.outbox.ask(ask).await;
+        if is_lost(&answer) { (self.outbox.ask(ask).await, true) } else { (answer, false) }
     }
 
     async fn deliver(&self, claim: Claim, message: Message, aborted: AbortRegistration) -> Ended {
@@ -308,7 +316,8 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
         self.lease_alarm = None;
         match answer {
             Ok(answer) => {
-                self.leases.renewed(&renewal, answer).iter().for_each(AbortHandle::abort);
+                let lost = self.leases.renewed(&renewal, answer, Instant::now());
+                lost.iter().for_each(AbortHandle::abort);
             }
             Err(error) => {
                 self.leases.not_renewed(Instant::now());

@@ -21,8 +21,8 @@ use std::{future::Future, panic::Location, time::Duration};
 
 /// A database whose outbox is read and delivered from async code.
 pub trait AsyncStore: Send + Sync {
-    /// Runs one statement in a transaction of its [name](Ask::transaction), with [these options](Ask::options), called
-    /// at `place`.
+    /// Runs one statement in a transaction of its [name](Ask::transaction), with [its options](Ask::options), called at
+    /// `place`.
     ///
     /// # Errors
     /// What became of the transaction.
@@ -52,7 +52,7 @@ pub struct Blocking<S>(pub S);
 
 impl<D: AsyncDriver + Asks, O: LockOrder> AsyncStore for Database<D, O> {
     async fn ask(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
-        let call = Call::new(&self.shared, ask.transaction(), place, Some(&Ask::options()))?;
+        let call = Call::new(&self.shared, ask.transaction(), place, Some(&ask.options()))?;
         let work = Work::new(Source::Pool(&self.pool), Asking(ask));
         unkeyed::<D, O, _, _, _>(call, work).await
     }
