@@ -9,6 +9,7 @@ mod lease;
 mod locked;
 mod marks;
 mod plan;
+mod shutdown;
 mod workers;
 
 mod post;

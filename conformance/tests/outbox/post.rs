@@ -112,12 +112,22 @@ impl Post {
 
 /// A pool of diesel-async connections.
 pub(crate) fn diesel_pool(url: &str) -> Pool<AsyncPgConnection> {
-    Pool::builder(txsafe_diesel::manager(url)).max_size(6).build().unwrap()
+    diesel_pool_of(6, url)
+}
+
+/// One of so many connections.
+pub(crate) fn diesel_pool_of(connections: usize, url: &str) -> Pool<AsyncPgConnection> {
+    Pool::builder(txsafe_diesel::manager(url)).max_size(connections).build().unwrap()
 }
 
 /// A pool of SQLx's connections.
 pub(crate) fn sqlx_pool(url: &str) -> sqlx::PgPool {
-    sqlx::postgres::PgPoolOptions::new().max_connections(6).connect_lazy(url).unwrap()
+    sqlx_pool_of(6, url)
+}
+
+/// One of so many connections.
+pub(crate) fn sqlx_pool_of(connections: u32, url: &str) -> sqlx::PgPool {
+    sqlx::postgres::PgPoolOptions::new().max_connections(connections).connect_lazy(url).unwrap()
 }
 
 /// A pool of Diesel's blocking connections.

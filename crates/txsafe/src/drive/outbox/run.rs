@@ -13,7 +13,9 @@ use super::{
 use crate::hold::{error::Error, outbox::message::Message};
 use futures_util::{
     FutureExt, StreamExt,
-    future::{AbortHandle, AbortRegistration, Abortable, BoxFuture, Either, select},
+    future::{
+        AbortHandle, AbortRegistration, Abortable, BoxFuture, Either, OptionFuture, join, select,
+    },
     stream::FuturesUnordered,
 };
 use std::{
@@ -329,12 +331,10 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
     /// Breaks off what is in delivery, and marks the rest.
     async fn break_off(mut self) -> Result<(), Error> {
         self.deliveries.clear();
-        if let Some(marking) = self.marking {
-            marking.await;
-        }
-        if let Some(renewing) = self.renewing {
-            let _what_is_broken_off_now = renewing.await;
-        }
+        // One that isn't polled may keep a connection that another one waits for. What a claim has leased by now waits for its
+        // lease.
+        self.claiming = None;
+        join(OptionFuture::from(self.marking), OptionFuture::from(self.renewing)).await;
         self.ended.iter().for_each(|ended| self.leases.end(&ended.claim.lease));
         let released = self.leases.take_all().map(|claim| self.worker.end(claim, End::Released));
         self.ended.extend(released);
