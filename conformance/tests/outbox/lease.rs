@@ -105,6 +105,31 @@ macro_rules! cases {
             }
 
             #[tokio::test]
+            async fn it_is_not_begun_if_the_claim_took_that_long() {
+                let post = Post::open("late").await;
+                let db = Database::builder($pool(post.url()));
+                // It waits for the lock until it gets it.
+                let db = db.lock_timeout(HOUR).statement_timeout(HOUR).adaptive_lock_timeout(false);
+                let db = db.build().unwrap();
+                write(&db).await;
+                let [begun, gate, over] = [(); 3].map(|()| Semaphore::new(0));
+                let worker = worker(&db, &begun, &gate, &over);
+                let stop = async {
+                    post.until_somebody_waits().await;
+                    post.until_leases_would_have_ended(2 * LEASE).await;
+                    post.execute("COMMIT").await;
+                    take(&begun, 1).await;
+                    // It would be broken off at once.
+                    post.until_leases_would_have_ended(Duration::ZERO).await;
+                    gate.add_permits(1);
+                    post.until_empty("receipt").await;
+                };
+                post.execute("BEGIN; LOCK TABLE txsafe_outbox IN EXCLUSIVE MODE").await;
+                worker.run_until(stop).await.unwrap();
+                assert_eq!(over.available_permits(), 1, "it was delivered once");
+            }
+
+            #[tokio::test]
             async fn it_is_broken_off_once_somebody_else_has_it() {
                 let post = Post::open("taken").await;
                 let db = database(&post);

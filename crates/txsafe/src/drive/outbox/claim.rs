@@ -25,6 +25,11 @@ impl Claim {
         Self { message, lease, since }
     }
 
+    /// Whether most of the lease is over, so that there may be no time to renew it in.
+    pub(super) fn is_late(&self, lease: Duration) -> bool {
+        self.since.elapsed() > lease / 4 * 3
+    }
+
     /// The message for its handler; its payload is moved there.
     pub(super) fn hand_over(&mut self) -> Message {
         let payload = std::mem::take(&mut self.message.payload);

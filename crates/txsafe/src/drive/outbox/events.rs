@@ -1,6 +1,9 @@
 //! What is told of deliveries: spans, events and counters.
 
-use super::mark::{Ended, Fate};
+use super::{
+    claim::Claim,
+    mark::{Ended, Fate},
+};
 use crate::hold::{error::Error, outbox::message::Message};
 use metrics::SharedString;
 use std::sync::Arc;
@@ -48,7 +51,7 @@ pub(super) fn concluded(Ended { claim, took, fate }: &Ended) {
             debug!(
                 txsafe.topic = &**topic,
                 txsafe.key = &**key,
-                "released, because the worker stops"
+                "released, because the worker stops or was given it too late"
             );
         }
     }
@@ -84,6 +87,15 @@ pub(super) fn unmarked(Ended { claim, fate, .. }: &Ended, error: &Error) {
 /// The server couldn't be asked for messages.
 pub(super) fn not_claimed(error: &Error) {
     warn!("no messages could be claimed, and the worker asks again: {error}");
+}
+
+/// A claim waited for a connection, or for the server, for most of its lease.
+pub(super) fn claimed_late(Claim { since, .. }: &Claim) {
+    warn!(
+        "a claim took {:.1?}, which is most of its lease, and its messages are released; give the pool more connections, or \
+         raise `lease`",
+        since.elapsed(),
+    );
 }
 
 /// Leases couldn't be renewed.

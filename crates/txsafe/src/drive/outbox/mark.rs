@@ -17,7 +17,7 @@ use std::{any::Any, slice, time::Duration};
 pub(super) enum End {
     Delivered,
     Failed(String),
-    /// It didn't begin, or was broken off, because its worker stops.
+    /// It didn't begin, or was broken off, because its worker stops; or it didn't begin, because its claim took too long.
     Released,
 }
 

@@ -261,11 +261,14 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
         // A claim that took long is older than what was renewed meanwhile.
         self.lease_alarm = None;
         let worker = self.worker;
+        let late = claims.first().filter(|claim| claim.is_late(worker.delivery.lease));
+        late.into_iter().for_each(events::claimed_late);
+        let is_released = self.pace.is_stopping() || late.is_some();
         for mut claim in claims {
             let message = claim.hand_over();
             let (abort, aborted) = AbortHandle::new_pair();
             self.leases.hold(claim.clone(), abort);
-            if self.pace.is_stopping() {
+            if is_released {
                 self.ended.push(worker.end(claim, End::Released));
             } else {
                 self.deliveries.push(Box::pin(worker.deliver(claim, message, aborted)));
