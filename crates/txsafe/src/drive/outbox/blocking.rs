@@ -62,10 +62,11 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
                         Vec::new()
                     });
                     pace.claimed(most, claims.len());
-                    for claim in claims {
+                    for mut claim in claims {
+                        let message = claim.hand_over();
                         leases.hold(claim.clone(), ());
                         let worker = &self;
-                        scope.spawn(move || worker.deliver(claim));
+                        scope.spawn(move || worker.deliver(claim, message));
                     }
                 }
                 self.renew(&mut leases);
@@ -141,8 +142,7 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
     }
 
     /// Delivers a message; one that was claimed while the worker was stopped is released.
-    fn deliver(&self, mut claim: Claim) {
-        let message = claim.hand_over();
+    fn deliver(&self, claim: Claim, message: Message) {
         let end = match End::without_a_word(&self.delivery, &claim) {
             Some(end) => end,
             None if self.bell.is_stopped() => End::Released,
