@@ -5,7 +5,7 @@ use std::{sync::mpsc, thread, time::Duration};
 use tokio::{runtime::Handle, sync::Semaphore, task::block_in_place};
 
 /// Longer than a busy machine keeps a worker from renewing it in time.
-const LEASE: Duration = Duration::from_secs(4);
+const LEASE: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(10);
 const HOUR: Duration = Duration::from_secs(3_600);
 

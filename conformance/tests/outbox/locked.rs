@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, task::block_in_place};
 use txsafe_diesel::{Message, NewMessage};
 
 /// Longer than a busy machine keeps a worker from renewing it in time.
-const LEASE: Duration = Duration::from_secs(4);
+const LEASE: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(10);
 const HOUR: Duration = Duration::from_secs(3_600);
 
