@@ -1,9 +1,16 @@
 //! Transactions that wait, on another connection, for their own locks.
 
 use crate::{assert_is, deadpool, failed_by, schema, sqlx_pool, watching};
+use diesel::{
+    PgConnection,
+    connection::SimpleConnection,
+    r2d2::{self, ConnectionManager},
+};
 use diesel_async::SimpleAsyncConnection;
 use sqlx::{PgPool, raw_sql};
+use tokio::task::spawn_blocking;
 use txsafe::guard::{Code, Severity};
+use txsafe_diesel::blocking::{Database, watched};
 use txsafe_testkit::Schema;
 
 const BOOK: &str = "UPDATE seats SET is_free = false WHERE id = 1";
@@ -58,6 +65,26 @@ async fn are_found_on_sqlx() {
     let found = findings.recv().await.unwrap();
     assert_is(&found, Code::OwnLock, "own_lock.rs", line!() - 7);
     assert!(found.what.contains(BOOK), "{found}");
+}
+
+/// Whose thread is blocked can't be woken: its statement is cancelled, so that the test goes on to fail.
+#[tokio::test]
+async fn are_found_on_blocking_connections() {
+    let schema = concert().await;
+    let (policy, mut findings) = watching(Severity::Error);
+    let booking = spawn_blocking(move || {
+        let manager = ConnectionManager::<PgConnection>::new(schema.url());
+        let pool = watched(r2d2::Pool::builder().max_size(3)).build(manager).unwrap();
+        let db = Database::builder(pool.clone()).service("tickets").guard(policy).build().unwrap();
+        db.transaction("book", |mut tx| {
+            tx.batch_execute(BOOK)?;
+            pool.get()?.batch_execute(BOOK)?;
+            anyhow::Ok(())
+        })
+    });
+    assert_eq!(failed_by(Code::OwnLock, vec![booking]).await, 1);
+    let found = findings.recv().await.unwrap();
+    assert!(found.code == Code::OwnLock && found.what.contains(BOOK), "{found}");
 }
 
 /// The pool has no connection left to ask the server by, and the lock is that of a transaction in between.

@@ -1,12 +1,13 @@
 //! Pools of Diesel's blocking connections.
 
 use super::checkout::checkout;
+use crate::asked::Asked;
 use diesel::{
     PgConnection,
     r2d2::{self, ConnectionManager, PooledConnection},
 };
 use std::time::Instant;
-use txsafe::{Failure, PoolState, decide::settings::Settings};
+use txsafe::{Failure, PoolState, decide::settings::Settings, drive::session::Question};
 
 /// An r2d2 pool of Diesel's connections.
 pub(crate) type R2d2Pool = r2d2::Pool<ConnectionManager<PgConnection>>;
@@ -35,6 +36,11 @@ pub trait Sealed {
 
     /// How full it is.
     fn state(&self) -> PoolState;
+
+    /// Asks the server, if a connection is idle.
+    fn ask(&self, _question: Question<'_>) -> Option<String> {
+        None
+    }
 
     /// The most connections that there may be; asked while r2d2's pool is locked.
     fn max_size(&self) -> usize;
@@ -70,6 +76,12 @@ impl Sealed for R2d2Pool {
         let state = Self::state(self);
         let [size, idle] = [state.connections, state.idle_connections].map(to_usize);
         PoolState::new(size, Sealed::max_size(self), idle, None)
+    }
+
+    fn ask(&self, question: Question<'_>) -> Option<String> {
+        let mut conn = self.try_get()?;
+        // A question that can't be asked has no answer.
+        Asked(question).ask_blocking(&mut conn).unwrap_or_default()
     }
 
     fn max_size(&self) -> usize {

@@ -122,6 +122,7 @@ impl<T, H> Progress<T, H> {
             connection,
             pool: shared.pool.get().filter(|_| !on_held).map(Arc::clone),
             ledger: account.notes.ledger.clone(),
+            gaps: account.notes.gaps.clone(),
             locks: account.notes.locks.clone(),
         })
     }

@@ -16,7 +16,10 @@ use crate::hold::{
 };
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -33,6 +36,8 @@ struct Account {
     ledger: Arc<Ledger>,
     /// When the gap began that goes on, or the statement that runs. None outside of the closure.
     since: Mutex<Option<Since>>,
+    /// It is a statement that runs.
+    is_statement: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -44,8 +49,11 @@ struct Since {
 
 impl Gaps {
     pub(crate) fn new(ledger: Option<&Arc<Ledger>>) -> Self {
-        let account =
-            |ledger: &Arc<Ledger>| Account { ledger: Arc::clone(ledger), since: Mutex::default() };
+        let account = |ledger: &Arc<Ledger>| Account {
+            ledger: Arc::clone(ledger),
+            since: Mutex::default(),
+            is_statement: AtomicBool::new(false),
+        };
         Self { account: ledger.map(account).map(Arc::new), of_attempt: true }
     }
 
@@ -67,9 +75,20 @@ impl Gaps {
     /// For adapters: a statement starts.
     pub fn statement_starts(&self) {
         self.gap_ends();
+        if let Some(account) = &self.account {
+            account.is_statement.store(true, Relaxed);
+        }
         if self.of_attempt {
             statement_starts();
         }
+    }
+
+    /// When the gap began that goes on.
+    #[cfg(feature = "origins")]
+    pub(super) fn since(&self) -> Option<u64> {
+        let account = self.account.as_ref()?;
+        let since = account.since();
+        since.as_ref().filter(|_| !account.is_statement.load(Relaxed)).map(|since| since.at)
     }
 
     fn gap_ends(&self) {
@@ -97,6 +116,7 @@ impl Gaps {
         if let Some(started) = &mut *since {
             account.ledger.add(Wait::Database, now() - started.at);
             *started = Since::now();
+            account.is_statement.store(false, Relaxed);
         }
     }
 }
@@ -126,6 +146,10 @@ impl Account {
         let blocked = Duration::from_nanos(blocked);
         let policy = &scope.guard.policy;
         let is_long = blocked >= policy.external_wait.max(policy.blocking_call);
+        #[cfg(feature = "origins")]
+        if scope.blocked.is_told(since.at) {
+            return;
+        }
         if is_long && !scope.kept.has_wait() && !spent.is_the_machines(blocked) {
             let what = format!(
                 "was blocked for {blocked:.1?} between two statements, by something that isn't its database",

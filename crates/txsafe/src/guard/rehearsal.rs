@@ -2,6 +2,7 @@
 
 use super::{
     connection::Calls,
+    gaps::Gaps,
     policy::Policy,
     report::Guard,
     scope::{Scope, Subject},
@@ -70,6 +71,7 @@ impl Rehearsal {
             guard: Arc::clone(guard),
             connection: Arc::clone(calls) as Arc<_>,
             pool: None,
+            gaps: Gaps::default(),
             locks: LockLog::default(),
         };
         async { within(Scope::new(subject), body).await }

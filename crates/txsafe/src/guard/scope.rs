@@ -5,11 +5,15 @@
 //! `select!`, cancellation and panics. Work that was spawned is not inside, unless its [`Handle`](super::Handle) is handed on.
 
 use super::{
-    code::Code, connection::Connection, finding::Finding, heard::Heard, kept::Kept, pool::Pool,
-    report::Guard, system::OwnSocket,
+    code::Code, connection::Connection, finding::Finding, gaps::Gaps, heard::Heard, kept::Kept,
+    pool::Pool, report::Guard, system::OwnSocket,
 };
 #[cfg(feature = "origins")]
-use super::{late::Late, origin::Questions, standstill::Standing};
+use super::{
+    late::Late,
+    origin::Questions,
+    standstill::{Blocked, Standing},
+};
 use crate::hold::{order::graph::log::LockLog, times::Ledger};
 use std::{
     cell::Cell,
@@ -83,6 +87,9 @@ pub(crate) struct Subject {
     /// Where the connection is from; none if it is the caller's.
     pub(crate) pool: Option<Arc<dyn Pool>>,
     pub(crate) ledger: Option<Arc<Ledger>>,
+    /// What goes by between statements, if it is blocking.
+    #[cfg_attr(not(feature = "origins"), expect(dead_code, reason = "only who looks for it asks"))]
+    pub(crate) gaps: Gaps,
     pub(crate) locks: LockLog,
 }
 
@@ -118,6 +125,8 @@ pub(crate) struct Scope {
     pub(super) standing: Standing,
     #[cfg(feature = "origins")]
     pub(super) late: Late,
+    #[cfg(feature = "origins")]
+    pub(super) blocked: Blocked,
 }
 
 impl Scope {
@@ -141,6 +150,8 @@ impl Scope {
             standing: Standing::default(),
             #[cfg(feature = "origins")]
             late: Late::default(),
+            #[cfg(feature = "origins")]
+            blocked: Blocked::default(),
         })
     }
 

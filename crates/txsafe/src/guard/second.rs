@@ -16,6 +16,8 @@ pub fn connection_taken(pool: &str) {
         // It is that of the transaction inside, of which has been told.
         return;
     }
+    #[cfg(feature = "origins")]
+    scope.blocked.took_second();
     scope.guard.report(
         &scope,
         Seen {

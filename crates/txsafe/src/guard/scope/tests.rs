@@ -25,6 +25,7 @@ pub(in crate::guard) fn scope_on(
         guard: Arc::new(guard),
         connection,
         pool: None,
+        gaps: Gaps::default(),
         locks: LockLog::default(),
     })
 }

@@ -1,6 +1,7 @@
 //! A look at the transactions that wait, by the thread that looks names up.
 
 use super::{
+    blocked,
     circle::{Held, stuck},
     live,
     standing::{Progress, Wait},
@@ -17,7 +18,7 @@ use std::{
 };
 
 /// Who has waited for less may have what it waits for at any moment.
-const LONG: Duration = Duration::from_millis(500);
+pub(super) const LONG: Duration = Duration::from_millis(500);
 
 /// So many of those who are in it, too, are named.
 const MOST_NAMED: usize = 5;
@@ -37,6 +38,7 @@ pub(in crate::guard) fn look(names: &mut Names) -> bool {
             suspect(scope, &wait);
         }
     }
+    live.iter().for_each(blocked::look);
     true
 }
 

@@ -3,8 +3,10 @@
 //! A wait that never ends has no end to be told at. So a transaction says what it waits for (`standing`), and the thread that
 //! looks names up has a look at those that have waited for long (`look`): whether all connections of a pool are held by
 //! transactions that wait for one (`circle`), or whether the server says that a transaction waits for its own locks
-//! (`own_lock`). Who holds connections is known of all transactions of this process (`live`).
+//! (`own_lock`, and `blocked` of a thread). Who holds connections is known of all transactions of this process (`live`).
 
+#[cfg(feature = "origins")]
+mod blocked;
 #[cfg(feature = "origins")]
 mod circle;
 mod live;
@@ -20,5 +22,6 @@ pub(super) use self::live::Live;
 pub use self::timed_out::checkout_timed_out;
 #[cfg(feature = "origins")]
 pub(super) use self::{
-    live::is_any as is_any_live, look::look, own_lock::Inquiry, standing::Standing,
+    blocked::Blocked, live::is_any as is_any_live, look::look, own_lock::Inquiry,
+    standing::Standing,
 };
