@@ -1,4 +1,4 @@
--- A statement that waits for a lock of an idle transaction of this name, and began so many seconds after it.
+-- Who waits for a lock of an idle transaction of this name, by process and statement. Which of them it is, is told behind.
 WITH RECURSIVE behind (waiter, blocker) AS (
     SELECT pid, unnest(pg_blocking_pids(pid))
     FROM pg_stat_activity
@@ -6,7 +6,7 @@ WITH RECURSIVE behind (waiter, blocker) AS (
     UNION
     SELECT waiter, unnest(pg_blocking_pids(blocker)) FROM behind
 )
-SELECT waiter.query AS answer
+SELECT waiter.pid || ' ' || waiter.query AS answer
 FROM behind
 JOIN pg_stat_activity AS waiter ON waiter.pid = behind.waiter
 JOIN pg_stat_activity AS holder ON holder.pid = behind.blocker
@@ -16,5 +16,3 @@ WHERE holder.state LIKE 'idle in transaction%'
     -- The server cuts it at 63 bytes, or before a character that doesn't fit.
     OR (octet_length(holder.application_name) >= 60 AND starts_with($1, holder.application_name))
   )
-  AND abs(extract(epoch FROM waiter.query_start - holder.xact_start) - CAST($2 AS text)::float8) < 0.1
-LIMIT 1

@@ -234,7 +234,6 @@ impl Watch {
             return self.ledger.add(Wait::Allowed, waited);
         }
         self.ledger.add(Wait::External, waited);
-        let is_any = waited > 0;
         let waited = waited_before + Duration::from_nanos(waited);
         let and_then = match over {
             Over::Interrupted => {
@@ -244,7 +243,7 @@ impl Watch {
             Over::Woken(_) => "",
             Over::GivenUp => ", and was given up",
         };
-        if is_any && !is_told && waited >= self.scope.guard.policy.external_wait {
+        if !waited.is_zero() && !is_told && waited >= self.scope.guard.policy.external_wait {
             self.report(Seen {
                 code: Code::ExternalWait,
                 what: format!(

@@ -1,7 +1,10 @@
 //! Whether a blocking transaction waits for its own locks. It has no waker, and nobody sees what its thread waits for: but
 //! pools tell that it took a second connection, and the server knows who waits behind it.
 
-use super::look::LONG;
+use super::{
+    look::LONG,
+    own_lock::{Waiter, question},
+};
 use crate::{
     guard::{
         code::Code,
@@ -20,7 +23,13 @@ use std::{
     time::Duration,
 };
 
-const QUESTION_SQL: &str = include_str!("../../../sql/own_lock_blocked.sql");
+/// Nobody knows what the thread waits for. So the transaction must be as old as the first number of seconds, the statement must
+/// have begun after as many as the second, and its session must bear the name of the one that asks: not that of a transaction.
+const QUESTION_SQL: &str = question!(
+    "AND abs(extract(epoch FROM clock_timestamp() - holder.xact_start) - split_part($2, ' ', 1)::float8) < 0.1 \
+     AND extract(epoch FROM waiter.query_start - holder.xact_start) > split_part($2, ' ', 2)::float8 - 0.1 \
+     AND waiter.application_name = current_setting('application_name')"
+);
 
 /// Ends the wait, since nobody can make the thread look up.
 const CANCEL_SQL: &str = "SELECT pg_cancel_backend(CAST($1 AS text)::int)::text AS answer";
@@ -52,35 +61,32 @@ pub(super) fn look(scope: &Arc<Scope>) {
     let Blocked { has_second, asked, told } = &scope.blocked;
     let (Some(since), Some(pool)) = (scope.gaps.since(), &scope.pool) else { return };
     let waited = Duration::from_nanos(now().saturating_sub(since));
-    let is_due = now().saturating_sub(asked.load(Relaxed))
-        >= u64::try_from(LONG.as_nanos()).unwrap_or(u64::MAX);
+    let is_due = Duration::from_nanos(now().saturating_sub(asked.load(Relaxed))) >= LONG;
     let may_be = has_second.load(Relaxed) && waited >= LONG && !scope.blocked.is_told(since);
     if !may_be || !is_due || !scope.guard.sees(Code::OwnLock) {
         return;
     }
     asked.store(now(), Relaxed);
-    let Some((process, sql)) = waiter(scope, pool.as_ref(), waited) else { return };
+    let Some(waiter) = waiter(scope, pool.as_ref(), waited) else { return };
     told.store(since, Relaxed);
     let seen = Seen {
         code: Code::OwnLock,
-        what: format!("waits on another connection, by `{sql}`, for a lock that it holds itself"),
-        subject: sql,
+        what: waiter.what(),
+        subject: waiter.sql,
         site: Where::Unknown,
         waited: Some(waited),
     };
     scope.guard.report(scope, seen);
     if scope.guard.fails(Code::OwnLock) {
-        ask(pool.as_ref(), CANCEL_SQL, [process, String::new()]);
+        ask(pool.as_ref(), CANCEL_SQL, [waiter.process, String::new()]);
     }
 }
 
-/// The process that waits for the transaction, and its statement.
-fn waiter(scope: &Scope, pool: &dyn Pool, waited: Duration) -> Option<(String, String)> {
+fn waiter(scope: &Scope, pool: &dyn Pool, waited: Duration) -> Option<Waiter> {
     let age = scope.began.elapsed();
     let times = [age, age.saturating_sub(waited)].map(|time| time.as_secs_f64().to_string());
-    let answer = ask(pool, QUESTION_SQL, [scope.application_name.to_string(), times.join(" ")])?;
-    let (process, sql) = answer.split_once(' ')?;
-    Some((process.to_owned(), sql.to_owned()))
+    let binds = [scope.application_name.to_string(), times.join(" ")];
+    Waiter::read(&ask(pool, QUESTION_SQL, binds)?)
 }
 
 /// Pools of blocking connections have their answer at once.

@@ -9,9 +9,39 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Whether a statement waits for a lock of an idle transaction of this name, and began so long after that: by the server's
-/// clock for both, so that neither clocks nor the time of the question matter.
-const QUESTION_SQL: &str = include_str!("../../../sql/own_lock.sql");
+/// The question behind which it is told which waiter of the transaction's locks is meant.
+macro_rules! question {
+    ($which:literal) => {
+        concat!(include_str!("../../../sql/own_lock.sql"), $which, " LIMIT 1")
+    };
+}
+pub(super) use question;
+
+/// Whose statement began so long after the transaction: by the server's clock for both, so that neither clocks nor the time of
+/// the question matter.
+const QUESTION_SQL: &str = question!(
+    "AND abs(extract(epoch FROM waiter.query_start - holder.xact_start) - CAST($2 AS text)::float8) < 0.1"
+);
+
+/// Who waits for the transaction, and is it.
+pub(super) struct Waiter {
+    pub(super) process: String,
+    pub(super) sql: String,
+}
+
+impl Waiter {
+    /// Reads an answer.
+    pub(super) fn read(answer: &str) -> Option<Self> {
+        let (process, sql) = answer.split_once(' ')?;
+        Some(Self { process: process.to_owned(), sql: sql.to_owned() })
+    }
+
+    /// What is told of it.
+    pub(super) fn what(&self) -> String {
+        let sql = &self.sql;
+        format!("waits on another connection, by `{sql}`, for a lock that it holds itself")
+    }
+}
 
 /// A question to the server, while the transaction waits.
 #[derive(Default)]
@@ -30,10 +60,8 @@ impl Inquiry {
         }
         let Some((asking, wait)) = &mut self.0 else { return };
         let Poll::Ready(answer) = asking.as_mut().poll(cx) else { return };
-        if let Some(sql) = answer {
-            let what =
-                format!("waits on another connection, by `{sql}`, for a lock that it holds itself");
-            wait.tell(scope, Code::OwnLock, what);
+        if let Some(waiter) = answer.as_deref().and_then(Waiter::read) {
+            wait.tell(scope, Code::OwnLock, waiter.what());
         }
         self.0 = None;
     }
