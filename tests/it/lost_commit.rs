@@ -62,16 +62,22 @@ async fn with_verification_it_is_known() {
 }
 
 #[tokio::test]
-async fn what_wrote_nothing_needs_no_verdict() {
+async fn no_transaction_id_is_no_verdict() {
     for isolation in [Isolation::ReadCommitted, Isolation::Serializable] {
-        let shop = Shop::open("read_only").await;
+        let shop = Shop::open("no_id").await;
         let relay = Relay::start(shop.port(), "COMMIT", Fault::CutBefore).await;
         let options = TxOptions::new().verify_commit(true).isolation(isolation);
+        let attempts = Attempts::default();
         let db = shop.through(relay.port);
-        let read = db.with(options).transaction("read", async |tx| {
-            Ok::<_, AppError>(crate::support::balance(&tx, 1).await?)
+        let notified = db.with(options).transaction("notify", async |mut tx| {
+            attempts.is_first();
+            // NOTIFY gets its transaction id in COMMIT.
+            tx.batch_execute("NOTIFY no_id").await?;
+            Ok::<_, AppError>(())
         });
-        assert_eq!(read.await.unwrap(), 100);
+        let error = notified.await.unwrap_err().ours();
+        assert!(matches!(error.kind(), ErrorKind::CommitUnknown { xid: None }), "{error}");
+        assert_eq!(attempts.count(), 1, "{isolation:?}");
     }
 }
 

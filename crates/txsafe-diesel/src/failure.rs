@@ -12,12 +12,19 @@ use txsafe::{Failure, SqlState};
 /// The failure behind one of Diesel's errors, as far as Diesel tells.
 pub(crate) fn of_diesel(error: &DieselError) -> Failure {
     match error {
-        DieselError::DatabaseError(kind, information) => {
-            of_database(kind, information.message().trim_end())
-                .with_detail(information.details().map(str::to_owned))
-        }
+        DieselError::DatabaseError(kind, information) => of_database(kind, information.message())
+            .with_detail(information.details().map(str::to_owned)),
         DieselError::BrokenTransactionManager => Failure::lost(None, error.to_string()),
         error => Failure::local(error.to_string()),
+    }
+}
+
+/// The failure behind an error of a request of txsafe's own. There the server's refusal is the one answer that leaves the
+/// connection in a known state.
+pub(crate) fn lost_unless_refused(error: &DieselError) -> Failure {
+    match error {
+        DieselError::DatabaseError(..) => of_diesel(error),
+        error => Failure::lost(None, error.to_string()),
     }
 }
 
@@ -52,7 +59,8 @@ pub(crate) fn of_connecting_words(words: &str) -> Failure {
     }
 }
 
-fn of_database(kind: &DatabaseErrorKind, message: &str) -> Failure {
+fn of_database(kind: &DatabaseErrorKind, words: &str) -> Failure {
+    let message = words.trim_end();
     let code = match kind {
         DatabaseErrorKind::UniqueViolation => Some(SqlState::UNIQUE_VIOLATION),
         DatabaseErrorKind::ExclusionViolation => Some(SqlState::EXCLUSION_VIOLATION),
@@ -64,6 +72,10 @@ fn of_database(kind: &DatabaseErrorKind, message: &str) -> Failure {
         DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
             // libpq hands on the server's last words, if it had any.
             return Failure::lost(code_of(message), message);
+        }
+        // The server's own messages don't end so: libpq found what came over the connection to be no answer.
+        DatabaseErrorKind::Unknown if words.ends_with('\n') && code_of(message).is_none() => {
+            return Failure::lost(None, message);
         }
         DatabaseErrorKind::Unknown => code_of(message),
         _ => None,

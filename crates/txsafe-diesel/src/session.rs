@@ -2,8 +2,8 @@
 
 use crate::{
     asked::Asked,
-    commit::COMMIT_UNSEEN_SQL,
-    failure::of_diesel,
+    commit::commit_unseen_sql,
+    failure::{lost_unless_refused, of_diesel},
     held::Held,
     observer::Observer,
     tx::Tx,
@@ -20,7 +20,6 @@ use diesel_async::{
 use futures_util::FutureExt;
 use std::{
     fmt,
-    future::Future,
     sync::{Arc, Once},
     time::Duration,
 };
@@ -46,6 +45,8 @@ pub struct Session<'a> {
     account: Account<AsyncHook>,
     answer_timeout: Duration,
     bind_values: bool,
+    /// What COMMIT's message says first.
+    before_commit: Option<Arc<str>>,
     /// COMMIT is on its way.
     committing: bool,
 }
@@ -79,6 +80,10 @@ impl<'a> Session<'a> {
             held.replace().await?;
             session.link = link_of(held.connection());
         }
+        if is_in_transaction(&session.link, held.connection()).await? {
+            session.give_back();
+            return Err(Failure::in_transaction());
+        }
         Ok(session)
     }
 
@@ -89,6 +94,7 @@ impl<'a> Session<'a> {
             account: Account::new(),
             answer_timeout: settings.answer_timeout(),
             bind_values: settings.bind_values(),
+            before_commit: None,
             committing: false,
         }
     }
@@ -98,15 +104,19 @@ impl<'a> Session<'a> {
         Tx::new(self.lease.connection(), &mut self.account, &self.link)
     }
 
-    /// What went wrong, as the wire tells it, or as Diesel does.
+    /// What went wrong with a request of ours, as the wire tells it, or as Diesel does.
     fn failure(&self, error: &DieselError) -> Failure {
-        self.link.failure().unwrap_or_else(|| of_diesel(error))
+        self.link.failure().unwrap_or_else(|| lost_unless_refused(error))
     }
 }
 
 impl AsyncSession for Session<'_> {
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
+        if self.link.is_in_transaction() {
+            return Err(Failure::left_open(None));
+        }
         let can_post = !begin.is_awaited() && self.link.is_on_wire() && self.link.is_idle();
+        self.before_commit = begin.before_commit();
         self.link.begin(self.bind_values, self.account.notes.clone());
         let conn = self.lease.connection();
         if can_post {
@@ -148,24 +158,35 @@ impl AsyncSession for Session<'_> {
         self.link.standing(savepoint_is_open)
     }
 
-    async fn commit(&mut self) -> Result<(), Failure> {
+    fn is_unsure(&mut self) -> bool {
+        let link = Observer::link_of(self.lease.connection());
+        let is_replaced = link.is_none_or(|link| !Arc::ptr_eq(&link, &self.link));
+        self.link.is_unsure(is_replaced)
+    }
+
+    async fn commit(&mut self, patience: Duration) -> Result<(), Failure> {
         self.committing = true;
-        let commit = Commit { link: Arc::clone(&self.link), patience: self.answer_timeout };
+        let commit = Commit { link: Arc::clone(&self.link), before: self.before_commit.take() };
         let answer = match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Pooled(mut object) => {
-                let account = std::mem::take(&mut self.account);
                 let finish = async move {
                     let answer = commit.run(&mut object).await;
-                    (object, account, answer)
+                    (object, answer)
                 };
-                let (object, account, answer) = to_the_end(finish, orphaned).await;
-                self.account = account;
+                let (object, answer) =
+                    to_the_end(&self.link.alarm, patience, &mut self.account, finish, release)
+                        .await?;
                 self.lease = Lease::Pooled(object);
                 answer
             }
             lease => {
                 self.lease = lease;
-                commit.run(self.lease.connection()).await
+                let committed = commit.run(self.lease.connection());
+                match self.link.alarm.within(patience, committed).await {
+                    Ok(answer) => answer,
+                    // `Drop` leaves it to arrive.
+                    Err(_elapsed) => return Err(Failure::no_answer("COMMIT", patience)),
+                }
             }
         };
         self.committing = false;
@@ -216,7 +237,7 @@ impl Drop for Session<'_> {
             Lease::Held(mut held, slot) => {
                 // Nobody may use this connection again; but a COMMIT on its way is left to arrive.
                 if self.committing {
-                    close_when_answered(Arc::clone(&self.link), self.answer_timeout);
+                    close_when_answered(Arc::clone(&self.link));
                 } else {
                     close(&self.link);
                 }
@@ -242,56 +263,53 @@ impl fmt::Debug for Session<'_> {
         f.debug_struct("Session").field("link", &self.link).finish_non_exhaustive()
     }
 }
+
 /// COMMIT, wherever it runs.
 struct Commit {
     link: Arc<Link>,
-    patience: Duration,
+    /// What its message says first.
+    before: Option<Arc<str>>,
 }
 
 impl Commit {
     async fn run(&self, conn: &mut AsyncPgConnection) -> Result<(), Failure> {
         self.link.ending();
-        let alarm = &self.link.alarm;
-        let answer = if self.link.is_on_wire() {
-            alarm.within(self.patience, Manager::commit_transaction(conn)).await
-        } else {
-            alarm.within(self.patience, commit_unseen(conn)).await
+        let answer = match (self.link.is_on_wire(), &self.before) {
+            (true, None) => Manager::commit_transaction(conn).await,
+            (true, Some(before)) => commit_as(conn, &format!("{before}; COMMIT")).await,
+            (false, before) => commit_as(conn, &commit_unseen_sql(before.as_deref())).await,
         };
         match (self.link.end(), answer) {
             // The server said it, whatever became of the connection after.
             (Some(Tag::Commit), _) => Ok(()),
             // COMMIT of an aborted transaction: the server answers ROLLBACK, and Diesel takes it for success.
-            (Some(Tag::Rollback), Ok(Ok(()))) => Err(self.link.failure().unwrap_or_else(|| {
+            (Some(Tag::Rollback), Ok(())) => Err(self.link.failure().unwrap_or_else(|| {
                 let code = SqlState::IN_FAILED_SQL_TRANSACTION;
                 Failure::refused(code, "COMMIT of an aborted transaction rolled it back")
             })),
-            (_, Ok(Ok(()))) => Ok(()),
-            (_, Ok(Err(error))) => {
-                let failure = self.link.failure().unwrap_or_else(|| of_diesel(&error));
+            (_, Ok(())) => Ok(()),
+            (_, Err(error)) => {
+                let failure = self.link.failure().unwrap_or_else(|| lost_unless_refused(&error));
                 Err(failure.with_statement(Some("COMMIT".into())))
             }
-            (_, Err(_elapsed)) => Err(Failure::no_answer("COMMIT", self.patience)),
         }
     }
 }
 
-async fn commit_unseen(conn: &mut AsyncPgConnection) -> Result<(), DieselError> {
-    conn.batch_execute(COMMIT_UNSEEN_SQL).await?;
+/// COMMIT in a message of ours. Diesel's depth follows where it succeeds; else the connection is closed.
+async fn commit_as(conn: &mut AsyncPgConnection, sql: &str) -> Result<(), DieselError> {
+    conn.batch_execute(sql).await?;
     let _ = change_depth(conn, TransactionDepthChange::DecreaseDepth);
     Ok(())
 }
 
-/// What is left when COMMIT has its answer.
-type Answered = (Box<Object<AsyncPgConnection>>, Account<AsyncHook>, Result<(), Failure>);
-
 /// COMMIT came to its answer after its caller had gone away.
-fn orphaned((object, account, answer): Answered) -> impl Future<Output = ()> + Send + 'static {
-    if answer.is_ok() {
+fn release(object: Box<Object<AsyncPgConnection>>, is_committed: bool) {
+    if is_committed {
         drop(object);
     } else {
         drop(Object::take(*object));
     }
-    account.conclude_abandoned(answer)
 }
 
 /// Waits until nothing is in flight.
@@ -314,12 +332,38 @@ fn close(link: &Link) {
     link.hang_up();
 }
 
-fn close_when_answered(link: Arc<Link>, patience: Duration) {
+fn close_when_answered(link: Arc<Link>) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(async move {
-            let _ = link.alarm.within(patience, link.settled()).await;
+            link.settled().await;
             link.hang_up();
         });
+    }
+}
+
+/// Whether the caller's connection is in a transaction. Where nothing that is known of it tells, two round trips do: a
+/// setting for the transaction is gone in the next statement, unless one is open.
+async fn is_in_transaction(link: &Link, conn: &mut AsyncPgConnection) -> Result<bool, Failure> {
+    const SET_SQL: &str = "SELECT set_config('txsafe.open', 'yes', true)";
+    const QUESTION: Question<'_> =
+        Question { sql: "SELECT current_setting('txsafe.open', true) AS answer", binds: &[] };
+    if depth(conn).is_some() || link.is_in_transaction() {
+        return Ok(true);
+    }
+    if link.is_on_wire() {
+        return Ok(false);
+    }
+    let answer = async {
+        conn.batch_execute(SET_SQL).await?;
+        Asked(QUESTION).ask(conn).await
+    };
+    match answer.await {
+        Ok(answer) => Ok(answer.as_deref() == Some("yes")),
+        // An aborted one refuses questions.
+        Err(error) => match lost_unless_refused(&error) {
+            failure if failure.is_lost() => Err(failure),
+            _ => Ok(true),
+        },
     }
 }
 
@@ -359,7 +403,7 @@ fn change_depth(
             status.change_transaction_depth(change).map_err(|error| of_diesel(&error))
         }
         TransactionManagerStatus::InError => {
-            Err(Failure::lost(None, "the connection was left in doubt by whoever used it before"))
+            Err(Failure::lost(None, "earlier work left the connection's transaction state unknown"))
         }
     }
 }

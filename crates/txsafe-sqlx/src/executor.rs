@@ -31,7 +31,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     {
         let query = Query::of(query);
         self.observed.will_run(&query.sql, query.binds());
-        self.observed.started(query.sql.clone(), query.is_simple());
+        self.observed.started(query.sql.clone());
         let inner = self.conn.fetch_many(query);
         let waiting = Waiting::new(Arc::clone(self.observed.calls()));
         Box::pin(Watched { inner, observed: self.observed, waiting })
@@ -47,7 +47,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     {
         let query = Query::of(query);
         self.observed.will_run(&query.sql, query.binds());
-        self.observed.started(query.sql.clone(), query.is_simple());
+        self.observed.started(query.sql.clone());
         Box::pin(watch(self.observed, self.conn.fetch_optional(query)))
     }
 
@@ -59,7 +59,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     where
         't: 'e,
     {
-        self.observed.started(sql.clone(), false);
+        self.observed.started(sql.clone());
         Box::pin(watch(self.observed, self.conn.prepare_with(sql, parameters)))
     }
 
@@ -67,7 +67,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     where
         't: 'e,
     {
-        self.observed.started(sql.clone(), false);
+        self.observed.started(sql.clone());
         Box::pin(watch(self.observed, self.conn.describe(sql)))
     }
 }
@@ -131,11 +131,6 @@ impl Query {
 
     fn binds(&self) -> Option<&PgArguments> {
         self.arguments.as_ref()?.as_ref().ok()?.as_ref()
-    }
-
-    /// Without arguments, not even none: the simple protocol, which takes several statements at once.
-    fn is_simple(&self) -> bool {
-        matches!(self.arguments, Some(Ok(None)))
     }
 }
 

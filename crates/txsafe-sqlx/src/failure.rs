@@ -20,6 +20,15 @@ pub(crate) fn of_sqlx(error: &SqlxError) -> Failure {
     }
 }
 
+/// The failure behind an error of a request of txsafe's own. There the server's refusal is the one answer that leaves the
+/// connection in a known state: after any other error it may give the next request the answer to an earlier one.
+pub(crate) fn of_request(error: &SqlxError) -> Failure {
+    match error {
+        SqlxError::Database(_) => of_sqlx(error),
+        error => Failure::lost(None, error.to_string()),
+    }
+}
+
 /// The failure behind an error in making a connection: there is none, whatever it was.
 pub(crate) fn of_connecting(error: &SqlxError) -> Failure {
     let failure = of_sqlx(error);

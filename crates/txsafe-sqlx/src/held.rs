@@ -1,7 +1,14 @@
 //! Connections that the caller holds already.
 
-use crate::{failure::of_connecting, session::Session};
-use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use crate::{
+    failure::{of_connecting, of_request},
+    session::Session,
+};
+use sqlx::{
+    ConnectOptions, Executor, PgConnection, PgPool, Postgres, Row, pool::PoolConnection,
+    postgres::PgTransactionManager,
+};
+use sqlx_core::transaction::TransactionManager;
 use std::{fmt, sync::Arc};
 use txsafe::{
     Failure,
@@ -55,6 +62,26 @@ impl Held<'_> {
         }
     }
 
+    /// Whether a transaction is open, however it was begun. SQLx knows of those that it began itself; otherwise the clock
+    /// tells: a statement outside of a transaction begins when its transaction does. Source: PostgreSQL manual, section
+    /// 9.9.5, "Current Date/Time".
+    async fn is_in_transaction(&mut self) -> Result<bool, Failure> {
+        let conn = self.connection();
+        if PgTransactionManager::get_transaction_depth(conn) > 0 {
+            return Ok(true);
+        }
+        // One simple query: a prepared one is several messages, each with a time of its own.
+        let asked = conn.fetch_one("SELECT now() < statement_timestamp()").await;
+        match asked.and_then(|row| row.try_get(0)) {
+            Ok(is_open) => Ok(is_open),
+            Err(error) => match of_request(&error) {
+                failure if failure.is_lost() => Err(failure),
+                // An aborted one refuses questions.
+                _ => Ok(true),
+            },
+        }
+    }
+
     /// Puts a new connection in the place of one in doubt, which is closed by that.
     async fn replace(&mut self, pool: &PgPool) -> Result<(), Failure> {
         if let (true, Kind::Pooled(conn)) = (self.in_doubt, &mut self.conn) {
@@ -76,7 +103,11 @@ impl<'a> AsyncHeld for Held<'a> {
         slot: Arc<Slot<Self>>,
         settings: &Settings,
     ) -> Result<Session<'a>, Failure> {
-        if let Err(failure) = self.replace(pool).await {
+        let ready = async {
+            self.replace(pool).await?;
+            if self.is_in_transaction().await? { Err(Failure::in_transaction()) } else { Ok(()) }
+        };
+        if let Err(failure) = ready.await {
             slot.put_back(self);
             return Err(failure);
         }

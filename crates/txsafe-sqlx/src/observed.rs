@@ -5,6 +5,7 @@ use sqlx::{Error as SqlxError, SqlStr, postgres::PgArguments};
 use std::{sync::Arc, time::Instant};
 use txsafe::{
     Failure, Trail,
+    decide::leaving::leaves_transaction,
     drive::{account::Notes, session::Standing},
     guard::connection::Calls,
     hold::order::graph::log::LockLog,
@@ -18,6 +19,8 @@ pub(crate) struct Observed {
     aborted_by: Option<Failure>,
     /// A failure that a savepoint was rolled back for, with nothing done since.
     recovered_from: Option<Failure>,
+    /// The closure ended the transaction by a statement.
+    left: bool,
     /// Something ran that could have changed the transaction's state without our knowing.
     is_unsure: bool,
     /// The statement that runs, or whose end nobody waited for.
@@ -34,6 +37,8 @@ struct Running {
     start: Instant,
     /// It rolls back to a savepoint, so its success isn't something done since.
     recovers: bool,
+    /// It ends the transaction.
+    leaves: bool,
 }
 
 impl Observed {
@@ -44,6 +49,7 @@ impl Observed {
             lost: None,
             aborted_by: None,
             recovered_from: None,
+            left: false,
             is_unsure: false,
             running: None,
             trail: Trail::new(Instant::now()).with_ledger(notes.ledger.clone()),
@@ -62,17 +68,20 @@ impl Observed {
         self.locks.ran(sql.as_str(), |n| nth_bind(binds?, n));
     }
 
-    /// A statement starts; `is_simple` if its text may hold several.
-    pub(crate) fn started(&mut self, sql: SqlStr, is_simple: bool) {
+    /// A statement starts.
+    pub(crate) fn started(&mut self, sql: SqlStr) {
         self.calls.returned();
-        self.is_unsure |= may_end_transaction(sql.as_str(), is_simple);
+        let leaves = leaves_transaction(sql.as_str());
+        // Until its end is known.
+        self.is_unsure |= leaves;
         let recovers = first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
-        self.running = Some(Running { sql, start: Instant::now(), recovers });
+        self.running = Some(Running { sql, start: Instant::now(), recovers, leaves });
     }
 
     /// The statement came to its end.
     pub(crate) fn finished(&mut self) {
         let Some(running) = self.running.take() else { return };
+        self.left |= running.leaves;
         // In an aborted transaction nothing succeeds but the way out of it.
         self.recovered_from = match self.aborted_by.take() {
             None if running.recovers => self.recovered_from.take(),
@@ -141,6 +150,7 @@ impl Observed {
         match (&self.lost, &self.aborted_by) {
             (Some(failure), _) => Standing::Lost(failure.clone()),
             (None, aborted_by) if self.running.is_some() => Standing::InFlight(aborted_by.clone()),
+            (None, _) if self.left => Standing::Ended,
             (None, Some(failure)) => Standing::Aborted(failure.clone()),
             (None, None) => match depth {
                 0 => Standing::Ended,
@@ -163,38 +173,7 @@ impl Observed {
     }
 }
 
-/// Whether `sql` may leave the transaction that it runs in. It is asked for words, not parsed: being unsure costs
-/// nothing but a question that travels with COMMIT.
-fn may_end_transaction(sql: &str, is_simple: bool) -> bool {
-    const WORDS: [&str; 7] = ["COMMIT", "ROLLBACK", "END", "ABORT", "BEGIN", "START", "PREPARE"];
-    let is_one = |word: &str| WORDS.iter().any(|one| word.eq_ignore_ascii_case(one));
-    if is_simple { words(sql).any(is_one) } else { is_one(first_word(sql)) }
-}
-
 fn first_word(sql: &str) -> &str {
-    words(sql).next().unwrap_or_default()
-}
-
-fn words(sql: &str) -> impl Iterator<Item = &str> {
-    sql.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_end_the_transaction_is_told_by_its_words() {
-        for (sql, is_simple, expected) in [
-            ("COMMIT", true, true),
-            (" -- x\n rollback", false, false),
-            ("  commit;", false, true),
-            ("SELECT 1; ROLLBACK; BEGIN", true, true),
-            ("SELECT CASE WHEN true THEN 1 END", false, false),
-            ("SELECT 1; SELECT 2", true, false),
-            ("SELECT * FROM weekends", true, false),
-        ] {
-            assert_eq!(may_end_transaction(sql, is_simple), expected, "{sql}");
-        }
-    }
+    let mut words = sql.split(|c: char| !c.is_ascii_alphabetic());
+    words.find(|word| !word.is_empty()).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! A connection while it runs one attempt.
 
-use crate::{failure::of_sqlx, held::Held, observed::Observed, tx::Tx};
+use crate::{failure::of_request, held::Held, observed::Observed, tx::Tx};
 use sqlx::{
     AssertSqlSafe, Connection, Error as SqlxError, Executor, PgConnection, Postgres, Row,
     SqlSafeStr, pool::PoolConnection, postgres::PgTransactionManager,
@@ -37,8 +37,10 @@ pub struct Session<'a> {
     account: Account<AsyncHook>,
     alarm: Arc<Alarm>,
     answer_timeout: Duration,
-    /// How COMMIT was sent.
-    committed: Option<Commit>,
+    /// What COMMIT's message says first.
+    before_commit: String,
+    /// COMMIT has left an empty transaction.
+    is_chained: bool,
 }
 
 /// Whose connection it is.
@@ -70,7 +72,8 @@ impl<'a> Session<'a> {
             account: Account::new(),
             alarm,
             answer_timeout: settings.answer_timeout(),
-            committed: None,
+            before_commit: String::new(),
+            is_chained: false,
         }
     }
 
@@ -84,6 +87,7 @@ impl<'a> Session<'a> {
 impl AsyncSession for Session<'_> {
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         let patience = self.answer_timeout;
+        self.before_commit = before_commit(begin);
         let begun = begin_noticing(self.lease.connection(), begin.sql());
         match self.alarm.within(patience, begun).await {
             Ok(Ok(())) => {
@@ -91,7 +95,7 @@ impl AsyncSession for Session<'_> {
                 self.observed = Observed::new(&self.account.notes, calls);
                 Ok(())
             }
-            Ok(Err(error)) => Err(of_sqlx(&error)),
+            Ok(Err(error)) => Err(of_request(&error)),
             Err(_elapsed) => Err(Failure::no_answer("BEGIN", self.answer_timeout)),
         }
     }
@@ -103,9 +107,9 @@ impl AsyncSession for Session<'_> {
             Ok(Ok(None)) => return Ok(None),
             Ok(Ok(Some(row))) => match row.try_get("answer") {
                 Ok(answer) => return Ok(answer),
-                Err(error) => of_sqlx(&error),
+                Err(error) => of_request(&error),
             },
-            Ok(Err(error)) => of_sqlx(&error),
+            Ok(Err(error)) => of_request(&error),
             Err(_elapsed) => Failure::no_answer("a question", self.answer_timeout),
         };
         self.observed.note(failure.clone());
@@ -120,34 +124,40 @@ impl AsyncSession for Session<'_> {
         self.observed.standing(Manager::get_transaction_depth(self.lease.connection()))
     }
 
-    async fn commit(&mut self) -> Result<(), Failure> {
-        let commit = Commit {
-            asks: self.observed.is_unsure(),
-            alarm: Arc::clone(&self.alarm),
-            patience: self.answer_timeout,
-        };
-        match std::mem::replace(&mut self.lease, Lease::Gone) {
+    fn is_unsure(&mut self) -> bool {
+        self.observed.is_unsure()
+    }
+
+    async fn commit(&mut self, patience: Duration) -> Result<(), Failure> {
+        let sql = std::mem::take(&mut self.before_commit);
+        let answer = match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Pooled(mut conn) => {
-                let account = std::mem::take(&mut self.account);
                 let finish = async move {
-                    let answer = commit.run(&mut conn).await;
-                    (conn, account, commit, answer)
+                    let answer = commit(&mut conn, sql).await;
+                    (conn, answer)
                 };
-                let (conn, account, commit, answer) = to_the_end(finish, orphaned).await;
-                self.account = account;
+                let answered =
+                    to_the_end(&self.alarm, patience, &mut self.account, finish, release);
+                let (conn, answer) = answered.await?;
                 self.lease = Lease::Pooled(conn);
-                self.committed = Some(commit).filter(|_| answer.is_ok());
                 answer
             }
             lease => {
                 self.lease = lease;
-                let conn = self.lease.connection();
-                commit.run(conn).await?;
-                // The caller will use the connection; if this fails, its next statement does.
-                let _ = commit.alarm.within(commit.patience, commit.end_chained(conn)).await;
-                Ok(())
+                let committed = commit(self.lease.connection(), sql);
+                match self.alarm.within(patience, committed).await {
+                    Ok(answer) => answer,
+                    Err(_elapsed) => return Err(Failure::no_answer("COMMIT", patience)),
+                }
             }
+        };
+        self.is_chained = answer.is_ok();
+        if answer.is_ok() && matches!(self.lease, Lease::Held(..)) {
+            // The caller will use the connection; if this fails, its next statement does.
+            let ended = end_chained(self.lease.connection());
+            let _ = self.alarm.within(self.answer_timeout, ended).await;
         }
+        answer
     }
 
     async fn rollback(&mut self) -> Result<(), Failure> {
@@ -157,7 +167,7 @@ impl AsyncSession for Session<'_> {
         }
         match self.alarm.within(self.answer_timeout, Manager::rollback(conn)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(of_sqlx(&error)),
+            Ok(Err(error)) => Err(of_request(&error)),
             Err(_elapsed) => Err(Failure::no_answer("ROLLBACK", self.answer_timeout)),
         }
     }
@@ -172,11 +182,9 @@ impl AsyncSession for Session<'_> {
 
     fn give_back(mut self) {
         match std::mem::replace(&mut self.lease, Lease::Gone) {
-            Lease::Pooled(conn) => match self.committed.take() {
-                Some(commit) if commit.asks => drop(tokio::spawn(commit.give_back(conn))),
-                // Dropping it returns it to the pool.
-                Some(_) | None => {}
-            },
+            Lease::Pooled(conn) if self.is_chained => release(conn, true),
+            // Dropping it returns it to the pool.
+            Lease::Pooled(_) => {}
             Lease::Gone => {}
             Lease::Held(held, slot) => slot.put_back(held),
         }
@@ -253,72 +261,50 @@ pub(crate) async fn settle(conn: &mut PgConnection, observed: &mut Observed) {
     }
 }
 
+/// What COMMIT's message says. The settings of the attempt don't reach COMMIT: a server that looks after its client would
+/// give up waiting for a standby if the client went away, and make visible what isn't replicated.
+///
+/// CHAIN, because SQLx counts transactions by its own calls, and has none for a COMMIT in a message of ours: the empty
+/// transaction that is left is ended by such a call, after the caller has its answer. In a transaction that is aborted
+/// SET fails, and where none is open CHAIN does.
+fn before_commit(begin: &Begin) -> String {
+    let mut sql = String::with_capacity(128);
+    if let Some(before) = begin.before_commit() {
+        sql.push_str(&before);
+        sql.push_str("; ");
+    }
+    sql.push_str("SET LOCAL client_connection_check_interval = 0; COMMIT AND CHAIN");
+    sql
+}
+
 /// COMMIT, wherever it runs.
-struct Commit {
-    /// Something ran unseen: COMMIT is to fail, and not to roll back in silence, if that aborted the transaction or
-    /// ended it. SAVEPOINT fails in either case.
-    ///
-    /// CHAIN, because SQLx would count an ended transaction as open, and only an end of its own corrects that: the empty
-    /// transaction that is left is ended after the caller has its answer.
-    asks: bool,
-    alarm: Arc<Alarm>,
-    patience: Duration,
+async fn commit(conn: &mut PgConnection, sql: String) -> Result<(), Failure> {
+    let Err(error) = conn.execute(AssertSqlSafe(sql)).await else { return Ok(()) };
+    let failure = of_request(&error).with_statement(Some("COMMIT".into()));
+    if !failure.is_lost() {
+        // What is left of the transaction is ended, for SQLx's own count too. The server may have ended it already, and
+        // would warn of a ROLLBACK without one. If this fails, the connection is closed.
+        let _ = conn.execute("BEGIN").await;
+        let _ = Manager::rollback(conn).await;
+    }
+    Err(failure)
 }
 
-impl Commit {
-    async fn run(&self, conn: &mut PgConnection) -> Result<(), Failure> {
-        let answer = if self.asks {
-            let asked = conn.execute("SAVEPOINT txsafe; COMMIT AND CHAIN");
-            self.alarm.within(self.patience, asked).await.map(|answer| answer.map(drop))
-        } else {
-            self.alarm.within(self.patience, Manager::commit(conn)).await
-        };
-        let Ok(answer) = answer else {
-            return Err(Failure::no_answer("COMMIT", self.patience));
-        };
-        let Err(error) = answer else { return Ok(()) };
-        let failure = of_sqlx(&error).with_statement(Some("COMMIT".into()));
-        if !failure.is_lost() {
-            // If that fails, the connection is found not to have ended its transaction, and is closed.
-            let _ = self.alarm.within(self.patience, self.end_refused(conn)).await;
-        }
-        Err(failure)
-    }
-
-    /// The server refused COMMIT. What is left of the transaction is ended, for SQLx's own account too.
-    async fn end_refused(&self, conn: &mut PgConnection) -> Result<(), SqlxError> {
-        if self.asks {
-            return Manager::rollback(conn).await;
-        }
-        // The server has ended it, and would warn of a ROLLBACK without a transaction.
-        conn.execute("BEGIN").await?;
-        Manager::start_rollback(conn);
-        Ok(())
-    }
-
-    /// Ends the empty transaction that is left.
-    async fn end_chained(&self, conn: &mut PgConnection) -> Result<(), SqlxError> {
-        if self.asks { Manager::commit(conn).await } else { Ok(()) }
-    }
-
-    /// Returns the connection to its pool.
-    async fn give_back(self, mut conn: PoolConnection<Postgres>) {
-        match self.alarm.within(self.patience, self.end_chained(&mut conn)).await {
-            Ok(Ok(())) => drop(conn),
-            Ok(Err(_)) | Err(_) => drop(conn.detach()),
-        }
-    }
+/// Ends the empty transaction that COMMIT has left.
+async fn end_chained(conn: &mut PgConnection) -> Result<(), SqlxError> {
+    Manager::commit(conn).await
 }
 
-/// What is left when COMMIT has its answer.
-type Answered = (PoolConnection<Postgres>, Account<AsyncHook>, Commit, Result<(), Failure>);
-
-/// COMMIT came to its answer after its caller had gone away.
-async fn orphaned((conn, account, commit, answer): Answered) {
-    if answer.is_ok() {
-        commit.give_back(conn).await;
-    } else {
+/// COMMIT came to its answer. The connection goes back to its pool, after the empty transaction has ended.
+fn release(mut conn: PoolConnection<Postgres>, is_committed: bool) {
+    if !is_committed {
         drop(conn.detach());
+        return;
     }
-    account.conclude_abandoned(answer).await;
+    tokio::spawn(async move {
+        match end_chained(&mut conn).await {
+            Ok(()) => drop(conn),
+            Err(_) => drop(conn.detach()),
+        }
+    });
 }

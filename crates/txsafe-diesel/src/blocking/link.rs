@@ -10,6 +10,7 @@ use std::{
 };
 use txsafe::{
     Failure, SqlState, Trail,
+    decide::leaving::leaves_transaction,
     drive::{account::Notes, session::Standing},
     guard::{connection::Connection, gaps::Gaps},
 };
@@ -25,6 +26,12 @@ struct State {
     told: Option<Told>,
     /// What finishes from now on ends the transaction.
     ending: bool,
+    /// The closure ended the transaction by a statement.
+    left: bool,
+    /// A message that would have ended it failed, and what of it ran isn't known.
+    may_have_left: bool,
+    /// A COPY was started whose rows may not have been read to their end.
+    copies: bool,
 }
 
 impl Link {
@@ -47,7 +54,7 @@ impl Link {
         sql: impl FnOnce() -> String,
         error: Option<&DieselError>,
     ) {
-        let State { lost, told, ending } = &mut *self.state();
+        let State { lost, told, ending, left, may_have_left, copies } = &mut *self.state();
         let Some(told) = told.as_mut().filter(|_| !*ending) else { return };
         // In the midst of a statement Diesel may look types up, by another one: what goes by until the outer one's end is the
         // database's as well.
@@ -55,6 +62,10 @@ impl Link {
         // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
         let Some(started) = told.started.pop_front() else { return };
         let sql = sql();
+        let leaves = leaves_transaction(&sql);
+        *left |= leaves && error.is_none();
+        *may_have_left |= leaves && error.is_some();
+        *copies |= error.is_none() && sql.starts_with("COPY");
         let failure = error.map(of_diesel);
         let code = failure.as_ref().map(Failure::sqlstate);
         match failure {
@@ -89,8 +100,11 @@ impl Link {
     /// An attempt begins.
     pub(crate) fn begin(&self, bind_values: bool, notes: Notes) {
         let mut state = self.state();
-        state.told = Some(Told::new(bind_values, notes, Instant::now()));
-        state.ending = false;
+        *state = State {
+            lost: state.lost.take(),
+            told: Some(Told::new(bind_values, notes, Instant::now())),
+            ..State::default()
+        };
     }
 
     /// What is answered from now on ends the transaction.
@@ -110,10 +124,14 @@ impl Link {
             return Standing::Lost(failure.clone());
         }
         let TransactionManagerStatus::Valid(status) = status else {
-            return Standing::Lost(Failure::lost(None, "the connection was left in doubt"));
+            let message = "earlier work left the connection's transaction state unknown";
+            return Standing::Lost(Failure::lost(None, message));
         };
         let Some(open) = &status.in_transaction else { return Standing::Ended };
         let Some(told) = &state.told else { return Standing::Ended };
+        if state.left {
+            return Standing::Ended;
+        }
         // Diesel doesn't look at the status when a statement fails in being prepared; so both are asked.
         if let Some(failure) = &told.aborted_by {
             return Standing::Aborted(failure.clone());
@@ -129,6 +147,16 @@ impl Link {
             return Standing::SavepointOpen;
         }
         Standing::Open(told.recovered_from.clone())
+    }
+
+    /// Whether the transaction may not be the one that was begun, and nothing that was seen tells.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.state().may_have_left
+    }
+
+    /// Whether a COPY may not have been read to its end since this was last asked.
+    pub(crate) fn takes_copies(&self) -> bool {
+        std::mem::take(&mut self.state().copies)
     }
 
     /// What is known to have gone wrong.

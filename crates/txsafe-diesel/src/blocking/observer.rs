@@ -40,6 +40,12 @@ impl Observer {
         Ok(Self::install(conn, next))
     }
 
+    /// Whether a connection is observed by this link: the closure may have put another instrumentation in its place.
+    pub(crate) fn is_that_of(conn: &mut PgConnection, link: &Arc<Link>) -> bool {
+        let observer = conn.instrumentation().downcast_ref::<Self>();
+        observer.is_some_and(|observer| Arc::ptr_eq(&observer.link, link))
+    }
+
     fn install(conn: &mut PgConnection, next: Option<Box<dyn Instrumentation>>) -> Arc<Link> {
         let link = Arc::<Link>::default();
         conn.set_instrumentation(Self { link: Arc::clone(&link), next });

@@ -8,7 +8,7 @@ use super::{
     pool::Object,
     tx::Tx,
 };
-use crate::{asked::Asked, commit::COMMIT_UNSEEN_SQL, failure::of_diesel};
+use crate::{asked::Asked, commit::commit_unseen_sql, failure::lost_unless_refused};
 use diesel::{
     Connection, PgConnection, QueryableByName,
     connection::{
@@ -38,6 +38,8 @@ pub(crate) struct Session<'a, O: Object> {
     link: Arc<Link>,
     account: Account<BlockingHook>,
     bind_values: bool,
+    /// What COMMIT's message says first.
+    before_commit: Option<Arc<str>>,
 }
 
 /// Whose connection it is.
@@ -54,7 +56,8 @@ impl<'a, O: Object> Session<'a, O> {
         language: &Language,
         settings: &Settings,
     ) -> Result<Self, Failure> {
-        let link = match lease.with(ready) {
+        let is_held = matches!(lease, Lease::Held(..));
+        let link = match lease.with(|conn| ready(conn, is_held)) {
             Ok(link) => link,
             Err(refused) => {
                 lease.give_back();
@@ -62,7 +65,8 @@ impl<'a, O: Object> Session<'a, O> {
             }
         };
         let bind_values = settings.bind_values();
-        let mut session = Self { lease, link, account: Account::new(), bind_values };
+        let account = Account::new();
+        let mut session = Self { lease, link, account, bind_values, before_commit: None };
         match session.lease.with(|conn| language.check(conn)) {
             Ok(()) => Ok(session),
             Err(failure) => {
@@ -80,16 +84,20 @@ impl<'a, O: Object> Session<'a, O> {
         lease.with(|conn| body(Tx::new(conn, account, link)))
     }
 
-    /// What went wrong, as the instrumentation heard it, or as Diesel tells.
+    /// What went wrong with a request of ours, as the instrumentation heard it, or as Diesel tells.
     fn failure(&self, error: &DieselError) -> Failure {
-        self.link.failure().unwrap_or_else(|| of_diesel(error))
+        self.link.failure().unwrap_or_else(|| lost_unless_refused(error))
     }
 }
 
 impl<O: Object> BlockingSession for Session<'_, O> {
     fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         let begun = self.lease.with(|conn| Manager::begin_transaction_sql(conn, begin.sql()));
-        begun.map_err(|error| of_diesel(&error))?;
+        begun.map_err(|error| match error {
+            DieselError::AlreadyInTransaction => Failure::left_open(None),
+            error => lost_unless_refused(&error),
+        })?;
+        self.before_commit = begin.before_commit();
         self.link.begin(self.bind_values, self.account.notes.clone());
         Ok(())
     }
@@ -103,19 +111,29 @@ impl<O: Object> BlockingSession for Session<'_, O> {
     fn settle(&mut self, _patience: Duration) -> Standing {
         self.account.trail = self.link.take_trail();
         let link = &self.link;
+        if link.takes_copies() {
+            // libpq reads what is left of a COPY before it sends this; if that fails, the status tells.
+            let _ = self.lease.with(|conn| conn.batch_execute(""));
+        }
         self.lease.with(|conn| link.standing(Manager::transaction_manager_status_mut(conn)))
+    }
+
+    fn is_unsure(&mut self) -> bool {
+        let link = &self.link;
+        link.is_unsure() || !self.lease.with(|conn| Observer::is_that_of(conn, link))
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
         self.link.ending();
+        let sql = commit_unseen_sql(self.before_commit.as_deref());
         let answer = self.lease.with(|conn| {
             // Diesel's own `commit_transaction` would tell it.
             let event = InstrumentationEvent::commit_transaction(NonZeroU32::MIN);
             conn.instrumentation().on_connection_event(event);
             // libpq says that the transaction is over, and Diesel's depth follows.
-            conn.batch_execute(COMMIT_UNSEEN_SQL)
+            conn.batch_execute(&sql)
         });
-        answer.map_err(|error| of_diesel(&error).with_statement(Some("COMMIT".into())))
+        answer.map_err(|error| lost_unless_refused(&error).with_statement(Some("COMMIT".into())))
     }
 
     fn rollback(&mut self) -> Result<(), Failure> {
@@ -124,7 +142,7 @@ impl<O: Object> BlockingSession for Session<'_, O> {
             if depth(conn) != Some(1) {
                 return Err(Failure::local("a savepoint is open"));
             }
-            Manager::rollback_transaction(conn).map_err(|error| of_diesel(&error))
+            Manager::rollback_transaction(conn).map_err(|error| lost_unless_refused(&error))
         })
     }
 
@@ -184,14 +202,35 @@ impl<O: Object> fmt::Debug for Session<'_, O> {
     }
 }
 
-/// The link of a connection that a transaction can begin on.
-fn ready(conn: &mut PgConnection) -> Result<Arc<Link>, Failure> {
-    if depth(conn).is_some() {
-        return Err(Failure::local(
-            "this connection is in a transaction already: pass it down as it is, or use `Tx::savepoint`",
-        ));
+/// The link of a connection that a transaction can begin on. A pool's is found to be in one by BEGIN itself; of the
+/// caller's own nothing may be touched.
+fn ready(conn: &mut PgConnection, is_held: bool) -> Result<Arc<Link>, Failure> {
+    if is_held && is_in_transaction(conn)? {
+        return Err(Failure::in_transaction());
     }
     Observer::link_of(conn)
+}
+
+/// Whether a transaction is open, however it was begun. Costs a round trip where Diesel doesn't know of one.
+///
+/// Diesel keeps libpq's status to itself, but repairs its own by it after each call: one that is in error becomes valid
+/// if libpq says that no transaction is open.
+fn is_in_transaction(conn: &mut PgConnection) -> Result<bool, Failure> {
+    if depth(conn).is_some() {
+        return Ok(true);
+    }
+    if is_in_error(conn) {
+        return Ok(false);
+    }
+    set_in_error(conn);
+    let asked = conn.batch_execute("");
+    let is_open = is_in_error(conn);
+    match asked.map_err(|error| lost_unless_refused(&error)) {
+        Err(failure) if failure.is_lost() => return Err(failure),
+        Ok(()) | Err(_) => {}
+    }
+    *Manager::transaction_manager_status_mut(conn) = TransactionManagerStatus::default();
+    Ok(is_open)
 }
 
 /// One text, or none.

@@ -3,7 +3,7 @@
 use super::said::Tag;
 use crate::told::Told;
 use std::time::Instant;
-use txsafe::{Failure, SqlState, drive::account::Notes};
+use txsafe::{Failure, SqlState, decide::leaving::leaves_transaction, drive::account::Notes};
 
 /// The transaction status of ReadyForQuery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +24,10 @@ pub(super) struct Attempt {
     pub(super) told: Told,
     /// The statement whose error is still being read off the wire.
     pub(super) failed_statement: Option<String>,
-    /// The transaction ended before it was told to.
+    /// The closure ended the transaction.
     pub(super) left: bool,
+    /// Ends by ROLLBACK that no statement accounts for: `ROLLBACK TO` a savepoint has the tag of `ROLLBACK AND CHAIN`.
+    pub(super) rollbacks: u32,
     /// The end has been asked for, and how it came.
     pub(super) ending: bool,
     pub(super) end: Option<Tag>,
@@ -58,11 +60,29 @@ impl Attempt {
             told: Told::new(bind_values, notes, now),
             failed_statement: None,
             left: false,
+            rollbacks: 0,
             ending: false,
             end: None,
             statement: None,
             last_answer: now,
             watch: Watch::default(),
+        }
+    }
+
+    /// A statement came to its end, well or not.
+    pub(super) fn statement_ended(&mut self, sql: &str, on_wire: bool, is_ok: bool) {
+        let leaves = leaves_transaction(sql);
+        if on_wire {
+            // The tags tell, but for one that has two meanings.
+            if self.rollbacks > 0 && is_ok {
+                self.left |= leaves;
+                self.rollbacks -= u32::from(sql.starts_with("ROLLBACK TO"));
+            }
+        } else if is_ok {
+            self.left |= leaves;
+        } else {
+            // Some of it may have run.
+            self.rollbacks += u32::from(leaves);
         }
     }
 

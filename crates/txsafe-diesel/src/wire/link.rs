@@ -142,8 +142,10 @@ impl Link {
             return;
         }
         match tag {
-            Tag::Begin | Tag::Commit => attempt.left = true,
-            Tag::Rollback | Tag::Savepoint | Tag::Release => {}
+            Tag::Commit => attempt.left = true,
+            Tag::Rollback => attempt.rollbacks += 1,
+            // Inside a transaction the server only warns of BEGIN.
+            Tag::Begin | Tag::Savepoint | Tag::Release => {}
             Tag::Other => attempt.told.recovered_from = None,
         }
     }
@@ -205,6 +207,7 @@ impl Link {
         let State { on_wire, error, lost, attempt, .. } = &mut *state;
         let Some(attempt) = attempt.as_mut().filter(|attempt| !attempt.ending) else { return };
         let sql = sql();
+        attempt.statement_ended(&sql, *on_wire, failure.is_none());
         let started = attempt.told.started.pop_front();
         let end = if *on_wire { attempt.last_answer } else { Instant::now() };
         // Statements that were sent together share their start.
@@ -270,6 +273,24 @@ impl Link {
     /// Forgets the attempt.
     pub(crate) fn finish(&self) {
         self.state().attempt = None;
+    }
+
+    /// Whether a transaction is known to be open, and nothing is in flight.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        let state = self.state();
+        state.on_wire
+            && state.lost.is_none()
+            && state.is_idle()
+            && state.status != Status::Idle
+            && state.answered > 0
+    }
+
+    /// Whether the transaction may not be the one that was begun, and nothing that was seen tells; `is_replaced`: another
+    /// instrumentation has taken the place of ours.
+    pub(crate) fn is_unsure(&self, is_replaced: bool) -> bool {
+        let state = self.state();
+        let Some(attempt) = &state.attempt else { return false };
+        attempt.rollbacks > 0 || (is_replaced && !state.on_wire)
     }
 
     /// Whether nothing is in flight and no transaction is open.

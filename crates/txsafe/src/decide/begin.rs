@@ -1,13 +1,16 @@
-//! The text that begins a transaction: BEGIN and its settings in one message.
+//! The two messages of a transaction: BEGIN with its settings, and what COMMIT's message says before COMMIT.
 //!
-//! BEGIN stands alone, and isolation and access follow in SET TRANSACTION: a refusal inside BEGIN itself would leave
-//! the session outside any transaction, while one after it leaves an aborted transaction that refuses what follows.
+//! Isolation and access follow BEGIN in SET TRANSACTION: a refusal inside BEGIN itself would leave the session outside
+//! any transaction, while one after it leaves an aborted transaction that refuses what follows. `NOT DEFERRABLE`, which
+//! is the server's default, can't be refused where no transaction is open. Inside one that has run a query the server
+//! refuses it (`25001`), and only warns of BEGIN alone: so nobody's transaction is taken over.
 //!
-//! All settings are `SET LOCAL`: they end with the transaction and pass through a pooler in transaction mode.
+//! All settings are `SET LOCAL`: they end with the transaction and pass through a pooler in transaction mode. The
+//! [`Mark`] alone has a value for the session, which the next transaction replaces.
 //! Source: PostgreSQL manual, "SET" and section 20.11, "Client Connection Defaults".
 
-use super::{options::Isolation, settings::Settings};
-use std::{fmt::Write, time::Duration};
+use super::{mark::Mark, options::Isolation, settings::Settings};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 /// The longest `application_name` that the server keeps (`NAMEDATALEN - 1`).
 const APPLICATION_NAME_BYTES: usize = 63;
@@ -17,6 +20,8 @@ const APPLICATION_NAME_BYTES: usize = 63;
 pub struct Begin {
     sql: String,
     is_awaited: bool,
+    mark: Mark,
+    before_commit: Option<Arc<str>>,
 }
 
 impl Begin {
@@ -26,18 +31,17 @@ impl Begin {
         lock_timeout: Duration,
         statement_timeout: Duration,
         application_name: &str,
+        mark: Mark,
     ) -> Self {
-        let mut sql = String::with_capacity(256);
-        sql.push_str("BEGIN");
-        let characteristics = [
-            settings.isolation.map(set_isolation),
-            settings.read_only.then_some("READ ONLY"),
-            settings.deferrable.then_some("DEFERRABLE"),
-        ];
+        let mut sql = String::with_capacity(384);
+        sql.push_str(if settings.deferrable { "BEGIN DEFERRABLE" } else { "BEGIN NOT DEFERRABLE" });
+        let characteristics =
+            [settings.isolation.map(set_isolation), settings.read_only.then_some("READ ONLY")];
         for (i, characteristic) in characteristics.into_iter().flatten().enumerate() {
             sql.push_str(if i == 0 { "; SET TRANSACTION " } else { ", " });
             sql.push_str(characteristic);
         }
+        mark.push_onto(&mut sql);
         let idle = settings.idle_in_transaction_session_timeout;
         for (setting, timeout) in [
             ("lock_timeout", Some(lock_timeout)),
@@ -46,18 +50,19 @@ impl Begin {
             ("transaction_timeout", settings.transaction_timeout),
         ] {
             if let Some(timeout) = timeout {
-                // Formatting it as the u128 that it is takes ten times as long.
-                let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-                for part in ["; SET LOCAL ", setting, " = "] {
-                    sql.push_str(part);
-                }
-                // Writing to a String can't fail.
-                let _ = write!(sql, "{ms}");
+                sql.push_str("; ");
+                push_timeout(&mut sql, setting, timeout);
             }
         }
         sql.push_str("; SET LOCAL application_name = ");
         push_literal(&mut sql, cut(application_name, APPLICATION_NAME_BYTES));
-        Self { sql, is_awaited: true }
+        // What waits for locks at COMMIT (deferred triggers, NOTIFY) isn't what the attempt's patience was learned from.
+        let before_commit = (lock_timeout < settings.lock_timeout).then(|| {
+            let mut sql = String::with_capacity(40);
+            push_timeout(&mut sql, "lock_timeout", settings.lock_timeout);
+            sql.into()
+        });
+        Self { sql, is_awaited: true, mark, before_commit }
     }
 
     /// The same, with its answer waited for before anything else is sent, or not.
@@ -76,6 +81,27 @@ impl Begin {
     pub fn sql(&self) -> &str {
         &self.sql
     }
+
+    /// What COMMIT's message says first, if anything: statements without a `;` at their end.
+    #[must_use]
+    pub fn before_commit(&self) -> Option<Arc<str>> {
+        self.before_commit.clone()
+    }
+
+    /// What tells this attempt's transaction from others.
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
+    }
+}
+
+fn push_timeout(sql: &mut String, setting: &str, timeout: Duration) {
+    // Formatting it as the u128 that it is takes ten times as long.
+    let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+    for part in ["SET LOCAL ", setting, " = "] {
+        sql.push_str(part);
+    }
+    // Writing to a String can't fail.
+    let _ = write!(sql, "{ms}");
 }
 
 fn set_isolation(isolation: Isolation) -> &'static str {
@@ -113,10 +139,10 @@ mod tests {
     use super::*;
     use crate::TxOptions;
 
-    fn begin(options: TxOptions, name: &str) -> String {
-        let settings = Settings::resolve(&TxOptions::new(), &options).unwrap();
+    fn begin(options: &TxOptions, name: &str) -> Begin {
+        let settings = Settings::resolve(&TxOptions::new(), options).unwrap();
         let (lock, statement) = (Duration::from_millis(20), Duration::from_secs(5));
-        Begin::new(&settings, lock, statement, name).sql().to_owned()
+        Begin::new(&settings, lock, statement, name, Mark::new(7))
     }
 
     #[test]
@@ -127,21 +153,34 @@ mod tests {
             .deferrable(true)
             .transaction_timeout(Duration::from_secs(9));
         assert_eq!(
-            begin(options, "shop/report"),
-            "BEGIN\
-             ; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE\
+            begin(&options, "shop/report").sql(),
+            "BEGIN DEFERRABLE\
+             ; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY\
+             ; SET txsafe.transaction = '0000000000000007'; SET LOCAL txsafe.transaction = '0000000000000007+'\
              ; SET LOCAL lock_timeout = 20\
              ; SET LOCAL statement_timeout = 5000\
              ; SET LOCAL idle_in_transaction_session_timeout = 30000\
              ; SET LOCAL transaction_timeout = 9000\
              ; SET LOCAL application_name = 'shop/report'"
         );
+        assert!(
+            begin(&TxOptions::new(), "x").sql().starts_with("BEGIN NOT DEFERRABLE; SET txsafe")
+        );
+    }
+
+    #[test]
+    fn a_short_lock_timeout_does_not_reach_commit() {
+        let before = |options| begin(&options, "x").before_commit();
+        let long = before(TxOptions::new());
+        assert_eq!(long.as_deref(), Some("SET LOCAL lock_timeout = 2000"));
+        assert_eq!(before(TxOptions::new().lock_timeout(Duration::from_millis(20))), None);
     }
 
     #[test]
     fn names_cannot_leave_their_literal() {
         let name_of = |name| {
-            let sql = begin(TxOptions::new(), name);
+            let begin = begin(&TxOptions::new(), name);
+            let sql = begin.sql();
             sql.rsplit_once("application_name = ").unwrap().1.to_owned()
         };
         assert_eq!(name_of("o'clock"), "'o''clock'");

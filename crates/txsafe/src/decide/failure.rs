@@ -38,6 +38,8 @@ pub(crate) enum Nature {
     NoConnection,
     /// Neither the server nor the network: the driver or this library refused.
     Local,
+    /// The caller's connection is in a transaction already; nothing was sent in it.
+    InTransaction,
 }
 
 impl Failure {
@@ -86,6 +88,14 @@ impl Failure {
         Self::lost(None, format!("the server didn't answer {request} within {waited:?}"))
     }
 
+    /// What came over the connection isn't the answer to what was asked; the connection is of no use any more.
+    #[must_use]
+    pub fn out_of_step() -> Self {
+        let message = "the connection answered something else than what was asked, because an earlier exchange on it, \
+                       such as a COPY, wasn't read to its end";
+        Self::lost(None, message)
+    }
+
     /// All connections of the pool were in use for as long as one was waited for; `usage` says of how many.
     #[must_use]
     pub fn none_free(waited: Duration, usage: impl fmt::Display) -> Self {
@@ -99,6 +109,21 @@ impl Failure {
     #[must_use]
     pub fn no_connection(message: impl Into<String>) -> Self {
         Self::new(Nature::NoConnection, None, message)
+    }
+
+    /// The connection that the caller lent is in a transaction that isn't ours; that one is as it was. Never retried.
+    #[must_use]
+    pub fn in_transaction() -> Self {
+        let message = "the connection that was passed in is in a transaction already";
+        Self::new(Nature::InTransaction, None, message)
+    }
+
+    /// A connection of a pool is in a transaction that its last user left open. It is to be closed, and another one
+    /// taken.
+    #[must_use]
+    pub fn left_open(sqlstate: Option<SqlState>) -> Self {
+        let message = "the pool's connection was in a transaction that its last user left open, so it was closed";
+        Self::lost(sqlstate, message)
     }
 
     /// The driver or an adapter refused before anything was sent. Never retried.

@@ -10,6 +10,8 @@ pub mod deadlock;
 pub(crate) mod delivery;
 pub mod failure;
 pub mod invalid;
+pub mod leaving;
+pub mod mark;
 pub mod options;
 pub mod patience;
 pub mod remedy;

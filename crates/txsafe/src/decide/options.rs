@@ -93,6 +93,7 @@ pub struct TxOptions {
     pub(crate) transaction_timeout: Option<Duration>,
     pub(crate) checkout_timeout: Option<Duration>,
     pub(crate) answer_timeout: Option<Duration>,
+    pub(crate) commit_timeout: Option<Duration>,
     pub(crate) await_begin: Option<bool>,
     pub(crate) retry: Option<RetryPolicy>,
     pub(crate) retry_on: Option<Vec<SqlState>>,
@@ -174,11 +175,22 @@ macro_rules! transaction_settings {
             self
         }
 
-        /// The longest to wait for the answer to BEGIN, COMMIT or ROLLBACK from a server that may be gone without a
-        /// word. Default: 10 s.
+        /// The longest to wait for the answer to BEGIN, ROLLBACK or a question of txsafe's own from a server that may be
+        /// gone without a word. Default: 10 s.
         #[must_use]
         pub fn answer_timeout(mut self, timeout: std::time::Duration) -> Self {
             self $(.$options)? .answer_timeout = Some(timeout);
+            self
+        }
+
+        /// The longest to wait for the answer to COMMIT, within the caller's deadline. Deferred constraints and triggers
+        /// run in COMMIT, and with synchronous replication it waits for the standby. When the time is up the outcome is
+        /// [`CommitUnknown`](crate::ErrorKind::CommitUnknown); COMMIT itself goes on, because cancelling it could make
+        /// visible what isn't replicated. Blocking connections wait until the server's `statement_timeout`.
+        /// Default: 5 s more than 30 s or the `statement_timeout`, whichever is longer.
+        #[must_use]
+        pub fn commit_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self $(.$options)? .commit_timeout = Some(timeout);
             self
         }
 

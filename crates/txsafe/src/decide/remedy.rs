@@ -92,7 +92,7 @@ impl Cause {
         match failure.nature() {
             Nature::NoConnection => return Self::NoConnection,
             Nature::StalePlan => return Self::StalePlan,
-            Nature::Local => return Self::Other,
+            Nature::Local | Nature::InTransaction => return Self::Other,
             Nature::Refused | Nature::Lost => {}
         }
         match failure.sqlstate() {

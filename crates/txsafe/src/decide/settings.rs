@@ -27,6 +27,7 @@ pub struct Settings {
     pub(crate) transaction_timeout: Option<Duration>,
     pub(crate) checkout_timeout: Duration,
     pub(crate) answer_timeout: Duration,
+    pub(crate) commit_timeout: Option<Duration>,
     pub(crate) await_begin: bool,
     pub(crate) retry: RetryPolicy,
     pub(crate) retry_on: Vec<SqlState>,
@@ -58,6 +59,7 @@ impl Settings {
             transaction_timeout: pick!(transaction_timeout),
             checkout_timeout: pick!(checkout_timeout).unwrap_or(Duration::from_secs(10)),
             answer_timeout: pick!(answer_timeout).unwrap_or(Duration::from_secs(10)),
+            commit_timeout: pick!(commit_timeout),
             await_begin: pick!(await_begin).unwrap_or(false),
             retry: pick!(retry).unwrap_or_default(),
             retry_on: pick!(retry_on).unwrap_or_default(),
@@ -84,6 +86,7 @@ impl Settings {
         for (setting, value) in [
             ("checkout_timeout", Some(self.checkout_timeout)),
             ("answer_timeout", Some(self.answer_timeout)),
+            ("commit_timeout", self.commit_timeout),
             ("timeout", self.timeout),
         ] {
             if value.is_some_and(|value| value.is_zero()) {
@@ -119,11 +122,6 @@ impl Settings {
         self.retry.validate()
     }
 
-    /// Whether a lost COMMIT that wrote nothing can be taken as done: nothing it read can be refused any more.
-    pub(crate) fn reads_are_final(&self) -> bool {
-        self.isolation != Some(Isolation::Serializable)
-    }
-
     /// Whether the caller asked to retry on this code.
     pub(crate) fn opted_in(&self, code: Option<SqlState>) -> bool {
         code.is_some_and(|code| self.retry_on.contains(&code))
@@ -135,7 +133,15 @@ impl Settings {
         self.checkout_timeout
     }
 
-    /// The longest to wait for the answer to BEGIN, COMMIT or ROLLBACK.
+    /// The longest to wait for the answer to COMMIT. The server gives up first where it can, because then it is certain
+    /// that nothing was committed.
+    pub(crate) fn commit_timeout(&self) -> Duration {
+        const AT_LEAST: Duration = Duration::from_secs(30);
+        const LATER: Duration = Duration::from_secs(5);
+        self.commit_timeout.unwrap_or_else(|| AT_LEAST.max(self.statement_timeout) + LATER)
+    }
+
+    /// The longest to wait for the answer to BEGIN, ROLLBACK or a question of txsafe's.
     #[must_use]
     pub fn answer_timeout(&self) -> Duration {
         self.answer_timeout

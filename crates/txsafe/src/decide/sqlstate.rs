@@ -28,6 +28,8 @@ impl SqlState {
     pub const UNIQUE_VIOLATION: Self = Self(*b"23505");
     /// `23P01`: an exclusion constraint was violated.
     pub const EXCLUSION_VIOLATION: Self = Self(*b"23P01");
+    /// `25001`: not possible inside a transaction that has run a query.
+    pub const ACTIVE_SQL_TRANSACTION: Self = Self(*b"25001");
     /// `25006`: a write in a read-only transaction; on a standby every transaction is read only.
     pub const READ_ONLY_SQL_TRANSACTION: Self = Self(*b"25006");
     /// `25P01`: what was asked for needs a transaction, and none is open.

@@ -3,7 +3,10 @@
 use super::{
     account::Account,
     call::Call,
-    ending::{Ended, Next, Step, claim_failed, not_asked, step},
+    ending::{
+        Ended, Next, Step, asks_first, begin_failed, claim_failed, identified, identified_after,
+        not_asked, step,
+    },
     events,
     hooks::BlockingHook,
     identity,
@@ -13,7 +16,11 @@ use super::{
     verify::{Witness, verify_blocking},
 };
 use crate::{
-    decide::{begin::Begin, remedy::Phase},
+    decide::{
+        begin::Begin,
+        mark::{Identity, Mark},
+        remedy::Phase,
+    },
     guard::within::within_blocking,
     hold::{
         excused::{Excuse, Excusing},
@@ -83,6 +90,7 @@ fn attempt<W: Work>(
     }
     let began = Instant::now();
     if let Err(failure) = session.begin(begin) {
+        let failure = begin_failed(failure, progress.call.on_held);
         return (Ended::NotStarted(Phase::Begin, failure), Account::new());
     }
     if let Some((sql, binds)) = progress.claim() {
@@ -104,16 +112,24 @@ fn attempt<W: Work>(
     let scope = progress.scope(session.connection(), session.account());
     let gaps = session.account().notes.gaps.clone();
     let result = within_blocking(scope, &gaps, || work.body(&mut session));
-    let standing = session.settle(settings.answer_timeout);
+    let mut standing = session.settle(settings.answer_timeout);
+    if session.is_unsure() && asks_first(result.is_ok(), &standing) {
+        let answer = session.ask(Question::of_mark(&begin.mark().binds()));
+        standing = identified(answer, begin.mark(), standing);
+    }
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began),
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
-            let (account, answer) = end_asking(session, step, deadlock.as_ref());
+            let is_unsure = session.is_unsure();
+            let mark = Some(begin.mark()).filter(|_| is_unsure);
+            let Parted { account, identity, answer } =
+                end_asking(session, step, mark, deadlock.as_ref());
             let standing = match deadlock {
                 Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
                 None => standing,
             };
+            let standing = if is_unsure { identified_after(identity, standing) } else { standing };
             (Ended::NotCommitted(result, standing), account)
         }
     }
@@ -154,32 +170,49 @@ fn commit<W: Work>(
 
 /// Ends a transaction that isn't committed, and gives its connection back if that is certain.
 fn end<S: Session>(session: S, step: Step) -> Account<BlockingHook> {
-    end_asking(session, step, None).0
+    end_asking(session, step, None, None).account
 }
 
-/// The same; and asks who the others were that it died with.
+/// What is left when a transaction that isn't committed has ended.
+struct Parted {
+    account: Account<BlockingHook>,
+    /// What the server said of its mark, where it was asked.
+    identity: Option<Identity>,
+    /// What it said of a deadlock.
+    answer: Option<String>,
+}
+
+/// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
+/// others were that it died with. Gives the connection back if nothing is in doubt.
 fn end_asking<S: Session>(
     mut session: S,
     step: Step,
+    mark: Option<&Mark>,
     deadlock: Option<&PostMortem>,
-) -> (Account<BlockingHook>, Option<String>) {
-    let rolled_back = match step {
+) -> Parted {
+    let mut is_clean = match step {
         Step::RollBack => session.rollback().is_ok(),
         Step::Commit | Step::Close => false,
     };
+    let mut identity = None;
+    if let Some(mark) = mark.filter(|_| is_clean) {
+        let answer = session.ask(Question::of_mark(&mark.binds()));
+        identity = answer.ok().flatten().and_then(|answer| mark.read(&answer));
+        is_clean = identity.is_some();
+    }
     let mut answer = None;
-    let binds = deadlock.filter(|_| rolled_back).and_then(PostMortem::binds);
+    let binds = deadlock.filter(|_| is_clean).and_then(PostMortem::binds);
     if let Some([processes, ago]) = &binds {
         let question = Question { sql: QUESTION_SQL, binds: &[processes, ago] };
         match session.ask(question) {
             Ok(told) => answer = told,
             // It is in an unknown state, and closed.
-            Err(_) => return (std::mem::take(session.account()), None),
+            Err(_) => is_clean = false,
         }
     }
     let account = std::mem::take(session.account());
-    if rolled_back {
+    if is_clean {
         session.give_back();
     }
-    (account, answer)
+    Parted { account, identity, answer }
 }

@@ -58,10 +58,9 @@ impl<T, H> Progress<T, H> {
         self.in_doubt = Some(InDoubt { value, account, failure, xid });
         match witness {
             Some(witness) if witness.xid.is_some() => Next::Verify(witness),
-            // Nothing was written, and nothing that was read can be refused any more.
-            Some(_) if self.call.settings.reads_are_final() => self.resolve(Verdict::Committed),
-            Some(_) => self.resolve(Verdict::RolledBack),
-            None => self.resolve(Verdict::Unknown),
+            // No id doesn't mean that nothing was written: a foreign data wrapper, a Citus coordinator and NOTIFY write
+            // without one.
+            Some(_) | None => self.resolve(Verdict::Unknown),
         }
     }
 

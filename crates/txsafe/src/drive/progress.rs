@@ -13,7 +13,8 @@ use crate::{
     decide::{
         begin::Begin,
         cure::with_cure,
-        failure::Failure,
+        failure::{Failure, Nature},
+        mark::Mark,
         remedy::{Cause, Phase, Remedy},
         retry::GiveUp,
         settings::Settings,
@@ -100,6 +101,12 @@ impl<T, H> Progress<T, H> {
         self.deadline
     }
 
+    /// How long COMMIT is waited for.
+    pub(crate) fn commit_patience(&self) -> Duration {
+        let patience = self.call.settings.commit_timeout();
+        self.remaining().map_or(patience, |left| left.min(patience))
+    }
+
     pub(crate) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.call.settings)
     }
@@ -140,6 +147,7 @@ impl<T, H> Progress<T, H> {
             plan.lock_timeout,
             plan.statement_timeout,
             &self.call.named.application_name,
+            Mark::new(fastrand::u64(..)),
         );
         Ok(begin.awaited(plan.await_begin))
     }
@@ -194,16 +202,21 @@ impl<T, H> Progress<T, H> {
                 Next::Return(Err(nested(&outer, &self.call).into()))
             }
             Ended::NotStarted(phase, failure) => {
-                let otherwise = Otherwise::Ours(ErrorKind::Failed);
-                self.failed(phase, failure, false, otherwise, trail)
+                let kind = match failure.nature() {
+                    Nature::InTransaction => ErrorKind::OpenTransaction,
+                    _ => ErrorKind::Failed,
+                };
+                self.failed(phase, failure, false, Otherwise::Ours(kind), trail)
             }
             Ended::NotCommitted(result, standing) => {
                 self.due.push_back((account, false));
                 self.not_committed(result, standing, trail)
             }
-            Ended::DeadlinePassed => {
+            Ended::DeadlinePassed(unseen) => {
                 self.due.push_back((account, false));
-                self.refuse(ErrorKind::DeadlineExceeded, Some(GiveUp::Deadline), trail)
+                let kind =
+                    if unseen { ErrorKind::Unidentified } else { ErrorKind::DeadlineExceeded };
+                self.refuse(kind, Some(GiveUp::Deadline), trail)
             }
             Ended::CommitFailed(failure, value, witness) => {
                 self.commit_failed(failure, value, witness, account, trail)
@@ -260,6 +273,10 @@ impl<T, H> Progress<T, H> {
                 self.refuse(ErrorKind::RanUnprotected, None, trail)
             }
             (_, Standing::Ended) => self.refuse(ErrorKind::EndedByClosure, None, trail),
+            (_, Standing::Unidentified(failure)) => {
+                self.note(phase, failure, Cause::Other);
+                self.refuse(ErrorKind::Unidentified, None, trail)
+            }
             (Ok(_), Standing::SavepointOpen | Standing::InFlight(None) | Standing::Open(None)) => {
                 self.refuse(ErrorKind::SavepointLeftOpen, None, trail)
             }

@@ -3,7 +3,10 @@
 use super::{
     account::Account,
     call::Call,
-    ending::{Ended, Next, Step, claim_failed, not_asked, step},
+    ending::{
+        Ended, Next, Step, asks_first, begin_failed, claim_failed, identified, identified_after,
+        not_asked, step,
+    },
     events,
     hooks::AsyncHook,
     identity,
@@ -13,7 +16,11 @@ use super::{
     verify::{Witness, verify},
 };
 use crate::{
-    decide::{begin::Begin, remedy::Phase},
+    decide::{
+        begin::Begin,
+        mark::{Identity, Mark},
+        remedy::Phase,
+    },
     guard::within::{raise_all, within},
     hold::keyed::Keyed,
 };
@@ -90,6 +97,7 @@ async fn attempt<W: AsyncWork>(
     }
     let began = Instant::now();
     if let Err(failure) = session.begin(begin).await {
+        let failure = begin_failed(failure, progress.call.on_held);
         return (Ended::NotStarted(Phase::Begin, failure), Account::new());
     }
     if let Some((sql, binds)) = progress.claim() {
@@ -115,19 +123,27 @@ async fn attempt<W: AsyncWork>(
         raise_all(&scope).await;
         // Dropped in the middle of whatever it did: its connection is closed. What is known of it, is told.
         session.settle(Duration::ZERO).await;
-        return (Ended::DeadlinePassed, std::mem::take(session.account()));
+        return (Ended::DeadlinePassed(session.is_unsure()), std::mem::take(session.account()));
     };
     let patience = if result.is_ok() { settings.answer_timeout } else { PATIENCE_AFTER_ERROR };
-    let standing = session.settle(patience).await;
+    let mut standing = session.settle(patience).await;
+    if session.is_unsure() && asks_first(result.is_ok(), &standing) {
+        let answer = session.ask(Question::of_mark(&begin.mark().binds())).await;
+        standing = identified(answer, begin.mark(), standing);
+    }
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began).await,
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
-            let (account, answer) = end_asking(session, step, deadlock.as_ref()).await;
+            let is_unsure = session.is_unsure();
+            let mark = Some(begin.mark()).filter(|_| is_unsure);
+            let Parted { account, identity, answer } =
+                end_asking(session, step, mark, deadlock.as_ref()).await;
             let standing = match deadlock {
                 Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
                 None => standing,
             };
+            let standing = if is_unsure { identified_after(identity, standing) } else { standing };
             (Ended::NotCommitted(result, standing), account)
         }
     }
@@ -153,7 +169,7 @@ async fn commit<W: AsyncWork>(
         }
     }
     progress.committing();
-    let answer = session.commit().await;
+    let answer = session.commit(progress.commit_patience()).await;
     let account = std::mem::take(session.account());
     let Err(failure) = answer else {
         session.give_back();
@@ -168,34 +184,51 @@ async fn commit<W: AsyncWork>(
 
 /// Ends a transaction that isn't committed, and gives its connection back if that is certain.
 async fn end<S: AsyncSession>(session: S, step: Step) -> Account<AsyncHook> {
-    end_asking(session, step, None).await.0
+    end_asking(session, step, None, None).await.account
 }
 
-/// The same; and asks who the others were that it died with.
+/// What is left when a transaction that isn't committed has ended.
+struct Parted {
+    account: Account<AsyncHook>,
+    /// What the server said of its mark, where it was asked.
+    identity: Option<Identity>,
+    /// What it said of a deadlock.
+    answer: Option<String>,
+}
+
+/// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
+/// others were that it died with. Gives the connection back if nothing is in doubt.
 async fn end_asking<S: AsyncSession>(
     mut session: S,
     step: Step,
+    mark: Option<&Mark>,
     deadlock: Option<&PostMortem>,
-) -> (Account<AsyncHook>, Option<String>) {
-    let rolled_back = match step {
+) -> Parted {
+    let mut is_clean = match step {
         Step::RollBack => session.rollback().await.is_ok(),
         Step::Commit | Step::Close => false,
     };
+    let mut identity = None;
+    if let Some(mark) = mark.filter(|_| is_clean) {
+        let answer = session.ask(Question::of_mark(&mark.binds())).await;
+        identity = answer.ok().flatten().and_then(|answer| mark.read(&answer));
+        is_clean = identity.is_some();
+    }
     let mut answer = None;
-    let binds = deadlock.filter(|_| rolled_back).and_then(PostMortem::binds);
+    let binds = deadlock.filter(|_| is_clean).and_then(PostMortem::binds);
     if let Some([processes, ago]) = &binds {
         let question = Question { sql: QUESTION_SQL, binds: &[processes, ago] };
         match session.ask(question).await {
             Ok(told) => answer = told,
             // It is in an unknown state, and closed.
-            Err(_) => return (std::mem::take(session.account()), None),
+            Err(_) => is_clean = false,
         }
     }
     let account = std::mem::take(session.account());
-    if rolled_back {
+    if is_clean {
         session.give_back();
     }
-    (account, answer)
+    Parted { account, identity, answer }
 }
 
 /// `body`, or `None` if `alarm` rings first.

@@ -13,6 +13,7 @@ use crate::{
     decide::{
         begin::{Begin, push_literal},
         failure::Failure,
+        mark::Mark,
         settings::Settings,
     },
     guard::connection::Connection,
@@ -40,8 +41,11 @@ pub enum Standing {
     InFlight(Option<Failure>),
     /// The connection is gone.
     Lost(Failure),
-    /// Not in a transaction: the closure ended it.
+    /// The closure ended the transaction, whether another one is open now or not.
     Ended,
+    /// Something ran that wasn't seen, and the server couldn't be asked whether the transaction is still the one that was
+    /// begun.
+    Unidentified(Failure),
     /// A savepoint was never released or rolled back.
     SavepointOpen,
 }
@@ -53,6 +57,13 @@ pub struct Question<'a> {
     pub sql: &'a str,
     /// Its bind values, all `text`.
     pub binds: &'a [&'a str],
+}
+
+impl<'a> Question<'a> {
+    /// Whether the transaction is still the one that was begun with the mark whose binds these are.
+    pub(crate) fn of_mark(binds: &'a [&'a str; 1]) -> Self {
+        Self { sql: Mark::QUESTION_SQL, binds }
+    }
 }
 
 impl Question<'_> {
@@ -99,9 +110,14 @@ pub trait AsyncSession: Send {
     /// Waits, at most `patience`, until nothing is in flight; then says how the transaction stands.
     fn settle(&mut self, patience: Duration) -> impl Future<Output = Standing> + Send;
 
-    /// Commits. Once this future has been polled, COMMIT runs to its answer even if the future is dropped; hooks of
-    /// the [`Account`] are then run by whoever runs it.
-    fn commit(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Whether something ran that wasn't seen, and may have left the transaction or the connection in another state than
+    /// [`settle`](Self::settle) says. The run loop then asks the server.
+    fn is_unsure(&mut self) -> bool;
+
+    /// Commits; its answer is waited for at most `patience`. Once this future has been polled, COMMIT runs to its answer
+    /// even if the future is dropped or the time is up, and nothing cancels it or closes its connection before. If it is
+    /// dropped, hooks of the [`Account`] are run by whoever runs it.
+    fn commit(&mut self, patience: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Rolls back.
     fn rollback(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -151,7 +167,10 @@ pub trait Session {
     fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure>;
     /// See [`AsyncSession::settle`].
     fn settle(&mut self, patience: Duration) -> Standing;
-    /// See [`AsyncSession::commit`].
+    /// See [`AsyncSession::is_unsure`].
+    fn is_unsure(&mut self) -> bool;
+    /// See [`AsyncSession::commit`]. Threads can't be called back: what bounds the wait is the server's
+    /// `statement_timeout`.
     fn commit(&mut self) -> Result<(), Failure>;
     /// See [`AsyncSession::rollback`].
     fn rollback(&mut self) -> Result<(), Failure>;

@@ -29,9 +29,12 @@ const STATUS_SQL: &str = concat!(
     ") AS answer FROM pg_stat_bgwriter"
 );
 
-/// Ends the old backend, if it still runs this very transaction.
+/// Ends the old backend, if it still runs this very transaction, and if it waits for no standby: ended there, it would
+/// make a commit visible that isn't replicated.
+/// Source: PostgreSQL manual, section 27.2.8, "Synchronous Replication".
 const TERMINATE_SQL: &str = "SELECT pg_terminate_backend(pid)::text AS answer FROM pg_stat_activity \
-                             WHERE pid = $1::text::int AND backend_xid = ($2::text::xid8)::xid";
+                             WHERE pid = $1::text::int AND backend_xid = ($2::text::xid8)::xid \
+                             AND current_setting('synchronous_standby_names') = ''";
 
 /// After so many rounds of *in progress* the old backend is ended.
 const ROUNDS_BEFORE_TERMINATING: u32 = 5;
@@ -39,7 +42,7 @@ const ROUNDS_BEFORE_TERMINATING: u32 = 5;
 /// What a transaction knows of itself before COMMIT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Witness {
-    /// `None`: nothing was written, no id was assigned.
+    /// `None`: no id was assigned, which doesn't mean that nothing was written.
     pub(crate) xid: Option<u64>,
     pid: String,
     fence: String,

@@ -47,8 +47,14 @@ pub enum ErrorKind {
     },
     /// BEGIN itself was refused while statements were already on their way behind it, and they ran on their own.
     RanUnprotected,
-    /// The closure ended the transaction itself, by COMMIT or ROLLBACK in SQL.
+    /// The closure ended the transaction itself, by COMMIT or ROLLBACK in SQL. What ran before that statement may be
+    /// committed, and it isn't repeated.
     EndedByClosure,
+    /// Statements ran where they can't be seen, and the server couldn't be asked whether the transaction was still the
+    /// one that was begun. It isn't repeated.
+    Unidentified,
+    /// `transaction_on` was given a connection that is in a transaction. Nothing was sent in it.
+    OpenTransaction,
     /// A savepoint or a nested transaction was still open when the closure returned `Ok`, or a statement still running
     /// after all waiting.
     SavepointLeftOpen,
@@ -100,9 +106,11 @@ impl Error {
         match self.0.kind {
             ErrorKind::CommitUnknown { .. }
             | ErrorKind::EndedByClosure
+            | ErrorKind::Unidentified
             | ErrorKind::RanUnprotected => Outcome::Unknown,
             ErrorKind::InvalidSetting(_)
             | ErrorKind::NestedTransaction { .. }
+            | ErrorKind::OpenTransaction
             | ErrorKind::RolledBackAtCommit
             | ErrorKind::SavepointLeftOpen
             | ErrorKind::DeadlineExceeded
@@ -243,8 +251,18 @@ impl fmt::Display for ErrorKind {
                  ran outside any transaction; `await_begin(true)` excludes it, at the price of a round trip",
             ),
             Self::EndedByClosure => f.write_str(
-                "the closure ended the transaction itself with COMMIT or ROLLBACK; remove that statement: \
+                "the closure ended the transaction itself, with COMMIT, ROLLBACK or PREPARE TRANSACTION (RESET ALL \
+                 looks the same), so part of its work may be committed and it isn't repeated; remove that statement: \
                  returning Ok commits and returning Err rolls back",
+            ),
+            Self::Unidentified => f.write_str(
+                "statements ran on the lent connection, where they can't be seen, and the connection was lost before \
+                 the server could say whether the transaction was still open, so its outcome is unknown and it isn't \
+                 repeated; run statements on `&mut tx`, and read each COPY to its end",
+            ),
+            Self::OpenTransaction => f.write_str(
+                "nothing was run: the caller's transaction stays as it was; commit it first, use the transaction that \
+                 is open, or call `Database::transaction`, which takes a connection of its own",
             ),
             Self::SavepointLeftOpen => f.write_str(
                 "rolled back: a savepoint was still open when the closure returned Ok, as when its future is \

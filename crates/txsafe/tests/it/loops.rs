@@ -267,13 +267,104 @@ fn verification_asks_the_server_on_a_new_connection() {
 }
 
 #[test]
-fn a_lost_commit_that_wrote_nothing_needs_no_verdict() {
-    let options = TxOptions::new().verify_commit(true);
-    let nothing = [answer("-|42|1|2")];
-    let (result, _) = play_both(&options, None, &[lost_commit()], &nothing);
+fn a_lost_commit_without_a_transaction_id_is_unknown() {
+    for isolation in [Isolation::ReadCommitted, Isolation::Serializable] {
+        let options = TxOptions::new().verify_commit(true).isolation(isolation);
+        let (result, told) = play_both(&options, None, &[lost_commit()], &[answer("-|42|1|2")]);
+        assert_eq!(*ours(result).kind(), ErrorKind::CommitUnknown { xid: None });
+        assert_eq!(told, notes("open, begin, body 1, ask witness, commit, close"));
+    }
+}
+
+/// What an attempt in which something ran unseen comes to, by what the server answers.
+fn unseen(attempt: Attempt, answers: &[Result<Option<String>, Failure>]) -> Played {
+    let attempt = Attempt { unseen: true, ..attempt };
+    play_both(&TxOptions::new(), None, &[attempt], answers)
+}
+
+#[test]
+fn what_ran_unseen_is_committed_if_it_is_still_the_same_transaction() {
+    let (result, told) = unseen(Attempt::default(), &[answer("MARK|MARK+")]);
     assert_eq!(result.unwrap(), Keyed::Ran(1));
-    let options = options.isolation(Isolation::ReadCommitted);
-    assert!(play_both(&options, None, &[lost_commit()], &nothing).0.is_ok());
+    assert_eq!(told, notes("open, begin, body 1, ask mark, commit, give back, after commit 1"));
+
+    // Nothing, an older transaction's mark, or its own after a foreign COMMIT.
+    for left in ["MARK|", "MARK", "MARK|0123456789abcdef", "MARK|MARK"] {
+        let (result, told) = unseen(Attempt::default(), &[answer(left)]);
+        let error = ours(result);
+        assert_eq!(*error.kind(), ErrorKind::EndedByClosure, "{left}");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(told, notes("open, begin, body 1, ask mark, close, after rollback 1"));
+    }
+
+    // What came isn't the answer.
+    for stale in [Ok(None), answer("1")] {
+        let (result, told) = unseen(Attempt::default(), &[stale]);
+        let error = ours(result);
+        assert_eq!(*error.kind(), ErrorKind::Unidentified);
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(told, notes("open, begin, body 1, ask mark, close, after rollback 1"));
+    }
+}
+
+#[test]
+fn what_was_aborted_unseen_is_rolled_back() {
+    let aborted = Failure::refused(SqlState::IN_FAILED_SQL_TRANSACTION, "aborted");
+    let (result, told) = unseen(Attempt::default(), &[Err(aborted), answer("MARK|")]);
+    assert_eq!(*ours(result).kind(), ErrorKind::RolledBackAtCommit);
+    assert_eq!(
+        told,
+        notes("open, begin, body 1, ask mark, rollback, ask mark, give back, after rollback 1")
+    );
+}
+
+#[test]
+fn what_ran_unseen_is_retried_only_if_nothing_of_it_was_committed() {
+    let deadlock = || Attempt {
+        body: Some("wrapped"),
+        standing: Some(Standing::Aborted(Failure::refused(SqlState::SERIALIZATION_FAILURE, ""))),
+        ..Attempt::default()
+    };
+    let (result, told) = unseen(deadlock(), &[answer("MARK|")]);
+    assert_eq!(result.unwrap(), Keyed::Ran(2));
+    assert!(told.contains(&"ask mark".to_owned()));
+
+    let (result, told) = unseen(deadlock(), &[answer("MARK|MARK")]);
+    assert_eq!(*ours(result).kind(), ErrorKind::EndedByClosure);
+    assert!(!told.contains(&"body 2".to_owned()));
+
+    let gone = Failure::lost(None, "gone");
+    let (result, told) = unseen(deadlock(), &[Err(gone.clone())]);
+    assert_eq!(*ours(result).kind(), ErrorKind::Unidentified);
+    assert!(told.contains(&"close".to_owned()) && !told.contains(&"body 2".to_owned()));
+
+    let lost = Attempt { standing: Some(Standing::Lost(gone)), ..Attempt::default() };
+    let (result, told) = unseen(lost, &[]);
+    assert_eq!(*ours(result).kind(), ErrorKind::Unidentified);
+    assert_eq!(told, notes("open, begin, body 1, close, after rollback 1"));
+}
+
+#[test]
+fn the_callers_own_error_is_its_own_where_something_ran_unseen_too() {
+    let own = Attempt { body: Some("sold out"), ..Attempt::default() };
+    let (result, told) = unseen(own, &[answer("MARK|")]);
+    assert!(matches!(result, Err(Opaque::Own("sold out"))));
+    assert_eq!(told, notes("open, begin, body 1, rollback, ask mark, give back, after rollback 1"));
+}
+
+#[test]
+fn a_connection_that_somebody_left_in_a_transaction_is_replaced() {
+    for code in [SqlState::ACTIVE_SQL_TRANSACTION, SqlState::IN_FAILED_SQL_TRANSACTION] {
+        let left = Attempt { begin: Some(Failure::refused(code, "")), ..Attempt::default() };
+        let (result, told) = play(&[left]);
+        assert_eq!(result.unwrap(), Keyed::Ran(1));
+        assert_eq!(
+            told,
+            notes(
+                "open, begin, close, pause, open, begin, body 1, commit, give back, after commit 1"
+            )
+        );
+    }
 }
 
 #[test]

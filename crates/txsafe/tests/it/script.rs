@@ -27,6 +27,8 @@ pub(crate) struct Attempt {
     pub(crate) body: Option<&'static str>,
     pub(crate) standing: Option<Standing>,
     pub(crate) commit: Option<Failure>,
+    /// Something ran unseen; the server is asked by its mark.
+    pub(crate) unseen: bool,
     pub(crate) rollback: Option<Failure>,
 }
 
@@ -108,7 +110,8 @@ impl Stage {
         }
     }
 
-    fn answer(&self, sql: &str) -> Result<Option<String>, Failure> {
+    fn answer(&self, question: Question<'_>) -> Result<Option<String>, Failure> {
+        let Question { sql, binds } = question;
         if sql.contains("current_database") {
             // Asked or not, as other tests of this process know databases at the same time or don't.
             return Ok(Some("the one of the script".into()));
@@ -119,11 +122,16 @@ impl Stage {
             "ask who"
         } else if sql.starts_with("INSERT") {
             "claim key"
+        } else if sql.contains("txsafe.transaction") {
+            "ask mark"
         } else {
             "ask witness"
         };
         self.note(verb);
-        self.answers.lock().unwrap().pop_front().unwrap_or(Ok(None))
+        let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(None));
+        // A script can't know the mark of an attempt.
+        answer
+            .map(|answer| answer.map(|answer| answer.replace("MARK", binds.first().unwrap_or(&""))))
     }
 }
 
@@ -141,7 +149,7 @@ impl Actor {
     }
 
     fn begin(&self, begin: &Begin) -> Result<(), Failure> {
-        assert!(begin.sql().starts_with("BEGIN; SET "));
+        assert!(begin.sql().starts_with("BEGIN NOT DEFERRABLE; SET "));
         self.act("begin", &self.script.begin)
     }
 
@@ -215,14 +223,18 @@ impl AsyncSession for AsyncActor {
     }
 
     async fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
-        self.actor.stage.answer(question.sql)
+        self.actor.stage.answer(question)
     }
 
     async fn settle(&mut self, _patience: Duration) -> Standing {
         self.actor.settle()
     }
 
-    async fn commit(&mut self) -> Result<(), Failure> {
+    fn is_unsure(&mut self) -> bool {
+        self.actor.script.unseen
+    }
+
+    async fn commit(&mut self, _patience: Duration) -> Result<(), Failure> {
         self.actor.act("commit", &self.actor.script.commit)
     }
 
@@ -289,11 +301,15 @@ impl Session for BlockingActor {
     }
 
     fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
-        self.actor.stage.answer(question.sql)
+        self.actor.stage.answer(question)
     }
 
     fn settle(&mut self, _patience: Duration) -> Standing {
         self.actor.settle()
+    }
+
+    fn is_unsure(&mut self) -> bool {
+        self.actor.script.unseen
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
