@@ -13,3 +13,4 @@ pub mod report;
 pub mod script;
 pub mod shop;
 pub mod storm;
+pub mod traps;

@@ -16,6 +16,7 @@ use txsafe_conformance::{
     report::{self, Sum},
     shop::Shop,
     storm::Plan,
+    traps,
 };
 use txsafe_testkit::{Lab, Postgres};
 
@@ -33,6 +34,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let mut sum = Sum::default();
     if !cli.storms {
         play_matrix(&cli, server, &mut sum).await?;
+        play_traps(&cli, &mut sum).await?;
         play_cases(&cli, &mut sum).await?;
     }
     weather_storms(&cli, server, &mut sum).await?;
@@ -66,6 +68,31 @@ async fn play_matrix(cli: &Cli, server: &Postgres, sum: &mut Sum) -> anyhow::Res
     bar.finish_and_clear();
     if !cli.json {
         println!("{}", report::matrix(&cli.drivers, &played));
+    }
+    Ok(())
+}
+
+async fn play_traps(cli: &Cli, sum: &mut Sum) -> anyhow::Result<()> {
+    let rows: Vec<_> = cli.drivers.iter().flat_map(|driver| traps::Row::all(*driver)).collect();
+    let bar = bar(cli, "traps", rows.len() as u64);
+    let mut played = Vec::new();
+    for (operation, row) in (1..).zip(rows) {
+        bar.set_message(row.to_string());
+        let sprung = row.play(operation).await?;
+        let mut tally = Tally::default();
+        tally.count(sprung.end, sprung.entries);
+        sum.tally(&tally);
+        sum.row(sprung.passed());
+        if cli.json {
+            let (row, passed) = (row.to_string(), sprung.passed());
+            line(&serde_json::json!({ "row": row, "passed": passed }))?;
+        }
+        played.push(sprung);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if !cli.json {
+        println!("{}", report::traps(&cli.drivers, &played));
     }
     Ok(())
 }

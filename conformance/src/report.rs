@@ -6,6 +6,7 @@ use crate::{
     matrix::Played,
     policy::{End, Policy, Tally},
     storm::Weathered,
+    traps::{Sprung, Trap},
 };
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
@@ -59,7 +60,8 @@ pub fn matrix(drivers: &[Driver], rows: &[Played]) -> String {
         let is_same = |p: &&Played| p.row.at == first.row.at && p.row.fault == first.row.fault;
         let mut line = vec![Cell::new(first.row.at), Cell::new(&first.row.fault)];
         for driver in drivers {
-            let ends = rows.iter().filter(is_same).filter(|p| p.row.driver == *driver).map(letter);
+            let ends = rows.iter().filter(is_same).filter(|p| p.row.driver == *driver);
+            let ends = ends.map(|played| letter(played.end, played.passed()));
             line.push(Cell::new(ends.collect::<Vec<_>>().join(" ")));
         }
         table.add_row(line);
@@ -76,13 +78,33 @@ pub fn matrix(drivers: &[Driver], rows: &[Played]) -> String {
     text
 }
 
-fn letter(played: &Played) -> String {
-    let letter = match played.end {
+/// The same of the traps.
+#[must_use]
+pub fn traps(drivers: &[Driver], rows: &[Sprung]) -> String {
+    let mut table = table(&["trap"], drivers);
+    for trap in Trap::ALL {
+        let mut line = vec![Cell::new(trap)];
+        for driver in drivers {
+            let is_same = |s: &&Sprung| s.row.trap == trap && s.row.driver == *driver;
+            let ends = rows.iter().filter(is_same).map(|s| letter(s.end, s.passed()));
+            line.push(Cell::new(ends.collect::<Vec<_>>().join(" ")));
+        }
+        table.add_row(line);
+    }
+    let mut text = format!("{table}\n");
+    for wrong in rows.iter().filter(|sprung| !sprung.passed()) {
+        let _ = writeln!(text, "WRONG {wrong}");
+    }
+    text
+}
+
+fn letter(end: End, passed: bool) -> String {
+    let letter = match end {
         End::Committed => "C",
         End::RolledBack => "R",
         End::Unknown => "?",
     };
-    if played.passed() { letter.into() } else { format!("{letter}!") }
+    if passed { letter.into() } else { format!("{letter}!") }
 }
 
 /// What is promised, and whether each driver keeps it.
@@ -119,6 +141,7 @@ pub fn storms(storms: &[Weathered]) -> String {
         "policy",
         "operations",
         "faults",
+        "traps",
         "kills",
         "crashes",
         "unknown",
@@ -134,6 +157,7 @@ pub fn storms(storms: &[Weathered]) -> String {
             [
                 tally.operations,
                 storm.faults,
+                storm.traps,
                 storm.kills,
                 storm.crashes,
                 tally.unknown,

@@ -20,6 +20,9 @@ pub enum Step {
     Sql(String),
     /// Runs simple SQL, and keeps the error to itself.
     Swallow(String),
+    /// Runs simple SQL on the connection that the driver lends, and returns the error if that fails; the transaction isn't
+    /// told of it.
+    Lent(String),
     /// Runs steps behind a savepoint, and keeps an error to itself.
     Savepoint(Vec<Step>),
     /// Queues a hook that makes this note.
@@ -126,6 +129,7 @@ impl fmt::Debug for Step {
             Self::Credit(id, amount) => write!(f, "Credit({id}, {amount})"),
             Self::Sql(sql) => write!(f, "Sql({sql})"),
             Self::Swallow(sql) => write!(f, "Swallow({sql})"),
+            Self::Lent(sql) => write!(f, "Lent({sql})"),
             Self::Savepoint(steps) => f.debug_tuple("Savepoint").field(steps).finish(),
             Self::AfterCommit(note) => write!(f, "AfterCommit({note})"),
             Self::AfterRollback(note) => write!(f, "AfterRollback({note})"),

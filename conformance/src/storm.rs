@@ -1,5 +1,5 @@
-//! Many workers, random faults, deadlocks, killed sessions and crashing servers: nothing is lost, nothing is doubled, and
-//! nothing is called known that isn't.
+//! Many workers, random faults, traps, deadlocks, killed sessions and crashing servers: nothing is lost, nothing is doubled,
+//! and nothing is called known that isn't.
 
 use crate::{
     drivers::{Database, Driver},
@@ -50,6 +50,8 @@ pub struct Weathered {
     pub tally: Tally,
     /// Faults of the wire that struck.
     pub faults: u64,
+    /// Operations that ran into a trap.
+    pub traps: u64,
     /// Sessions that were ended in the midst of a transaction.
     pub kills: u64,
     /// Servers that crashed and recovered.
@@ -64,7 +66,7 @@ impl Weathered {
     /// Whether nothing is wrong, and the storm was one.
     #[must_use]
     pub fn passed(&self) -> bool {
-        let proves = self.faults >= WORKERS && self.kills > 0;
+        let proves = self.faults >= WORKERS && self.traps >= WORKERS && self.kills > 0;
         let knows = self.policy != Policy::Key || self.tally.unknown == 0;
         self.tally.is_true() && self.books_balance && proves && knows
     }
@@ -78,6 +80,7 @@ impl Plan {
     pub async fn weather(self, server: &Postgres) -> anyhow::Result<Weathered> {
         let started = Instant::now();
         let mut shop = Shop::on(server, "storm").await?;
+        shop.watcher.batch_execute(&slow_commits()).await?;
         let lab = Lab::new(&shop.url)?;
         let done = Arc::<AtomicU64>::default();
         let mut workers = JoinSet::new();
@@ -104,12 +107,23 @@ impl Plan {
         made?;
         let (kills, crashes) = (trouble.kills, trouble.crashes);
         while shop.busy().await > 0 {}
-        let faults = ends.iter().map(|(_, injected)| u64::from(*injected)).sum();
+        let faults = ends.iter().map(|(_, met)| u64::from(met.faults)).sum();
+        let traps = ends.iter().map(|(_, met)| met.traps).sum();
         let ends = ends.into_iter().flat_map(|(ends, _)| ends);
         let (tally, books_balance) = audit(&shop, ends).await?;
         let seconds = started.elapsed().as_secs_f64();
         let Self { driver, policy, .. } = self;
-        Ok(Weathered { driver, policy, tally, faults, kills, crashes, books_balance, seconds })
+        Ok(Weathered {
+            driver,
+            policy,
+            tally,
+            faults,
+            traps,
+            kills,
+            crashes,
+            books_balance,
+            seconds,
+        })
     }
 }
 
@@ -122,10 +136,16 @@ struct Worker {
     done: Arc<AtomicU64>,
 }
 
+/// What a worker met.
+struct Met {
+    faults: u32,
+    traps: u64,
+}
+
 impl Worker {
-    /// Works; every third operation meets a fault.
-    async fn work(mut self, operations: impl Iterator<Item = u64>) -> (Vec<(u64, End)>, u32) {
-        let mut ends = Vec::new();
+    /// Works; every third operation meets a fault, and every eighth a trap.
+    async fn work(mut self, operations: impl Iterator<Item = u64>) -> (Vec<(u64, End)>, Met) {
+        let (mut ends, mut traps) = (Vec::new(), 0);
         for operation in operations {
             if self.dice.u8(..3) == 0 && self.session.waiting() == 0 {
                 let (at, fault) = any_fault(&mut self.dice);
@@ -133,31 +153,108 @@ impl Worker {
                 let _ = self.session.inject(at, fault);
             }
             let accounts = [self.dice.i32(1..=10), self.dice.i32(1..=10)];
-            ends.push((operation, self.operate(operation, accounts).await));
+            let trap = (self.dice.u8(..8) == 0).then(|| any_trap(&mut self.dice));
+            traps += u64::from(trap.is_some());
+            ends.push((operation, self.operate(operation, accounts, trap).await));
             self.done.fetch_add(1, Ordering::Relaxed);
         }
-        (ends, self.session.injected())
+        (ends, Met { faults: self.session.injected(), traps })
     }
 
     /// Two accounts in random order, and an entry in the ledger.
-    async fn operate(&self, operation: u64, [first, second]: [i32; 2]) -> End {
-        let steps = [
+    async fn operate(&self, operation: u64, [first, second]: [i32; 2], trap: Option<Trap>) -> End {
+        let steps = vec![
             Step::Credit(first, 1),
             Step::Credit(second, 1),
             Step::sql(format!("INSERT INTO ledger VALUES ({operation})")),
         ];
         // Long enough for a server to come up again.
         let retry = RetryPolicy::new().max_attempts(100).max_elapsed(Duration::from_secs(30));
-        let options = TxOptions::new().retry(retry);
+        let mut options = TxOptions::new().retry(retry);
+        let mut script = Script::new(steps.clone());
+        match trap {
+            None => {}
+            Some(Trap::Lent) => {
+                let sql = format!("UPDATE accounts SET balance = balance + 1 WHERE id = {second}");
+                script = Script::new([steps[0].clone(), Step::Lent(sql), steps[2].clone()]);
+            }
+            Some(Trap::Leaves(how)) => {
+                let mut leaving = steps.clone();
+                leaving.push(Step::Lent(how.into()));
+                script = Script::first(leaving, steps.clone());
+            }
+            Some(Trap::LeavesAndFails(how)) => {
+                let mut leaving = steps.clone();
+                leaving.extend([Step::sql(how), Step::raise("40001")]);
+                script = Script::first(leaving, steps.clone());
+            }
+            Some(Trap::SessionLock) => {
+                let [lock, unlock] = ["pg_advisory_lock", "pg_advisory_unlock"]
+                    .map(|call| Step::sql(format!("SELECT {call}({operation})")));
+                let mut locking = vec![lock.clone()];
+                locking.extend(steps.clone());
+                locking.push(unlock);
+                script = Script::first([lock, Step::raise("40001")], locking);
+            }
+            Some(Trap::SlowCommit) => options = options.commit_timeout(SLOW / 4),
+            // The server may be gone just then, and nothing is left.
+            Some(Trap::Left(sql)) => drop(self.db.leave(sql).await),
+        }
         loop {
-            let script = Script::new(steps.clone());
             let end = self.policy.run(&*self.db, options.clone(), operation, script).await;
             // That is what a key is for: whoever doesn't know asks again.
             if (self.policy, end) != (Policy::Key, End::Unknown) {
                 return end;
             }
+            script = Script::new(steps.clone());
         }
     }
+}
+
+/// What an operation runs into besides faults.
+#[derive(Debug, Clone, Copy)]
+enum Trap {
+    /// A statement on the lent connection.
+    Lent,
+    /// The closure leaves its transaction unseen, and returns Ok.
+    Leaves(&'static str),
+    /// It leaves its transaction, and fails by what is tried again otherwise.
+    LeavesAndFails(&'static str),
+    /// The first attempt takes a lock of the session, and fails.
+    SessionLock,
+    /// COMMIT isn't waited for to its end.
+    SlowCommit,
+    /// Somebody leaves this on a connection of the pool.
+    Left(&'static str),
+}
+
+fn any_trap(dice: &mut Rng) -> Trap {
+    let ways = ["COMMIT; BEGIN", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "ROLLBACK; BEGIN"];
+    let how = ways[dice.usize(..ways.len())];
+    let traps = [
+        Trap::Lent,
+        Trap::Leaves(how),
+        Trap::LeavesAndFails(how),
+        Trap::SessionLock,
+        Trap::SlowCommit,
+        Trap::Left("BEGIN; INSERT INTO ledger VALUES (-1)"),
+        Trap::Left("DEALLOCATE ALL"),
+    ];
+    traps[dice.usize(..traps.len())]
+}
+
+/// How long some COMMITs take.
+const SLOW: Duration = Duration::from_millis(20);
+
+/// Every so many COMMITs are slow.
+fn slow_commits() -> String {
+    format!(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep({}); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW WHEN (NEW.operation % 16 = 15) EXECUTE FUNCTION slow()",
+        SLOW.as_secs_f64()
+    )
 }
 
 /// COMMIT is where it matters, so it is struck most.

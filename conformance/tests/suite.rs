@@ -6,7 +6,13 @@
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::env;
 use txsafe_conformance::{
-    cases::Case, drivers::Driver, matrix::Row, policy::Policy, shop::Shop, storm::Plan,
+    cases::Case,
+    drivers::Driver,
+    matrix::Row,
+    policy::Policy,
+    shop::Shop,
+    storm::Plan,
+    traps::{self, Trap},
 };
 use txsafe_testkit::{At, Lab, Postgres};
 
@@ -25,9 +31,11 @@ fn main() {
         let places = [At::Connect, At::Begin, At::Nth(1), At::Nth(2), At::Commit];
         let faults =
             places.map(move |at| trial(driver, format!("faults at {at}"), faults_at(driver, at)));
+        let traps =
+            Trap::ALL.map(move |trap| trial(driver, format!("trap: {trap}"), sprung(driver, trap)));
         let storms = Policy::ALL
             .map(move |policy| trial(driver, format!("storm, {policy}"), storm(driver, policy)));
-        storms.into_iter().chain(faults).chain(cases)
+        storms.into_iter().chain(faults).chain(traps).chain(cases)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
@@ -42,6 +50,19 @@ async fn faults_at(driver: Driver, at: At) -> Result<(), Failed> {
         let played = row.play(&shop, &lab, operation as u64).await?;
         if !played.passed() {
             wrong.push(played.to_string());
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// What is said is true of whoever runs into this.
+async fn sprung(driver: Driver, trap: Trap) -> Result<(), Failed> {
+    let mut wrong = Vec::new();
+    let rows = traps::Row::all(driver).into_iter().filter(|row| row.trap == trap);
+    for (number, row) in (1..).zip(rows) {
+        let sprung = row.play(number).await?;
+        if !sprung.passed() {
+            wrong.push(sprung.to_string());
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }

@@ -4,6 +4,7 @@ use crate::support::{
     AppError, Attempts, Shop, credit,
     relay::{Fault, Relay},
 };
+use diesel_async::SimpleAsyncConnection;
 use std::{
     sync::{
         Arc,

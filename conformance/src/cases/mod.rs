@@ -18,10 +18,18 @@ pub struct Case {
 impl Case {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        [commits::CASES, remedies::CASES, cancellation::CASES, guard::CASES, guard::ASYNC_CASES]
-            .into_iter()
-            .flatten()
-            .copied()
+        [
+            commits::CASES,
+            ownership::CASES,
+            ownership::ASYNC_CASES,
+            remedies::CASES,
+            cancellation::CASES,
+            guard::CASES,
+            guard::ASYNC_CASES,
+        ]
+        .into_iter()
+        .flatten()
+        .copied()
     }
 
     /// Whether the driver can show it at all.
@@ -63,6 +71,7 @@ macro_rules! async_cases {
 mod cancellation;
 mod commits;
 mod guard;
+mod ownership;
 mod remedies;
 
 pub use cancellation::drop_after;

@@ -1,12 +1,12 @@
 //! What drivers whose transactions are futures have in common: all but the words of their statements.
 
-use super::{Call, Database};
+use super::{Call, Database as AnyDatabase};
 use crate::{
     error::AppError,
     script::{Script, Step},
 };
 use futures_util::future::BoxFuture;
-use txsafe::{Keyed, NoOrder, Unlocked, drive::driver::AsyncDriver};
+use txsafe::{Database, Keyed, NoOrder, Unlocked, drive::driver::AsyncDriver};
 
 /// How a driver plays steps.
 pub(super) trait Play: AsyncDriver {
@@ -16,9 +16,23 @@ pub(super) trait Play: AsyncDriver {
         steps: &'t [Step],
         script: &'t Script,
     ) -> BoxFuture<'t, Result<(), AppError>>;
+
+    /// Runs a script on a connection that is held, and SQL before and after it.
+    fn run_on<'t>(
+        db: &'t Database<Self>,
+        before: &'static str,
+        call: Call,
+        script: &'t Script,
+        after: &'static str,
+    ) -> BoxFuture<'t, Result<(), AppError>>
+    where
+        Self: Sized;
+
+    /// Runs SQL on a connection of the pool.
+    fn leave<'t>(pool: &'t Self::Pool, sql: &'static str) -> BoxFuture<'t, Result<(), AppError>>;
 }
 
-impl<D: Play> Database for txsafe::Database<D> {
+impl<D: Play> AnyDatabase for Database<D> {
     fn run(&self, call: Call, script: Script) -> BoxFuture<'_, Result<Keyed<()>, AppError>> {
         Box::pin(async move {
             let db = self.with(call.options);
@@ -31,5 +45,19 @@ impl<D: Play> Database for txsafe::Database<D> {
                 None => db.transaction(call.name, body).await.map(Keyed::Ran),
             }
         })
+    }
+
+    fn run_on(
+        &self,
+        before: &'static str,
+        call: Call,
+        script: Script,
+        after: &'static str,
+    ) -> BoxFuture<'_, Result<(), AppError>> {
+        Box::pin(async move { D::run_on(self, before, call, &script, after).await })
+    }
+
+    fn leave(&self, sql: &'static str) -> BoxFuture<'_, Result<(), AppError>> {
+        D::leave(self.pool(), sql)
     }
 }

@@ -33,14 +33,47 @@ impl Database for Db {
         if call.inline {
             return Box::pin(async move { run(&db, call, &script, &runtime) });
         }
-        let thread = spawn_blocking(move || run(&db, call, &script, &runtime));
-        Box::pin(async move {
-            match thread.await {
-                Ok(result) => result,
-                Err(panic) => resume_unwind(panic.into_panic()),
-            }
+        on_a_thread(move || run(&db, call, &script, &runtime))
+    }
+
+    fn run_on(
+        &self,
+        before: &'static str,
+        call: Call,
+        script: Script,
+        after: &'static str,
+    ) -> BoxFuture<'_, Result<(), AppError>> {
+        let (db, runtime) = (self.clone(), Handle::current());
+        on_a_thread(move || {
+            let mut conn = db.pool().get().map_err(|_| AppError::Opaque)?;
+            conn.batch_execute(before)?;
+            let body = |mut tx: Tx<'_>| play(&mut tx, script.next_attempt(), &script, &runtime);
+            let result = db.with(call.options).transaction_on(&mut conn, call.name, body);
+            drop(conn.batch_execute(after));
+            result
         })
     }
+
+    fn leave(&self, sql: &'static str) -> BoxFuture<'_, Result<(), AppError>> {
+        let db = self.clone();
+        on_a_thread(move || {
+            let mut conn = db.pool().get().map_err(|_| AppError::Opaque)?;
+            Ok(conn.batch_execute(sql)?)
+        })
+    }
+}
+
+/// Where it may block.
+fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AppError> + Send + 'static,
+) -> BoxFuture<'static, Result<T, AppError>> {
+    let thread = spawn_blocking(work);
+    Box::pin(async move {
+        match thread.await {
+            Ok(result) => result,
+            Err(panic) => resume_unwind(panic.into_panic()),
+        }
+    })
 }
 
 fn run(db: &Db, call: Call, script: &Script, runtime: &Handle) -> Result<Keyed<()>, AppError> {
@@ -66,7 +99,7 @@ fn play(
                     .set(accounts::balance.eq(accounts::balance + amount))
                     .execute(&mut **tx)?;
             }
-            Step::Sql(sql) => tx.batch_execute(sql)?,
+            Step::Sql(sql) | Step::Lent(sql) => tx.batch_execute(sql)?,
             Step::Swallow(sql) => drop(tx.batch_execute(sql)),
             Step::Savepoint(steps) => {
                 // What it swallowed is its own affair, and what it failed by is told by the connection.

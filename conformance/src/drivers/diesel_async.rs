@@ -1,13 +1,16 @@
 //! diesel-async.
 
-use super::{Database, asynchronous::Play};
+use super::{Call, Database, asynchronous::Play};
 use crate::{
     error::AppError,
     script::{Script, Step},
     shop::accounts,
 };
 use diesel::prelude::*;
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection, pooled_connection::deadpool::Pool};
+use diesel_async::{
+    AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    pooled_connection::deadpool::{Object, Pool},
+};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use txsafe::guard::Policy;
@@ -35,7 +38,7 @@ impl Play for Driver {
                             .execute(tx)
                             .await?;
                     }
-                    Step::Sql(sql) => tx.batch_execute(sql).await?,
+                    Step::Sql(sql) | Step::Lent(sql) => tx.batch_execute(sql).await?,
                     Step::Swallow(sql) => drop(tx.batch_execute(sql).await),
                     Step::Savepoint(steps) => {
                         let body = async |mut tx: Tx<'_>| Self::play(&mut tx, steps, script).await;
@@ -58,4 +61,33 @@ impl Play for Driver {
             Ok(())
         })
     }
+
+    fn run_on<'t>(
+        db: &'t Db,
+        before: &'static str,
+        call: Call,
+        script: &'t Script,
+        after: &'static str,
+    ) -> BoxFuture<'t, Result<(), AppError>> {
+        Box::pin(async move {
+            let mut conn = taken(db.pool()).await?;
+            conn.batch_execute(before).await?;
+            let body =
+                async |mut tx: Tx<'_>| Self::play(&mut tx, script.next_attempt(), script).await;
+            let result = db.with(call.options).transaction_on(&mut conn, call.name, body).await;
+            drop(conn.batch_execute(after).await);
+            result
+        })
+    }
+
+    fn leave<'t>(
+        pool: &'t Pool<AsyncPgConnection>,
+        sql: &'static str,
+    ) -> BoxFuture<'t, Result<(), AppError>> {
+        Box::pin(async move { Ok(taken(pool).await?.batch_execute(sql).await?) })
+    }
+}
+
+async fn taken(pool: &Pool<AsyncPgConnection>) -> Result<Object<AsyncPgConnection>, AppError> {
+    pool.get().await.map_err(|_| AppError::Opaque)
 }

@@ -90,6 +90,19 @@ impl fmt::Display for Driver {
 pub trait Database: Send + Sync {
     /// Runs a script in a transaction; without a key, the result is always [`Keyed::Ran`].
     fn run(&self, call: Call, script: Script) -> BoxFuture<'_, Result<Keyed<()>, AppError>>;
+
+    /// Runs a script in a transaction on a connection of the pool that the caller holds: first `before` runs on it, and
+    /// last `after`, if the connection is there still.
+    fn run_on(
+        &self,
+        before: &'static str,
+        call: Call,
+        script: Script,
+        after: &'static str,
+    ) -> BoxFuture<'_, Result<(), AppError>>;
+
+    /// Runs simple SQL on a connection of the pool, and gives it back as it is then.
+    fn leave(&self, sql: &'static str) -> BoxFuture<'_, Result<(), AppError>>;
 }
 
 /// How a script is to be run.

@@ -1,12 +1,12 @@
 //! SQLx.
 
-use super::{Database, asynchronous::Play};
+use super::{Call, Database, asynchronous::Play};
 use crate::{
     error::AppError,
     script::{Script, Step},
 };
 use futures_util::future::BoxFuture;
-use sqlx::{AssertSqlSafe, postgres::PgPoolOptions, query, raw_sql};
+use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions, query, raw_sql};
 use std::sync::Arc;
 use txsafe::guard::Policy;
 use txsafe_sqlx::{Database as Db, Driver, Tx, watched};
@@ -40,6 +40,9 @@ impl Play for Driver {
                     Step::Swallow(sql) => {
                         drop(raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await);
                     }
+                    Step::Lent(sql) => {
+                        raw_sql(AssertSqlSafe(sql.as_str())).execute(tx.connection()).await?;
+                    }
                     Step::Savepoint(steps) => {
                         let body = async |mut tx: Tx<'_>| Self::play(&mut tx, steps, script).await;
                         // What it swallowed is its own affair, and what it failed by is told by the connection.
@@ -58,6 +61,32 @@ impl Play for Driver {
                     Step::Panic => panic!("on purpose"),
                 }
             }
+            Ok(())
+        })
+    }
+
+    fn run_on<'t>(
+        db: &'t Db,
+        before: &'static str,
+        call: Call,
+        script: &'t Script,
+        after: &'static str,
+    ) -> BoxFuture<'t, Result<(), AppError>> {
+        Box::pin(async move {
+            let mut conn = db.pool().acquire().await?;
+            raw_sql(before).execute(&mut *conn).await?;
+            let body =
+                async |mut tx: Tx<'_>| Self::play(&mut tx, script.next_attempt(), script).await;
+            let result = db.with(call.options).transaction_on(&mut conn, call.name, body).await;
+            drop(raw_sql(after).execute(&mut *conn).await);
+            result
+        })
+    }
+
+    fn leave<'t>(pool: &'t PgPool, sql: &'static str) -> BoxFuture<'t, Result<(), AppError>> {
+        Box::pin(async move {
+            let mut conn = pool.acquire().await?;
+            raw_sql(sql).execute(&mut *conn).await?;
             Ok(())
         })
     }

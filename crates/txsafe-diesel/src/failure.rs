@@ -89,6 +89,10 @@ fn of_database(kind: &DatabaseErrorKind, words: &str) -> Failure {
             code @ (SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT | SqlState::TRANSACTION_TIMEOUT),
         ) => Failure::lost(Some(code), message),
         Some(SqlState::FEATURE_NOT_SUPPORTED) => Failure::stale_plan(message),
+        Some(
+            code @ (SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PREPARED_STATEMENT),
+        ) => Failure::stale_session(Some(code), message),
+        None if Failure::is_about_a_lost_type(message) => Failure::stale_session(None, message),
         Some(code) => Failure::refused(code, message),
         None => Failure::local(message),
     }

@@ -64,6 +64,7 @@ async fn swallowed(link: &Link) -> Option<Failure> {
         | Standing::InFlight(_)
         | Standing::Lost(_)
         | Standing::Unprotected(_)
+        | Standing::OutOfStep(_)
         | Standing::Unidentified(_)
         | Standing::Ended
         | Standing::SavepointOpen => None,

@@ -1,6 +1,7 @@
 //! Diesel's blocking connections, over r2d2 and over deadpool-diesel: the same promises, with less to see.
 
 mod connections;
+mod copies;
 mod observation;
 mod outbox;
 mod outcomes;

@@ -2,7 +2,11 @@
 //! stands, as libpq tells Diesel.
 
 use crate::{failure::of_diesel, told::Told};
-use diesel::{connection::TransactionManagerStatus, result::Error as DieselError};
+use diesel::{
+    PgConnection,
+    connection::{SimpleConnection, TransactionManagerStatus},
+    result::Error as DieselError,
+};
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -62,6 +66,9 @@ impl Link {
         // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
         let Some(started) = told.started.pop_front() else { return };
         let sql = sql();
+        if sql.is_empty() {
+            return;
+        }
         let leaves = leaves_transaction(&sql);
         *left |= leaves && error.is_none();
         *may_have_left |= leaves && error.is_some();
@@ -154,9 +161,13 @@ impl Link {
         self.state().may_have_left
     }
 
-    /// Whether a COPY may not have been read to its end since this was last asked.
-    pub(crate) fn takes_copies(&self) -> bool {
-        std::mem::take(&mut self.state().copies)
+    /// Brings the connection in step after a COPY, at the cost of a round trip: Diesel drops what it hasn't read of one, and
+    /// the next prepared statement would wait for an answer in vain. libpq reads the rest before it sends a simple query.
+    pub(crate) fn read_copy_to_its_end(&self, conn: &mut PgConnection) {
+        if std::mem::take(&mut self.state().copies) {
+            // If that fails, the next statement does, and the status tells.
+            let _ = conn.batch_execute("");
+        }
     }
 
     /// What is known to have gone wrong.

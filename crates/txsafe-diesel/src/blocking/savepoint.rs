@@ -51,6 +51,7 @@ fn swallowed(link: &Link, conn: &mut PgConnection) -> Option<Failure> {
         | Standing::InFlight(_)
         | Standing::Lost(_)
         | Standing::Unprotected(_)
+        | Standing::OutOfStep(_)
         | Standing::Unidentified(_)
         | Standing::Ended
         | Standing::SavepointOpen => None,

@@ -111,11 +111,10 @@ impl<O: Object> BlockingSession for Session<'_, O> {
     fn settle(&mut self, _patience: Duration) -> Standing {
         self.account.trail = self.link.take_trail();
         let link = &self.link;
-        if link.takes_copies() {
-            // libpq reads what is left of a COPY before it sends this; if that fails, the status tells.
-            let _ = self.lease.with(|conn| conn.batch_execute(""));
-        }
-        self.lease.with(|conn| link.standing(Manager::transaction_manager_status_mut(conn)))
+        self.lease.with(|conn| {
+            link.read_copy_to_its_end(conn);
+            link.standing(Manager::transaction_manager_status_mut(conn))
+        })
     }
 
     fn is_unsure(&mut self) -> bool {

@@ -83,6 +83,7 @@ impl<O, Held> Deref for Tx<'_, O, Held> {
 
 impl<O, Held> DerefMut for Tx<'_, O, Held> {
     fn deref_mut(&mut self) -> &mut PgConnection {
+        self.link.read_copy_to_its_end(self.conn);
         self.conn
     }
 }

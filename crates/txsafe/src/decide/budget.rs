@@ -97,7 +97,11 @@ fn price(cause: Cause, waited: Duration) -> u32 {
     match cause {
         Cause::LockTimeout => 1 + (waited.as_millis() / 50).min(9) as u32,
         Cause::Serialization => 2,
-        Cause::Deadlock | Cause::StalePlan | Cause::OptedIn | Cause::CommitInDoubt => 5,
+        Cause::Deadlock
+        | Cause::StalePlan
+        | Cause::StaleSession
+        | Cause::OptedIn
+        | Cause::CommitInDoubt => 5,
         Cause::NoConnection | Cause::ConnectionLost | Cause::ReadOnlyServer => 10,
         Cause::TooManyConnections => 20,
         // These are never retried; if a caller opts in, they have held the server for long.

@@ -32,6 +32,8 @@ pub(crate) enum Nature {
     Refused,
     /// Like `Refused`, and the server says that a prepared statement outlived its table's shape.
     StalePlan,
+    /// Like `Refused`, and the server's session hasn't what the driver remembers of it.
+    StaleSession,
     /// The connection is gone.
     Lost,
     /// No connection came free in time; nothing was started.
@@ -56,6 +58,13 @@ impl Failure {
         Self::new(Nature::StalePlan, Some(SqlState::FEATURE_NOT_SUPPORTED), message)
     }
 
+    /// The server's session hasn't what the driver remembers of it: prepared statements after `DEALLOCATE ALL` (`26000`,
+    /// `42P05`), or a type that was dropped and made anew. A new connection has.
+    #[must_use]
+    pub fn stale_session(sqlstate: Option<SqlState>, message: impl Into<String>) -> Self {
+        Self::new(Nature::StaleSession, sqlstate, message)
+    }
+
     /// The connection is gone; `sqlstate` is the last word of the server, if there was one.
     #[must_use]
     pub fn lost(sqlstate: Option<SqlState>, message: impl Into<String>) -> Self {
@@ -71,15 +80,30 @@ impl Failure {
         routine: Option<&str>,
         message: impl Into<String>,
     ) -> Self {
+        let message = message.into();
         if is_fatal {
             return Self::lost(Some(sqlstate), message);
         }
-        match routine {
-            Some("RevalidateCachedQuery") if sqlstate == SqlState::FEATURE_NOT_SUPPORTED => {
+        match (sqlstate, routine) {
+            (SqlState::FEATURE_NOT_SUPPORTED, Some("RevalidateCachedQuery")) => {
                 Self::stale_plan(message)
             }
-            Some(_) | None => Self::refused(sqlstate, message),
+            (SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PREPARED_STATEMENT, _)
+            | (SqlState::UNDEFINED_OBJECT, Some("lookup_type_cache")) => {
+                Self::stale_session(Some(sqlstate), message)
+            }
+            _ if Self::is_about_a_lost_type(&message) => {
+                Self::stale_session(Some(sqlstate), message)
+            }
+            _ => Self::refused(sqlstate, message),
         }
+    }
+
+    /// Whether the server says that it can't find a type by its number, as a driver sends it that has looked it up before it
+    /// was made anew. Internal errors aren't translated, and their code (`XX000`) is that of all others.
+    #[must_use]
+    pub fn is_about_a_lost_type(message: &str) -> bool {
+        message.starts_with("cache lookup failed for type ")
     }
 
     /// The server gave no answer to `request` for as long as one was waited for; the connection is taken for gone.

@@ -65,6 +65,9 @@ pub enum Cause {
     ReadOnlyServer,
     /// A prepared statement outlived the shape of its table.
     StalePlan,
+    /// The server's session hasn't the prepared statements or types that the driver remembers (`26000`, `42P05`, "cache
+    /// lookup failed for type").
+    StaleSession,
     /// No connection came free in time.
     NoConnection,
     /// The answer to COMMIT was lost, or the server itself doesn't know (`40003`, `08007`).
@@ -92,6 +95,7 @@ impl Cause {
         match failure.nature() {
             Nature::NoConnection => return Self::NoConnection,
             Nature::StalePlan => return Self::StalePlan,
+            Nature::StaleSession => return Self::StaleSession,
             Nature::Local | Nature::InTransaction => return Self::Other,
             Nature::Refused | Nature::Lost => {}
         }
@@ -126,7 +130,9 @@ impl Cause {
             | Self::TooManyConnections
             | Self::NoConnection
             | Self::OptedIn => Remedy::Retry,
-            Self::ConnectionLost | Self::ReadOnlyServer | Self::StalePlan => Remedy::Reconnect,
+            Self::ConnectionLost | Self::ReadOnlyServer | Self::StalePlan | Self::StaleSession => {
+                Remedy::Reconnect
+            }
             Self::CommitInDoubt => Remedy::Verify,
             Self::StatementCanceled | Self::TransactionTimeout | Self::Other => Remedy::Abort,
         }
@@ -143,6 +149,7 @@ impl Cause {
             Self::TooManyConnections => "too_many_connections",
             Self::ReadOnlyServer => "read_only_server",
             Self::StalePlan => "stale_plan",
+            Self::StaleSession => "stale_session",
             Self::NoConnection => "no_connection",
             Self::CommitInDoubt => "commit_in_doubt",
             Self::StatementCanceled => "statement_canceled",
@@ -205,6 +212,14 @@ mod tests {
             assert_eq!(Cause::of(&refused(code), Phase::Body).remedy(), remedy, "{code}");
         }
         assert_eq!(Cause::of(&Failure::stale_plan(""), Phase::Body).remedy(), Remedy::Reconnect);
+        for (code, message) in [
+            ("26000", "prepared statement \"s1\" does not exist"),
+            ("42P05", "prepared statement \"s1\" already exists"),
+            ("XX000", "cache lookup failed for type 16613"),
+        ] {
+            let failure = Failure::of_response(SqlState::new(code).unwrap(), false, None, message);
+            assert_eq!(Cause::of(&failure, Phase::Body), Cause::StaleSession, "{code}");
+        }
     }
 
     #[test]

@@ -208,6 +208,7 @@ impl RetryPolicy {
             | Cause::Serialization
             | Cause::LockTimeout
             | Cause::StalePlan
+            | Cause::StaleSession
             | Cause::NoConnection
             | Cause::CommitInDoubt
             | Cause::StatementCanceled

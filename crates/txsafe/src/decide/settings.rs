@@ -133,12 +133,10 @@ impl Settings {
         self.checkout_timeout
     }
 
-    /// The longest to wait for the answer to COMMIT. The server gives up first where it can, because then it is certain
-    /// that nothing was committed.
+    /// The longest to wait for the answer to COMMIT.
     pub(crate) fn commit_timeout(&self) -> Duration {
         const AT_LEAST: Duration = Duration::from_secs(30);
-        const LATER: Duration = Duration::from_secs(5);
-        self.commit_timeout.unwrap_or_else(|| AT_LEAST.max(self.statement_timeout) + LATER)
+        self.commit_timeout.unwrap_or_else(|| AT_LEAST.max(self.statement_timeout))
     }
 
     /// The longest to wait for the answer to BEGIN, ROLLBACK or a question of txsafe's.

@@ -3,10 +3,7 @@
 use super::{
     account::Account,
     call::Call,
-    ending::{
-        Ended, Next, Step, asks_first, begin_failed, claim_failed, identified, identified_after,
-        not_asked, step,
-    },
+    ending::{Asked, Ended, Next, Step, asks_first, begin_failed, claim_failed, not_asked, step},
     events,
     hooks::BlockingHook,
     identity,
@@ -16,11 +13,7 @@ use super::{
     verify::{Witness, verify_blocking},
 };
 use crate::{
-    decide::{
-        begin::Begin,
-        mark::{Identity, Mark},
-        remedy::Phase,
-    },
+    decide::{begin::Begin, mark::Mark, remedy::Phase, settings::Settings},
     guard::within::within_blocking,
     hold::{
         excused::{Excuse, Excusing},
@@ -114,8 +107,7 @@ fn attempt<W: Work>(
     let result = within_blocking(scope, &gaps, || work.body(&mut session));
     let mut standing = session.settle(settings.answer_timeout);
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
-        let answer = session.ask(Question::of_mark(&begin.mark().binds()));
-        standing = identified(answer, begin.mark(), standing);
+        standing = asked(&mut session, begin.mark(), &settings).inside(standing);
     }
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began),
@@ -123,13 +115,13 @@ fn attempt<W: Work>(
             let deadlock = PostMortem::of(&standing);
             let is_unsure = session.is_unsure();
             let mark = Some(begin.mark()).filter(|_| is_unsure);
-            let Parted { account, identity, answer } =
-                end_asking(session, step, mark, deadlock.as_ref());
+            let Parted { account, asked, answer } =
+                end_asking(session, step, mark.zip(Some(&*settings)), deadlock.as_ref());
             let standing = match deadlock {
                 Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
                 None => standing,
             };
-            let standing = if is_unsure { identified_after(identity, standing) } else { standing };
+            let standing = if is_unsure { asked.after(standing) } else { standing };
             (Ended::NotCommitted(result, standing), account)
         }
     }
@@ -177,9 +169,20 @@ fn end<S: Session>(session: S, step: Step) -> Account<BlockingHook> {
 struct Parted {
     account: Account<BlockingHook>,
     /// What the server said of its mark, where it was asked.
-    identity: Option<Identity>,
+    asked: Asked,
     /// What it said of a deadlock.
     answer: Option<String>,
+}
+
+/// Asks for the mark of a transaction in which something ran unseen, until its answer comes.
+fn asked<S: Session>(session: &mut S, mark: &Mark, settings: &Settings) -> Asked {
+    let (mut asked, until) = (Asked::default(), Instant::now() + settings.answer_timeout);
+    loop {
+        let answer = session.ask(Question::of_mark(&mark.binds()));
+        if !asked.takes(answer, mark) || Instant::now() >= until {
+            return asked;
+        }
+    }
 }
 
 /// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
@@ -187,18 +190,19 @@ struct Parted {
 fn end_asking<S: Session>(
     mut session: S,
     step: Step,
-    mark: Option<&Mark>,
+    mark: Option<(&Mark, &Settings)>,
     deadlock: Option<&PostMortem>,
 ) -> Parted {
-    let mut is_clean = match step {
-        Step::RollBack => session.rollback().is_ok(),
-        Step::Commit | Step::Close => false,
+    let rolled_back = match step {
+        Step::RollBack => session.rollback().map_err(|failure| failure.is_lost()),
+        Step::Commit | Step::Close => Err(true),
     };
-    let mut identity = None;
-    if let Some(mark) = mark.filter(|_| is_clean) {
-        let answer = session.ask(Question::of_mark(&mark.binds()));
-        identity = answer.ok().flatten().and_then(|answer| mark.read(&answer));
-        is_clean = identity.is_some();
+    let mut is_clean = rolled_back.is_ok();
+    let mut asked_of_mark = Asked::default();
+    // A refused ROLLBACK may be the answer to something else, too.
+    if let (Some((mark, settings)), Ok(()) | Err(false)) = (mark, rolled_back) {
+        asked_of_mark = asked(&mut session, mark, settings);
+        is_clean &= asked_of_mark.is_in_step();
     }
     let mut answer = None;
     let binds = deadlock.filter(|_| is_clean).and_then(PostMortem::binds);
@@ -214,5 +218,5 @@ fn end_asking<S: Session>(
     if is_clean {
         session.give_back();
     }
-    Parted { account, identity, answer }
+    Parted { account, asked: asked_of_mark, answer }
 }

@@ -34,7 +34,8 @@ pub(crate) struct Moment {
 /// What the decisions of one transaction depend on.
 pub(crate) struct Course {
     attempts: u32,
-    stale_plans: u32,
+    /// How often a connection had outlived what it remembers.
+    stale: u32,
     lock_timeout: Duration,
     statement_timeout: Duration,
     pauses: Option<Box<dyn Iterator<Item = Duration> + Send>>,
@@ -48,7 +49,7 @@ impl Course {
     pub(crate) fn new(once: bool) -> Self {
         Self {
             attempts: 0,
-            stale_plans: 0,
+            stale: 0,
             lock_timeout: Duration::ZERO,
             statement_timeout: Duration::ZERO,
             pauses: None,
@@ -124,9 +125,9 @@ impl Course {
         if self.nested {
             return Err(GiveUp::Nested);
         }
-        if cause == Cause::StalePlan {
-            self.stale_plans += 1;
-            if self.stale_plans > 1 {
+        if matches!(cause, Cause::StalePlan | Cause::StaleSession) {
+            self.stale += 1;
+            if self.stale > 1 {
                 return Err(GiveUp::Again);
             }
         }
@@ -241,6 +242,6 @@ mod tests {
         let mut desk = Desk::new(TxOptions::new());
         desk.next(None).unwrap();
         assert!(desk.after(Cause::StalePlan, None).is_ok());
-        assert_eq!(desk.after(Cause::StalePlan, None), Err(GiveUp::Again));
+        assert_eq!(desk.after(Cause::StaleSession, None), Err(GiveUp::Again));
     }
 }

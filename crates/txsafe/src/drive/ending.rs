@@ -36,6 +36,7 @@ pub(crate) fn step(closure_is_ok: bool, standing: &Standing) -> Step {
         | Standing::SavepointOpen
         | Standing::InFlight(_)
         | Standing::Lost(_)
+        | Standing::OutOfStep(_)
         | Standing::Unidentified(_)
         | Standing::Ended => Step::Close,
     }
@@ -65,48 +66,84 @@ pub(crate) fn asks_first(closure_is_ok: bool, standing: &Standing) -> bool {
         | Standing::Aborted(_)
         | Standing::InFlight(_)
         | Standing::Lost(_)
+        | Standing::OutOfStep(_)
         | Standing::Ended
         | Standing::Unidentified(_) => false,
     }
 }
 
-/// How a transaction that seems to stand like this really does, by the answer of the server.
-pub(crate) fn identified(
-    answer: Result<Option<String>, Failure>,
-    mark: &Mark,
-    standing: Standing,
-) -> Standing {
-    match answer.map(|answer| answer.and_then(|answer| mark.read(&answer))) {
-        Ok(Some(Identity::Ours)) => standing,
-        Ok(Some(Identity::Committed | Identity::NotOpen)) => Standing::Ended,
-        Ok(None) => Standing::Unidentified(Failure::out_of_step()),
-        Err(failure) if failure.is_lost() => Standing::Unidentified(failure),
-        // It was aborted unseen, and refuses questions.
-        Err(failure) => Standing::Aborted(failure),
-    }
+/// What came of asking for the mark of a transaction, several times if need be: answers come in order, so that of an
+/// earlier exchange comes first.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    identity: Option<Identity>,
+    questions: u32,
+    failure: Option<Failure>,
 }
 
-/// The same of one in which something ran unseen and which isn't committed, by what the server said after ROLLBACK.
-pub(crate) fn identified_after(identity: Option<Identity>, standing: Standing) -> Standing {
-    match (identity, standing) {
-        (Some(Identity::NotOpen), standing)
-        | (_, standing @ (Standing::Ended | Standing::SavepointOpen | Standing::Unidentified(_))) => {
-            standing
+impl Asked {
+    /// An exchange that was left in its midst leaves no more answers than this.
+    const MOST_QUESTIONS: u32 = 4;
+
+    /// Takes an answer; whether it makes sense to ask again.
+    pub(crate) fn takes(&mut self, answer: Result<Option<String>, Failure>, mark: &Mark) -> bool {
+        self.questions += 1;
+        match answer {
+            Ok(answer) => self.identity = answer.and_then(|answer| mark.read(&answer)),
+            Err(failure) => drop(self.failure.get_or_insert(failure)),
         }
-        (Some(Identity::Committed), _) => Standing::Ended,
-        (Some(Identity::Ours) | None, standing) => Standing::Unidentified(match standing {
-            Standing::NotBegun(failure)
-            | Standing::Unprotected(failure)
-            | Standing::Aborted(failure)
-            | Standing::Lost(failure)
-            | Standing::Open(Some(failure))
-            | Standing::InFlight(Some(failure)) => failure,
-            Standing::Open(None)
-            | Standing::InFlight(None)
-            | Standing::Ended
-            | Standing::SavepointOpen
-            | Standing::Unidentified(_) => Failure::out_of_step(),
-        }),
+        self.identity.is_none() && self.questions < Self::MOST_QUESTIONS
+    }
+
+    /// Whether the first answer was that to the first question.
+    pub(crate) fn is_in_step(&self) -> bool {
+        self.identity.is_some() && self.questions == 1
+    }
+
+    /// How a transaction that seems to stand like this really does, by what was asked in it.
+    pub(crate) fn inside(self, standing: Standing) -> Standing {
+        let is_in_step = self.is_in_step();
+        match (self.identity, self.failure) {
+            (Some(Identity::Ours), _) if is_in_step => standing,
+            (Some(Identity::Ours), _) => Standing::OutOfStep(Failure::out_of_step()),
+            (Some(Identity::Committed | Identity::NotOpen), _) => Standing::Ended,
+            // It was aborted unseen, and refuses questions.
+            (None, Some(failure)) if !failure.is_lost() => Standing::Aborted(failure),
+            (None, failure) => Standing::Unidentified(failure.unwrap_or_else(Failure::out_of_step)),
+        }
+    }
+
+    /// The same of one that isn't committed, by what was asked after ROLLBACK.
+    pub(crate) fn after(self, standing: Standing) -> Standing {
+        match (self.identity, standing) {
+            (Some(Identity::NotOpen), standing)
+            | (
+                _,
+                standing @ (Standing::Ended
+                | Standing::SavepointOpen
+                | Standing::OutOfStep(_)
+                | Standing::Unidentified(_)),
+            ) => standing,
+            (Some(Identity::Committed), _) => Standing::Ended,
+            (Some(Identity::Ours) | None, standing) => {
+                let known = match standing {
+                    Standing::NotBegun(failure)
+                    | Standing::Unprotected(failure)
+                    | Standing::Aborted(failure)
+                    | Standing::Lost(failure)
+                    | Standing::Open(Some(failure))
+                    | Standing::InFlight(Some(failure)) => Some(failure),
+                    Standing::Open(None)
+                    | Standing::InFlight(None)
+                    | Standing::OutOfStep(_)
+                    | Standing::Ended
+                    | Standing::SavepointOpen
+                    | Standing::Unidentified(_) => None,
+                };
+                let failure = known.or(self.failure).unwrap_or_else(Failure::out_of_step);
+                Standing::Unidentified(failure)
+            }
+        }
     }
 }
 
@@ -124,6 +161,7 @@ pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
         | Standing::InFlight(_)
         | Standing::Unprotected(_)
         | Standing::Lost(_)
+        | Standing::OutOfStep(_)
         | Standing::Unidentified(_)
         | Standing::Ended
         | Standing::SavepointOpen => failure,

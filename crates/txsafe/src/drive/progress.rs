@@ -273,6 +273,10 @@ impl<T, H> Progress<T, H> {
                 self.refuse(ErrorKind::RanUnprotected, None, trail)
             }
             (_, Standing::Ended) => self.refuse(ErrorKind::EndedByClosure, None, trail),
+            (_, Standing::OutOfStep(failure)) => {
+                self.note(phase, failure, Cause::Other);
+                self.refuse(ErrorKind::OutOfStep, None, trail)
+            }
             (_, Standing::Unidentified(failure)) => {
                 self.note(phase, failure, Cause::Other);
                 self.refuse(ErrorKind::Unidentified, None, trail)

@@ -43,6 +43,9 @@ pub enum Standing {
     Lost(Failure),
     /// The closure ended the transaction, whether another one is open now or not.
     Ended,
+    /// Still the transaction that was begun, but the connection answers one request with the answer to another: something that
+    /// ran unseen left an exchange in its midst.
+    OutOfStep(Failure),
     /// Something ran that wasn't seen, and the server couldn't be asked whether the transaction is still the one that was
     /// begun.
     Unidentified(Failure),
@@ -169,8 +172,7 @@ pub trait Session {
     fn settle(&mut self, patience: Duration) -> Standing;
     /// See [`AsyncSession::is_unsure`].
     fn is_unsure(&mut self) -> bool;
-    /// See [`AsyncSession::commit`]. Threads can't be called back: what bounds the wait is the server's
-    /// `statement_timeout`.
+    /// See [`AsyncSession::commit`]. A thread can't be called back: it waits for as long as COMMIT takes.
     fn commit(&mut self) -> Result<(), Failure>;
     /// See [`AsyncSession::rollback`].
     fn rollback(&mut self) -> Result<(), Failure>;

@@ -29,12 +29,13 @@ const STATUS_SQL: &str = concat!(
     ") AS answer FROM pg_stat_bgwriter"
 );
 
-/// Ends the old backend, if it still runs this very transaction, and if it waits for no standby: ended there, it would
-/// make a commit visible that isn't replicated.
+/// Ends the old backend, if it still waits in this very transaction for a COMMIT that never came. One that works on COMMIT
+/// is left to it; and where standbys are waited for, all are: ended there, a COMMIT that comes in this moment would make
+/// visible what isn't replicated.
 /// Source: PostgreSQL manual, section 27.2.8, "Synchronous Replication".
 const TERMINATE_SQL: &str = "SELECT pg_terminate_backend(pid)::text AS answer FROM pg_stat_activity \
                              WHERE pid = $1::text::int AND backend_xid = ($2::text::xid8)::xid \
-                             AND current_setting('synchronous_standby_names') = ''";
+                             AND state <> 'active' AND current_setting('synchronous_standby_names') = ''";
 
 /// After so many rounds of *in progress* the old backend is ended.
 const ROUNDS_BEFORE_TERMINATING: u32 = 5;

@@ -50,6 +50,9 @@ pub enum ErrorKind {
     /// The closure ended the transaction itself, by COMMIT or ROLLBACK in SQL. What ran before that statement may be
     /// committed, and it isn't repeated.
     EndedByClosure,
+    /// The closure left the connection that it was lent in the midst of an exchange, such as a COPY that isn't read to its
+    /// end, and the next request would have got the wrong answer. The connection is closed.
+    OutOfStep,
     /// Statements ran where they can't be seen, and the server couldn't be asked whether the transaction was still the
     /// one that was begun. It isn't repeated.
     Unidentified,
@@ -111,6 +114,7 @@ impl Error {
             ErrorKind::InvalidSetting(_)
             | ErrorKind::NestedTransaction { .. }
             | ErrorKind::OpenTransaction
+            | ErrorKind::OutOfStep
             | ErrorKind::RolledBackAtCommit
             | ErrorKind::SavepointLeftOpen
             | ErrorKind::DeadlineExceeded
@@ -255,10 +259,15 @@ impl fmt::Display for ErrorKind {
                  looks the same), so part of its work may be committed and it isn't repeated; remove that statement: \
                  returning Ok commits and returning Err rolls back",
             ),
+            Self::OutOfStep => f.write_str(
+                "rolled back, and its connection closed: the closure left the lent connection in the middle of an \
+                 exchange, and the next request would have got the wrong answer; read each COPY to its end, or call \
+                 `finish` or `abort` on it",
+            ),
             Self::Unidentified => f.write_str(
                 "statements ran on the lent connection, where they can't be seen, and the connection was lost before \
                  the server could say whether the transaction was still open, so its outcome is unknown and it isn't \
-                 repeated; run statements on `&mut tx`, and read each COPY to its end",
+                 repeated; run statements on `&mut tx`, where they are seen",
             ),
             Self::OpenTransaction => f.write_str(
                 "nothing was run: the caller's transaction stays as it was; commit it first, use the transaction that \

@@ -297,25 +297,30 @@ fn what_ran_unseen_is_committed_if_it_is_still_the_same_transaction() {
         assert_eq!(told, notes("open, begin, body 1, ask mark, close, after rollback 1"));
     }
 
-    // What came isn't the answer.
-    for stale in [Ok(None), answer("1")] {
-        let (result, told) = unseen(Attempt::default(), &[stale]);
+    // What comes first is the answer to something else.
+    for stale in [Ok(None), answer("1"), Err(lost())] {
+        let (result, told) = unseen(Attempt::default(), &[stale, answer("MARK|MARK+")]);
         let error = ours(result);
-        assert_eq!(*error.kind(), ErrorKind::Unidentified);
-        assert_eq!(error.outcome(), Outcome::Unknown);
-        assert_eq!(told, notes("open, begin, body 1, ask mark, close, after rollback 1"));
+        assert_eq!(*error.kind(), ErrorKind::OutOfStep);
+        assert_eq!(error.outcome(), Outcome::RolledBack);
+        let asked = "open, begin, body 1, ask mark, ask mark, close, after rollback 1";
+        assert_eq!(told, notes(asked));
     }
+
+    // It never comes.
+    let (result, told) = unseen(Attempt::default(), &[answer("1"), Ok(None), Err(lost())]);
+    let error = ours(result);
+    assert_eq!((error.kind(), error.outcome()), (&ErrorKind::Unidentified, Outcome::Unknown));
+    assert_eq!(told.iter().filter(|note| *note == "ask mark").count(), 4);
 }
 
 #[test]
 fn what_was_aborted_unseen_is_rolled_back() {
-    let aborted = Failure::refused(SqlState::IN_FAILED_SQL_TRANSACTION, "aborted");
-    let (result, told) = unseen(Attempt::default(), &[Err(aborted), answer("MARK|")]);
+    let aborted = || Err(Failure::refused(SqlState::IN_FAILED_SQL_TRANSACTION, "aborted"));
+    let answers = [aborted(), aborted(), aborted(), aborted(), answer("MARK|")];
+    let (result, told) = unseen(Attempt::default(), &answers);
     assert_eq!(*ours(result).kind(), ErrorKind::RolledBackAtCommit);
-    assert_eq!(
-        told,
-        notes("open, begin, body 1, ask mark, rollback, ask mark, give back, after rollback 1")
-    );
+    assert_eq!(told[7..], notes("rollback, ask mark, give back, after rollback 1"));
 }
 
 #[test]
@@ -334,7 +339,8 @@ fn what_ran_unseen_is_retried_only_if_nothing_of_it_was_committed() {
     assert!(!told.contains(&"body 2".to_owned()));
 
     let gone = Failure::lost(None, "gone");
-    let (result, told) = unseen(deadlock(), &[Err(gone.clone())]);
+    let never = [Err(gone.clone()), Err(gone.clone()), Err(gone.clone()), Err(gone.clone())];
+    let (result, told) = unseen(deadlock(), &never);
     assert_eq!(*ours(result).kind(), ErrorKind::Unidentified);
     assert!(told.contains(&"close".to_owned()) && !told.contains(&"body 2".to_owned()));
 
