@@ -154,6 +154,13 @@ impl AsyncSession for Session<'_> {
             let _ = self.link.alarm.within(patience, settled).await;
         }
         self.account.trail = self.link.take_trail();
+        if self.link.is_on_wire()
+            && self.link.is_idle()
+            && depth(self.lease.connection()) == Some(1)
+        {
+            // The server refused COMMIT, and has ended the transaction. Diesel's depth follows.
+            let _ = change_depth(self.lease.connection(), TransactionDepthChange::DecreaseDepth);
+        }
         let savepoint_is_open = depth(self.lease.connection()).is_some_and(|depth| depth > 1);
         self.link.standing(savepoint_is_open)
     }
