@@ -4,8 +4,10 @@
 -- which tables were locked as a whole. The locks of rows that were updated or deleted are in the rows themselves. What
 -- tells of them are the session's counters, together with the lock that UPDATE and DELETE have in common with INSERT.
 --
--- The counters go on counting until they are flushed, which happens between transactions, and at most once in a second
--- unless it is forced: flush_counters.sql. What a savepoint has rolled back stays counted; its locks are gone.
+-- The counters go on counting until they are flushed, all at once and between transactions, but at most once in a second
+-- unless that is forced: flush_counters.sql. PostgreSQL 14 can't be forced. There the same question is asked between
+-- transactions, too: what was counted before one isn't its own, unless the counters were flushed since, and whether they were
+-- is told by the last column. What a savepoint has rolled back stays counted; its locks are gone.
 -- Source: PostgreSQL manual, section 13.3, "Explicit Locking", and section 28.2, "The Cumulative Statistics System".
 SELECT
     -- As plain SQL calls it; a partition has the name of the whole.
@@ -18,7 +20,9 @@ SELECT
     coalesce(bool_or(held.to_write), false) AS may_be_written,
     sum(pg_stat_get_xact_tuples_updated(part.oid) + pg_stat_get_xact_tuples_deleted(part.oid)) AS rows_counted,
     now() AS transaction_start,
-    current_setting('application_name') AS application_name
+    current_setting('application_name') AS application_name,
+    -- How often this was asked since the last flush: nothing else scans that catalogue.
+    (SELECT pg_stat_get_xact_numscans('pg_transform'::regclass) + 0 * count(*) FROM pg_transform) AS looks
 FROM pg_class AS part
 JOIN pg_class AS whole ON whole.oid = coalesce(pg_partition_root(part.oid), part.oid)
 JOIN pg_namespace AS namespace ON namespace.oid = whole.relnamespace

@@ -13,7 +13,13 @@ const FLUSH_COUNTERS: &str = include_str!("../../sql/flush_counters.sql");
 /// What is known of the locks of one connection.
 pub(super) struct LockWatch {
     graph: LockGraph,
+    /// The major version of PostgreSQL, once the server has told it.
+    major: u32,
     transaction: Option<Transaction>,
+    /// For each table, how many rows were counted before the next transaction.
+    before: HashMap<String, i64>,
+    /// How many looks the server counted at the last look.
+    looks: i64,
 }
 
 /// The transaction that is open.
@@ -32,6 +38,8 @@ struct Transaction {
 pub(super) enum Question {
     /// Which tables the open transaction holds locks in.
     HeldTables,
+    /// What is counted before the next transaction: PostgreSQL 14 can't be told to flush its counters.
+    Counters,
     /// No question, but a wish: that counters start at zero in the next transaction.
     FlushCounters,
 }
@@ -44,23 +52,12 @@ pub(super) struct Answer {
 }
 
 impl Question {
-    /// What can be asked once a request has been answered, and with which status.
-    pub(super) fn after(request: &Request, status: Option<u8>) -> Option<Self> {
-        match status {
-            // Where nothing was read yet, the question would take the snapshot that belongs to the first statement, and
-            // SET TRANSACTION would come too late. And what runs nothing locks nothing.
-            Some(b'T') if request.has_read && !request.sql.is_empty() => Some(Self::HeldTables),
-            Some(b'I') => Some(Self::FlushCounters),
-            _ => None,
-        }
-    }
-
     /// As a statement with a name of its own. A simple query would put an end to the client's unnamed statement, which some
     /// drivers prepare in one unit and run in the next.
     pub(super) fn bytes(self) -> Vec<u8> {
         const NAME: &str = "txsafe_lab\0";
         let sql = match self {
-            Self::HeldTables => HELD_TABLES,
+            Self::HeldTables | Self::Counters => HELD_TABLES,
             Self::FlushCounters => FLUSH_COUNTERS,
         };
         let messages = [
@@ -84,29 +81,64 @@ impl Question {
 
 impl LockWatch {
     pub(super) fn new(graph: LockGraph) -> Self {
-        Self { graph, transaction: None }
+        Self { graph, major: 0, transaction: None, before: HashMap::new(), looks: 0 }
+    }
+
+    /// Takes a ParameterStatus: one of those at the start of a session tells the server's version.
+    pub(super) fn hear_setting(&mut self, message: &Message) {
+        let body = String::from_utf8_lossy(message.body());
+        if let Some(version) = body.strip_prefix("server_version\0") {
+            let digits = version.split(|c: char| !c.is_ascii_digit()).next();
+            self.major = digits.and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        }
+    }
+
+    /// What to ask once a request has been answered, and with which status.
+    pub(super) fn question(&self, request: &Request, status: Option<u8>) -> Option<Question> {
+        /// The first version that can be told to flush its counters.
+        const FLUSHES: u32 = 15;
+        match status {
+            // Where nothing was read yet, the question would take the snapshot that belongs to the first statement, and
+            // SET TRANSACTION would come too late. And what runs nothing locks nothing.
+            Some(b'T') if request.has_read && !request.sql.is_empty() => Some(Question::HeldTables),
+            Some(b'I') if self.major < FLUSHES => Some(Question::Counters),
+            Some(b'I') => Some(Question::FlushCounters),
+            _ => None,
+        }
     }
 
     /// Takes an answer, and what had been run before the question.
     pub(super) fn hear(&mut self, question: Question, sql: &str, answer: &Answer) {
+        let rows = answer.rows.iter().filter_map(Row::of).collect::<Vec<_>>();
         match question {
-            Question::FlushCounters => self.transaction = None,
-            Question::HeldTables => {
-                let rows = answer.rows.iter().filter_map(Row::of).collect::<Vec<_>>();
-                self.look(sql, &rows);
-            }
+            Question::HeldTables => self.look(sql, &rows),
+            Question::Counters | Question::FlushCounters => self.between_transactions(&rows),
         }
+    }
+
+    fn between_transactions(&mut self, rows: &[Row]) {
+        self.transaction = None;
+        self.before = counted(rows);
+        self.looks = rows.first().map_or(0, |row| row.looks);
     }
 
     fn look(&mut self, sql: &str, rows: &[Row]) {
         if let Some(row) = rows.first() {
-            let ended = self.transaction.take_if(|open| open.start != row.transaction_start);
-            let counted = ended.map(|ended| ended.counted).unwrap_or_default();
+            // Each look counts one more, unless the counters were flushed since.
+            if row.looks <= self.looks {
+                self.before.clear();
+            }
+            self.looks = row.looks;
+            if let Some(ended) =
+                self.transaction.take_if(|open| open.start != row.transaction_start)
+            {
+                self.before = ended.counted;
+            }
             self.transaction.get_or_insert_with(|| Transaction {
                 start: row.transaction_start.clone(),
                 log: self.graph.watch(name_of(&row.application_name)),
                 counted: HashMap::new(),
-                not_held: counted,
+                not_held: std::mem::take(&mut self.before),
             });
         }
         if let Some(transaction) = &mut self.transaction {
@@ -122,7 +154,7 @@ impl Transaction {
                 self.not_held.insert(row.table.clone(), row.counted);
             }
         }
-        self.counted = rows.iter().map(|row| (row.table.clone(), row.counted)).collect();
+        self.counted = counted(rows);
         let is_written = |row: &Row| {
             let not_held = self.not_held.get(&row.table).copied().unwrap_or_default();
             row.may_be_written && row.counted > not_held
@@ -144,12 +176,13 @@ struct Row {
     counted: i64,
     transaction_start: String,
     application_name: String,
+    looks: i64,
 }
 
 impl Row {
     fn of(message: &Message) -> Option<Self> {
-        let columns: [_; 7] = message.columns().try_into().ok()?;
-        let [table, rows, whole, written, counted, start, application] = columns;
+        let columns: [_; 8] = message.columns().try_into().ok()?;
+        let [table, rows, whole, written, counted, start, application, looks] = columns;
         let is = |flag: Option<String>| flag.as_deref() == Some("t");
         Some(Self {
             table: table?,
@@ -158,8 +191,13 @@ impl Row {
             counted: counted?.parse().ok()?,
             transaction_start: start?,
             application_name: application.unwrap_or_default(),
+            looks: looks?.parse().ok()?,
         })
     }
+}
+
+fn counted(rows: &[Row]) -> HashMap<String, i64> {
+    rows.iter().map(|row| (row.table.clone(), row.counted)).collect()
 }
 
 /// Whether a statement goes past what others have locked.
@@ -193,6 +231,7 @@ mod tests {
             counted,
             transaction_start: start.into(),
             application_name: "shop/ship".into(),
+            looks: 1,
         }
     }
 
@@ -205,6 +244,10 @@ mod tests {
             watch.look(sql, &rows);
         }
         graph.assert_no_inversions();
+        drawn(&graph)
+    }
+
+    fn drawn(graph: &LockGraph) -> Vec<String> {
         let drawn = graph.observed_order().dot();
         let edges = drawn.lines().filter_map(|line| line.trim().split_once(" ["));
         edges.map(|(edge, _)| edge.replace('"', "")).collect()
@@ -243,6 +286,21 @@ mod tests {
         assert_eq!(seen, ["b -> a"]);
     }
 
+    /// PostgreSQL 14: `a` and `b` were updated before, and only if the counters were flushed since, now again.
+    #[test]
+    fn what_was_counted_before_the_transaction_is_not_its_own_unless_it_was_flushed() {
+        for (first_look, expected) in [(8, vec![]), (1, vec!["a -> b"])] {
+            let graph = LockGraph::new();
+            let mut watch = LockWatch::new(graph.clone());
+            let at = |looks, told| Row { looks, ..row("1", told) };
+            watch.between_transactions(&[at(7, ("a", "", 1)), at(7, ("b", "", 1))]);
+            watch.look("a", &[at(first_look, ("a", "w", 1)), at(first_look, ("b", "", 1))]);
+            let next = first_look + 1;
+            watch.look("b", &[at(next, ("a", "w", 1)), at(next, ("b", "w", 2))]);
+            assert_eq!(drawn(&graph), expected, "{first_look}");
+        }
+    }
+
     #[test]
     fn what_is_skipped_is_not_waited_for() {
         let seen = edges(&[
@@ -264,11 +322,26 @@ mod tests {
     fn nothing_is_asked_before_the_first_statement_or_in_a_failed_transaction() {
         let request =
             |sql: &str, has_read| Request { sql: sql.into(), has_read, ..Request::default() };
+        let watch = LockWatch::new(LockGraph::new());
         let read = request("SELECT 1", true);
-        assert_eq!(Question::after(&read, Some(b'T')), Some(Question::HeldTables));
-        assert_eq!(Question::after(&read, Some(b'E')), None);
-        assert_eq!(Question::after(&read, Some(b'I')), Some(Question::FlushCounters));
-        assert_eq!(Question::after(&request("BEGIN", false), Some(b'T')), None);
-        assert_eq!(Question::after(&request("", true), Some(b'T')), None);
+        assert_eq!(watch.question(&read, Some(b'T')), Some(Question::HeldTables));
+        assert_eq!(watch.question(&read, Some(b'E')), None);
+        assert_eq!(watch.question(&request("BEGIN", false), Some(b'T')), None);
+        assert_eq!(watch.question(&request("", true), Some(b'T')), None);
+    }
+
+    #[test]
+    fn counters_are_flushed_by_servers_that_can_and_else_read() {
+        let mut watch = LockWatch::new(LockGraph::new());
+        for (name, value, expected) in [
+            ("server_version", "14.23", Question::Counters),
+            ("server_version", "15.18 (Debian 15.18-0+deb12u1)", Question::FlushCounters),
+            ("server_encoding", "UTF8", Question::FlushCounters),
+            ("server_version", "19beta1", Question::FlushCounters),
+        ] {
+            watch.hear_setting(&Message::new(b'S', format!("{name}\0{value}\0").as_bytes()));
+            let asked = watch.question(&Request::default(), Some(b'I'));
+            assert_eq!(asked, Some(expected), "{name} {value}");
+        }
     }
 }

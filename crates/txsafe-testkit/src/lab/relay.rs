@@ -115,6 +115,10 @@ impl<'a, S: AsyncWrite + Unpin, W: AsyncWrite + Unpin> Answers<'a, S, W> {
             let message = Message::read(&mut from_server).await?;
             match (message.kind, &mut watch) {
                 (b'Z', Some(watch)) => self.look(&message, &mut from_server, watch).await?,
+                (b'S', Some(watch)) => {
+                    watch.hear_setting(&message);
+                    self.pass_on(&message).await?;
+                }
                 (b'G', _) => {
                     self.copy_begins();
                     self.pass_on(&message).await?;
@@ -135,7 +139,7 @@ impl<'a, S: AsyncWrite + Unpin, W: AsyncWrite + Unpin> Answers<'a, S, W> {
         watch: &mut LockWatch,
     ) -> io::Result<()> {
         let request = self.unanswered.borrow().front().cloned().unwrap_or_default();
-        let Some(question) = Question::after(&request, ready.status()) else {
+        let Some(question) = watch.question(&request, ready.status()) else {
             return self.pass_on(ready).await;
         };
         let mut answer = Answer::default();
