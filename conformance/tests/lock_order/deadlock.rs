@@ -6,18 +6,24 @@ use std::{
     sync::{
         Arc, Barrier, Mutex,
         atomic::{AtomicU32, Ordering::Relaxed},
-        mpsc,
     },
     thread,
 };
-use tokio::task::block_in_place;
+use tokio::{runtime::Handle, task::block_in_place};
 use txsafe::{Deadlock, LockGraph, Report, RetryPolicy, TxOptions};
 use txsafe_conformance::error::AppError;
 
 /// Two transactions, and what each locks.
-const FIGHT: [(&str, [&str; 2]); 2] = [("ship", [ORDER, USER]), ("move", [USER, ORDER])];
+const FIGHT: [(&str, [&str; 2]); 2] = [("ship", [ORDER, USERS]), ("move", [USER, ORDERS])];
 const USER: &str = "UPDATE users SET name = 'x' WHERE id = 1";
+const USERS: &str = "UPDATE users SET name = 'x' WHERE id <= 2";
 const ORDER: &str = "UPDATE orders SET organization = 2 WHERE id = 1";
+const ORDERS: &str = "UPDATE orders SET organization = 2 WHERE id <= 2";
+
+/// Somebody else holds the second row of either table: whoever survives is still within its second statement when the other
+/// one asks who it was.
+const STAND_IN_THE_WAY: &str =
+    "BEGIN; SELECT FROM users WHERE id = 2 FOR UPDATE; SELECT FROM orders WHERE id = 2 FOR UPDATE";
 
 /// What the one that died knows.
 type Told = Arc<Mutex<Vec<Deadlock>>>;
@@ -60,26 +66,22 @@ macro_rules! cases {
             let db = $driver::Database::builder($pool(town.url())).lock_graph(LockGraph::new());
             let db = db.service(town.name()).adaptive_lock_timeout(false).on_report(tell(&told));
             let db = db.build().unwrap();
+            town.other.batch_execute(STAND_IN_THE_WAY).await.unwrap();
             let met = tokio::sync::Barrier::new(2);
-            let over = tokio::sync::Notify::new();
             let fight = FIGHT.map(|(name, statements)| {
-                let (db, met, over) = (&db, &met, &over);
+                let (db, met, town) = (&db, &met, &town);
                 async move {
                     let attempts = AtomicU32::new(0);
                     let ended = db.transaction(name, async |mut tx| {
                         let is_first = attempts.fetch_add(1, Relaxed) == 0;
                         if !is_first {
-                            // Until now, who won was kept from going away.
-                            over.notify_one();
+                            town.other.batch_execute("ROLLBACK").await.unwrap();
                         }
                         $sql(&mut tx, statements[0]).await?;
                         if is_first {
                             met.wait().await;
                         }
                         $sql(&mut tx, statements[1]).await?;
-                        if is_first {
-                            over.notified().await;
-                        }
                         Ok::<_, AppError>(())
                     });
                     ended.await.unwrap();
@@ -104,28 +106,25 @@ async fn blocking_diesel_tells_who_it_died_with() {
     let db = txsafe_diesel::blocking::Database::builder(pool).lock_graph(LockGraph::new());
     let db = db.service(town.name()).adaptive_lock_timeout(false).on_report(tell(&told));
     let db = db.build().unwrap();
+    town.other.batch_execute(STAND_IN_THE_WAY).await.unwrap();
     let met = Barrier::new(2);
-    let (over, is_over) = mpsc::channel();
-    let is_over = Mutex::new(is_over);
+    let runtime = Handle::current();
     block_in_place(|| {
         thread::scope(|scope| {
             for (name, statements) in FIGHT {
-                let (db, met, over, is_over) = (&db, &met, over.clone(), &is_over);
+                let (db, met, town, runtime) = (&db, &met, &town, &runtime);
                 scope.spawn(move || {
                     let mut attempts = 0;
                     let ended = db.transaction(name, |mut tx| {
                         attempts += 1;
                         if attempts > 1 {
-                            over.send(()).unwrap();
+                            runtime.block_on(town.other.batch_execute("ROLLBACK")).unwrap();
                         }
                         sql_query(statements[0]).execute(&mut *tx)?;
                         if attempts == 1 {
                             met.wait();
                         }
                         sql_query(statements[1]).execute(&mut *tx)?;
-                        if attempts == 1 {
-                            is_over.lock().unwrap().recv().unwrap();
-                        }
                         Ok::<_, AppError>(())
                     });
                     ended.unwrap();

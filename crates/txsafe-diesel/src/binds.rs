@@ -15,6 +15,11 @@ pub(crate) fn nth_bind(shown: &str, n: usize) -> Option<BindKey> {
     Some(BindKey::Bytes(text.unwrap_or(value).as_bytes().to_vec()))
 }
 
+/// The SQL of a statement that Diesel shows with its bind values behind it. Messages must not show those unless asked to.
+pub(crate) fn without_binds(shown: &str) -> &str {
+    shown.split(" -- binds: ").next().unwrap_or_default()
+}
+
 /// What stands between commas that are in no string and in no brackets.
 fn elements(list: &str) -> impl Iterator<Item = &str> {
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);

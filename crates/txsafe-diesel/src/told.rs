@@ -1,6 +1,6 @@
 //! What a connection's instrumentation tells of the attempt that runs on it.
 
-use crate::binds::nth_bind;
+use crate::binds::{nth_bind, without_binds};
 use std::{collections::VecDeque, fmt::Display, time::Instant};
 use txsafe::{Failure, SqlState, Trail, drive::account::Notes};
 
@@ -57,6 +57,10 @@ impl Told {
         } else {
             self.notes.locks.worth_showing(query)
         };
+        if let Some(text) = &with_binds {
+            let sql = without_binds(text);
+            self.notes.locks.will_run(sql, |n| nth_bind(&text[sql.len()..], n));
+        }
         self.started.push_back(Started { at: Instant::now(), with_binds });
     }
 
@@ -68,8 +72,6 @@ impl Told {
         (start, end): (Instant, Instant),
         code: Option<Option<SqlState>>,
     ) {
-        let binds = with_binds.as_deref().and_then(|text| text.strip_prefix(&*sql));
-        self.notes.locks.ran(&sql, |n| nth_bind(binds?, n));
         let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
         self.trail.push(shown, start, end, code);
     }

@@ -65,7 +65,7 @@ impl Observed {
 
     /// A statement is to run, and not only to be prepared, with these bind values.
     pub(crate) fn will_run(&self, sql: &SqlStr, binds: Option<&PgArguments>) {
-        self.locks.ran(sql.as_str(), |n| nth_bind(binds?, n));
+        self.locks.will_run(sql.as_str(), |n| nth_bind(binds?, n));
     }
 
     /// A statement starts.

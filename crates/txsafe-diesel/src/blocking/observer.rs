@@ -1,6 +1,7 @@
 //! The instrumentation of a blocking connection: it tells the [`Link`] of each statement and of its error.
 
 use super::link::Link;
+use crate::binds::without_binds;
 use diesel::{
     Connection, PgConnection,
     connection::{
@@ -60,7 +61,8 @@ impl Instrumentation for Observer {
                 self.link.statement_started(query);
             }
             InstrumentationEvent::FinishQuery { query, error, .. } => {
-                self.link.statement_finished(|| without_binds(&query.to_string()), *error);
+                let sql = || without_binds(&query.to_string()).to_owned();
+                self.link.statement_finished(sql, *error);
             }
             _ => {}
         }
@@ -68,11 +70,6 @@ impl Instrumentation for Observer {
             next.on_connection_event(event);
         }
     }
-}
-
-/// Diesel shows a statement with its bind values behind it, and nothing may show those that wasn't asked to.
-fn without_binds(query: &str) -> String {
-    query.split(" -- binds: ").next().unwrap_or_default().to_owned()
 }
 
 /// Adds an instrumentation to a connection, which txsafe's is then chained to; it takes the place of the one that was

@@ -82,10 +82,13 @@ impl LockLog {
         log.want(Held { class, step, key: Some(key), place: Place::Code(at), waited: waits });
     }
 
-    /// For adapters: a statement runs, or ran, or failed. What it locks is read from its text; `bind` tells the value of a
-    /// parameter, counted from 0, and is asked only for what tells a locked row.
+    /// For adapters: a statement is to run. What it locks is read from its text; `bind` tells the value of a parameter, counted
+    /// from 0, and is asked only for what tells a locked row.
+    ///
+    /// Called before the statement is sent: who waits for a lock wants it, and who dies in a deadlock asks at once what the
+    /// others want.
     #[cfg_attr(not(feature = "sql"), expect(unused_variables, reason = "nothing reads SQL"))]
-    pub fn ran(&self, sql: &str, bind: impl Fn(usize) -> Option<BindKey>) {
+    pub fn will_run(&self, sql: &str, bind: impl Fn(usize) -> Option<BindKey>) {
         #[cfg(feature = "sql")]
         if let Some(mut log) = self.log()
             && let Some(statement) = log.graph.statements.read(sql)

@@ -234,9 +234,9 @@ fn plain_sql_and_types_are_one_order() {
     log(&graph, "a").locks::<Order>(1).locks::<User>(1);
     let log = log(&graph, "b");
     let unknown = |_| None;
-    log.ran("SELECT * FROM log_orders", unknown);
-    log.ran("UPDATE log_users SET name = $1 WHERE id = $2", unknown);
-    log.ran("UPDATE log_orders SET name = 'x' WHERE id = 7", unknown);
+    log.will_run("SELECT * FROM log_orders", unknown);
+    log.will_run("UPDATE log_users SET name = $1 WHERE id = $2", unknown);
+    log.will_run("UPDATE log_orders SET name = 'x' WHERE id = 7", unknown);
     let told = told(&graph);
     assert_eq!(told.len(), 1);
     assert!(told[0].contains("(by `UPDATE log_users SET name = $1 WHERE id = $2`)"), "{told:?}");
@@ -247,9 +247,9 @@ fn plain_sql_and_types_are_one_order() {
 fn literal_keys_of_plain_sql_are_compared() {
     let graph = LockGraph::new();
     let update = |id| format!("UPDATE log_users SET name = 'x' WHERE id = {id}");
-    log(&graph, "a").ran(&format!("{}; {}", update(2), update(10)), |_| None);
+    log(&graph, "a").will_run(&format!("{}; {}", update(2), update(10)), |_| None);
     assert!(told(&graph).is_empty());
-    log(&graph, "b").ran(&format!("{}; {}", update(10), update(9)), |_| None);
+    log(&graph, "b").will_run(&format!("{}; {}", update(10), update(9)), |_| None);
     assert_eq!(told(&graph).len(), 1);
 }
 
@@ -259,7 +259,7 @@ fn parameters_of_plain_sql_are_compared() {
     let graph = LockGraph::new();
     let update = |log: &LockLog, id| {
         let bind = |n| (n == 1).then_some(BindKey::Integer(id));
-        log.ran("UPDATE log_users SET name = $1 WHERE id = $2", bind);
+        log.will_run("UPDATE log_users SET name = $1 WHERE id = $2", bind);
     };
     for ids in [[-2, 3], [7, 7], [2, 10]] {
         let log = log(&graph, "a");
