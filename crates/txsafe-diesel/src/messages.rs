@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn each_language_knows_what_is_retried() {
         let languages = languages().count();
-        assert_eq!(languages, 12);
+        assert_eq!(languages, 17);
         for code in [
             SqlState::DEADLOCK_DETECTED,
             SqlState::TOO_MANY_CONNECTIONS,
@@ -110,14 +110,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_differently_from_one_version_to_the_next_is_known_in_both() {
+        for message in [
+            "cancelando la sentencia debido a que se agotó el tiempo de espera de candados (locks)",
+            "cancelando la sentencia debido a que se agotó el tiempo de espera de “locks”",
+            "由于锁超时，取消语句操作",
+            "由于锁超时，正在取消语句",
+        ] {
+            assert_eq!(code_of(message), Some(SqlState::LOCK_NOT_AVAILABLE), "{message}");
+        }
+    }
+
+    #[test]
     fn a_language_is_known_in_every_spelling_of_its_locale() {
         for known in ["C", "C.UTF-8", "POSIX", "en_US.UTF-8", "English_United States.1252", "de"] {
             assert!(is_known(known), "{known}");
         }
-        for known in ["de_AT.utf8@euro", "ja_JP.UTF-8", "zh_CN.UTF-8", "ka_GE"] {
+        for known in
+            ["de_AT.utf8@euro", "ja_JP.UTF-8", "zh_CN.UTF-8", "zh_TW.UTF-8", "pt_BR.UTF-8", "ka_GE"]
+        {
             assert!(is_known(known), "{known}");
         }
-        for unknown in ["", "fi_FI.UTF-8", "zh_TW.UTF-8", "default", "deutsch"] {
+        for unknown in ["", "fi_FI.UTF-8", "zh_HK.UTF-8", "pt_PT.UTF-8", "default", "deutsch"] {
             assert!(!is_known(unknown), "{unknown}");
         }
     }

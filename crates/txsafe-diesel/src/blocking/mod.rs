@@ -34,7 +34,7 @@
 //!
 //! libpq keeps its wire to itself. Errors are heard by an [`Instrumentation`](diesel::connection::Instrumentation) on the
 //! connection, whatever the closure makes of them; whether the transaction is open or aborted libpq says. SQLSTATEs are
-//! known by Diesel's error kinds and by the server's messages, in the twelve languages that PostgreSQL ships with. The
+//! known by Diesel's error kinds and by the server's messages, in the languages that PostgreSQL ships with. The
 //! first connection of a [`Database`] asks for `lc_messages`, and in another language nothing begins. BEGIN is awaited,
 //! and COMMIT asks first whether there is something to commit.
 //!
