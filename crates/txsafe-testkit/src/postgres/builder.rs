@@ -1,5 +1,4 @@
 use super::cluster::Cluster;
-use super::locale;
 use super::own::OwnServer;
 use super::server::Postgres;
 use super::settings::Settings;
@@ -38,8 +37,10 @@ impl PostgresBuilder {
     /// which is English.
     ///
     /// A locale that is not installed is compiled for this server alone, where the system has its
-    /// definition (Debian: package `locales`). The translations come with the server's package; some
-    /// container images leave them out, and then messages stay English.
+    /// definition (Debian: package `locales`). The translations come with the server's package. Some
+    /// packages and container images leave them out; then another PostgreSQL of this machine that has
+    /// them is taken, even where `TXSAFE_PG_BIN` names the one without, and standard error says which.
+    /// In a language that PostgreSQL isn't translated to, such as Finnish, messages are English.
     pub fn locale(mut self, lc_messages: impl Into<String>) -> Self {
         self.locale = Some(lc_messages.into());
         self
@@ -78,8 +79,9 @@ impl PostgresBuilder {
     ///
     /// # Errors
     ///
-    /// When PostgreSQL 14 or newer is not installed, when a setting or the locale is refused, or when
-    /// the machine lacks room. The message carries the end of the server's log.
+    /// When PostgreSQL 14 or newer is not installed, when a setting or the locale is refused, when no
+    /// PostgreSQL of this machine has its messages in the [locale's](Self::locale) language, or when the
+    /// machine lacks room. The message carries the end of the server's log.
     ///
     /// # Panics
     ///
@@ -94,10 +96,9 @@ impl PostgresBuilder {
     ///
     /// Like [`start`](Self::start).
     pub fn start_blocking(self) -> Result<Postgres, Error> {
-        let mut cluster = Cluster::create()?;
+        let cluster = Cluster::create(self.locale.as_deref())?;
         let mut settings = self.defaults();
         if let Some(name) = &self.locale {
-            cluster.set_locale_folder(locale::provide(name, cluster.account(), cluster.reaper())?);
             settings.set("lc_messages", name);
         }
         cluster.configure(&(settings.render()? + &self.settings.render()?))?;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::account::Account;
+use super::locale;
 use super::programs::Programs;
 use super::reaper::Reaper;
+use super::translation;
 use crate::Error;
 
 /// A data directory, and all that is needed to start a server on it. Removed when dropped.
@@ -21,24 +23,21 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Runs `initdb`.
-    pub(crate) fn create() -> Result<Self, Error> {
-        let programs =
+    /// Runs `initdb`, of a server that has its messages in the language of `locale`, if one is named.
+    pub(crate) fn create(locale: Option<&str>) -> Result<Self, Error> {
+        let mut programs =
             Programs::find().map_err(|missing| Error::missing_programs(&missing.to_string()))?;
         let account = Account::for_servers()?;
         let reaper = Reaper::start(&account)?;
         let data_dir = reaper.home().join("data");
-        let cluster = Self { account, programs, reaper, data_dir, locale_folder: None };
+        let mut locale_folder = None;
+        if let Some(name) = locale {
+            locale_folder = locale::provide(name, &account, &reaper)?;
+            programs = translation::programs(name, programs, &account, locale_folder.as_deref())?;
+        }
+        let cluster = Self { account, programs, reaper, data_dir, locale_folder };
         cluster.init()?;
         Ok(cluster)
-    }
-
-    pub(crate) fn account(&self) -> &Account {
-        &self.account
-    }
-
-    pub(crate) fn reaper(&self) -> &Reaper {
-        &self.reaper
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -48,10 +47,6 @@ impl Cluster {
     /// Where the socket is.
     pub(crate) fn home(&self) -> &Path {
         self.reaper.home()
-    }
-
-    pub(crate) fn set_locale_folder(&mut self, folder: Option<PathBuf>) {
-        self.locale_folder = folder;
     }
 
     /// Appends lines to `postgresql.conf`.

@@ -11,6 +11,7 @@ mod programs;
 mod reaper;
 mod server;
 mod settings;
+mod translation;
 
 pub use builder::PostgresBuilder;
 pub use server::Postgres;

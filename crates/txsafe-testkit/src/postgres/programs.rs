@@ -13,7 +13,7 @@ use std::process::Command;
 pub(crate) const OLDEST_MAJOR: u32 = 14;
 
 /// A folder with `initdb` and `postgres` in it, of a version that we support.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Programs {
     folder: PathBuf,
     version: Version,
@@ -24,6 +24,13 @@ impl Programs {
     /// the usual places (newest first) and along `PATH`.
     pub(crate) fn find() -> Result<Self, NotFound> {
         Self::first_of(candidates())
+    }
+
+    /// All that this machine has, best first: where `TXSAFE_PG_BIN` says, and then wherever [`find`](Self::find) looks
+    /// without it.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let folders = given().into_iter().chain(usual());
+        folders.filter_map(|folder| Self::in_folder(&folder).ok())
     }
 
     /// The path of the program `name`.
@@ -42,7 +49,8 @@ impl Programs {
         Err(NotFound { rejected })
     }
 
-    fn in_folder(folder: &Path) -> Result<Self, String> {
+    /// The programs in `folder`, or what is wrong with it.
+    pub(crate) fn in_folder(folder: &Path) -> Result<Self, String> {
         for program in ["initdb", "postgres"] {
             if !folder.join(program).is_file() {
                 return Err(format!("no {program}"));
@@ -110,10 +118,14 @@ impl fmt::Display for Version {
 }
 
 fn candidates() -> Vec<PathBuf> {
-    if let Some(folder) = env::var_os("TXSAFE_PG_BIN") {
-        return vec![PathBuf::from(folder)];
-    }
+    given().map_or_else(usual, |folder| vec![folder])
+}
 
+fn given() -> Option<PathBuf> {
+    env::var_os("TXSAFE_PG_BIN").map(PathBuf::from)
+}
+
+fn usual() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     folders.extend(named_by_pg_config());
     // Debian, Red Hat, Homebrew on both architectures, Postgres.app.

@@ -1,7 +1,9 @@
 //! Errors name the cure.
 
 use std::env;
-use std::process::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
 
 use txsafe_testkit::Postgres;
 
@@ -40,6 +42,46 @@ fn an_unknown_locale_is_explained() {
     assert!(error.to_string().contains("apt-get install locales"), "{error}");
 }
 
+#[test]
+fn a_server_without_translations_is_passed_over() {
+    let folder = Untranslated::new();
+    let said = in_another_process("german", &[("TXSAFE_PG_BIN", folder.0.to_str().unwrap())]);
+    assert!(said.contains("Division durch Null"), "{said}");
+    assert!(
+        said.contains(&format!("{} has no messages in the language of de_DE", folder.0.display())),
+        "{said}"
+    );
+}
+
+/// The programs of a server, in a folder of their own, whose messages stay English.
+struct Untranslated(PathBuf);
+
+impl Untranslated {
+    fn new() -> Self {
+        let server = Postgres::start_blocking().unwrap();
+        let started =
+            fs::read_to_string(server.data_dir().unwrap().join("postmaster.opts")).unwrap();
+        let programs = Path::new(started.split(' ').next().unwrap()).parent().unwrap();
+        let folder = env::temp_dir().join(format!("txsafe-untranslated-{}", process::id()));
+        fs::create_dir(&folder).unwrap();
+        let this = Self(folder);
+        for program in ["initdb", "postgres"] {
+            let original = programs.join(program);
+            let script = format!("#!/bin/sh\nLC_ALL=C exec {} \"$@\"\n", original.display());
+            fs::write(this.0.join(program), script).unwrap();
+        }
+        let open = Command::new("chmod").arg("-R").arg("a+rx").arg(&this.0).status().unwrap();
+        assert!(open.success());
+        this
+    }
+}
+
+impl Drop for Untranslated {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
 /// Runs [`is_played_by_another_process`] alone, with variables that must not disturb other tests.
 fn in_another_process(role: &str, variables: &[(&str, &str)]) -> String {
     let output = Command::new(env::current_exe().unwrap())
@@ -49,7 +91,7 @@ fn in_another_process(role: &str, variables: &[(&str, &str)]) -> String {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
 
 #[test]
@@ -64,6 +106,17 @@ fn is_played_by_another_process() {
             server.schema_blocking("given").unwrap().remove_blocking().unwrap();
             println!("port={} {}", server.port(), server.restart_blocking().unwrap_err());
         }
+        Ok("german") => {
+            let server = Postgres::builder().locale("de_DE.UTF-8").start_blocking().unwrap();
+            println!("{}", said_to(server.url(), "SELECT 1 / 0"));
+        }
         _ => {}
     }
+}
+
+/// The error of a statement.
+#[tokio::main(flavor = "current_thread")]
+async fn said_to(url: &str, sql: &str) -> String {
+    let failed = connect(url).await.unwrap().batch_execute(sql).await.unwrap_err();
+    failed.as_db_error().unwrap().message().to_owned()
 }
