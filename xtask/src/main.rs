@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks that way")]
 
+mod npm;
 mod packages;
 mod postgres;
 mod run;
@@ -13,6 +14,7 @@ mod test;
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use setup::Need;
@@ -29,6 +31,9 @@ Commands:
   bench    run the benchmarks; arguments go to them
   help     print this
 
+Options of each command:
+  --postgres <major>   on PostgreSQL 14, 15 or newer: npm installs it below target/, unless it is there
+
 Variables:
   DATABASE_URL    a PostgreSQL server to use, in place of one of our own
   TXSAFE_PG_BIN   the folder of the PostgreSQL programs to use";
@@ -39,25 +44,37 @@ const WRONG_USAGE: u8 = 2;
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
     let command = arguments.next().unwrap_or_default();
-    let arguments: Vec<OsString> = arguments.collect();
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let major = match npm::take_major(&mut arguments) {
+        Ok(major) => major,
+        Err(message) => return wrong_usage(&message),
+    };
+    let install = |need| install_missing(need, major);
 
     let outcome = match command.to_str() {
         Some("setup") => match arguments.as_slice() {
-            [] => setup::install_missing(Need::Everything),
-            [flag] if flag == "--check" => setup::check(Need::Everything),
-            _ => return wrong_usage("setup takes no argument but --check"),
+            [] => install(Need::Everything).map(drop),
+            [flag] if flag == "--check" => check(Need::Everything, major),
+            _ => return wrong_usage("setup takes no argument but --check and --postgres"),
         },
-        Some("demo") => setup::install_missing(Need::Server.unless_given())
-            .and_then(|()| run::cargo(["run", "--release", "-p", "txsafe-demo", "--"], &arguments)),
+        Some("demo") => install(Need::Server.unless_given()).and_then(|server| {
+            run::cargo(
+                ["run", "--release", "-p", "txsafe-demo", "--"],
+                &arguments,
+                server.as_deref(),
+            )
+        }),
         // Whatever server is given: some tests crash theirs, or need one that speaks German.
         Some("test") => {
-            setup::install_missing(Need::Everything).and_then(|()| test::run(arguments))
+            install(Need::Everything).and_then(|server| test::run(arguments, server.as_deref()))
         }
-        Some("faults") => setup::install_missing(Need::Server.unless_given()).and_then(|()| {
-            run::cargo(["run", "--release", "-p", "txsafe-conformance", "--"], &arguments)
+        Some("faults") => install(Need::Server.unless_given()).and_then(|server| {
+            let faults = ["run", "--release", "-p", "txsafe-conformance", "--"];
+            run::cargo(faults, &arguments, server.as_deref())
         }),
-        Some("bench") => setup::install_missing(Need::Server).and_then(|()| {
-            run::cargo(["run", "--release", "-p", "txsafe-benches", "--"], &arguments)
+        Some("bench") => install(Need::Server).and_then(|server| {
+            let bench = ["run", "--release", "-p", "txsafe-benches", "--"];
+            run::cargo(bench, &arguments, server.as_deref())
         }),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
@@ -74,6 +91,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Installs what is missing, and PostgreSQL of a major version, if one was asked for: the folder of its programs.
+fn install_missing(need: Need, major: Option<u32>) -> Result<Option<PathBuf>, String> {
+    if major.is_some() {
+        npm::refuse_another_server(|name| env::var_os(name))?;
+    }
+    setup::install_missing(need)?;
+    major.map(npm::install_missing).transpose()
+}
+
+/// The same without installing anything.
+fn check(need: Need, major: Option<u32>) -> Result<(), String> {
+    setup::check(need)?;
+    major.map(npm::check).transpose().map(drop)
 }
 
 fn wrong_usage(message: &str) -> ExitCode {

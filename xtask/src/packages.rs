@@ -83,7 +83,7 @@ fn as_root() -> Result<Command, String> {
     Ok(sudo)
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     Command::new("id")
         .arg("-u")
         .stderr(Stdio::null())

@@ -2,12 +2,13 @@
 
 // The very file that the test kit finds its servers with: setup can't disagree with the tests.
 #[path = "../../crates/txsafe-testkit/src/postgres/programs.rs"]
+#[expect(dead_code, reason = "the test kit uses more of it")]
 mod programs;
 
 use std::path::PathBuf;
 use std::process::Command;
 
-pub(crate) use programs::Programs;
+pub(crate) use programs::{OLDEST_MAJOR, Programs};
 
 /// The header of libpq, PostgreSQL's client library, which Diesel links.
 pub(crate) fn libpq_header(programs: Option<&Programs>) -> Option<PathBuf> {

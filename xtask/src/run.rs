@@ -3,15 +3,20 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Becomes `cargo <fixed> <more>` in the workspace's root; returns only if that fails.
+/// Becomes `cargo <fixed> <more>` in the workspace's root, with servers of the programs in `server`; returns only if that
+/// fails.
 ///
 /// On Unix the process is replaced. So the exit code is cargo's own, whatever ends it, and Ctrl-C has
 /// nobody to kill before the child has cleaned up.
-pub(crate) fn cargo<const N: usize>(fixed: [&str; N], more: &[OsString]) -> Result<(), String> {
-    replace_this_process(&mut command(&fixed, more))
+pub(crate) fn cargo<const N: usize>(
+    fixed: [&str; N],
+    more: &[OsString],
+    server: Option<&Path>,
+) -> Result<(), String> {
+    replace_this_process(&mut command(&fixed, more, server))
 }
 
 /// Runs `cargo <fixed> <more>` there, and returns for what comes next; if it fails, nothing does, and the exit code is
@@ -19,19 +24,29 @@ pub(crate) fn cargo<const N: usize>(fixed: [&str; N], more: &[OsString]) -> Resu
 pub(crate) fn cargo_first<const N: usize>(
     fixed: [&str; N],
     more: &[OsString],
+    server: Option<&Path>,
 ) -> Result<(), String> {
-    let status = command(&fixed, more).status().map_err(not_run)?;
+    let status = command(&fixed, more, server).status().map_err(not_run)?;
     if status.success() {
         return Ok(());
     }
     std::process::exit(status.code().unwrap_or(1))
 }
 
-fn command(fixed: &[&str], more: &[OsString]) -> Command {
+/// Where cargo puts what it makes, and we what we fetch.
+pub(crate) fn target_folder() -> PathBuf {
+    let folder = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    workspace_root().join(folder)
+}
+
+fn command(fixed: &[&str], more: &[OsString], server: Option<&Path>) -> Command {
     // Cargo tells what it runs which cargo it is.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(fixed).args(more).current_dir(workspace_root());
+    if let Some(server) = server {
+        command.env("TXSAFE_PG_BIN", server);
+    }
     command
 }
 

@@ -78,7 +78,7 @@ fn look(need: Need) -> Vec<String> {
     missing
 }
 
-fn found(what: &str) {
+pub(crate) fn found(what: &str) {
     let mark = if io::stderr().is_terminal() { "\x1b[32m✓\x1b[0m" } else { "found" };
     eprintln!("{mark} {what}");
 }

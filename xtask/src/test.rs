@@ -1,6 +1,7 @@
 //! `cargo xtask test`.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use crate::run;
 
@@ -8,12 +9,12 @@ const WORKSPACE: [&str; 3] = ["test", "--workspace", "--all-features"];
 const CLIENTS: [&str; 3] = ["test", "--manifest-path", "clients/Cargo.toml"];
 
 /// Tests the workspace; with `--all`, then the clients too, which are a workspace of their own.
-pub(crate) fn run(mut arguments: Vec<OsString>) -> Result<(), String> {
+pub(crate) fn run(mut arguments: Vec<OsString>, server: Option<&Path>) -> Result<(), String> {
     if !take_all(&mut arguments) {
-        return run::cargo(WORKSPACE, &arguments);
+        return run::cargo(WORKSPACE, &arguments, server);
     }
-    run::cargo_first(WORKSPACE, &arguments)?;
-    run::cargo(CLIENTS, &arguments)
+    run::cargo_first(WORKSPACE, &arguments, server)?;
+    run::cargo(CLIENTS, &arguments, server)
 }
 
 /// Whether `--all` is among our arguments; it isn't one for cargo, or for the tests behind `--`.

@@ -49,6 +49,7 @@ fn first_that_speaks<P: fmt::Display>(
     speaks: impl Fn(&P) -> Result<bool, Error>,
 ) -> Result<P, Error> {
     let mut silent = Vec::new();
+    let language = locale.split(['_', '.', '@']).next().unwrap_or_default();
     for candidate in candidates {
         if speaks(&candidate)? {
             return Ok(candidate);
@@ -57,8 +58,8 @@ fn first_that_speaks<P: fmt::Display>(
     }
     Err(Error::new(format!(
         "no PostgreSQL of this machine has its messages in the language of {locale} (there is {}); install one whose \
-         package has translations (`apt-get install postgresql` on Debian and Ubuntu): those of npm and many container \
-         images have none",
+         package has translations (`apt-get install postgresql` on Debian, and `language-pack-{language}`, too, on Ubuntu): \
+         those of npm and many container images have none",
         silent.join(", ")
     )))
 }
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(choose("b").unwrap(), "b");
         let error = choose("d").unwrap_err().to_string();
         assert!(error.contains("de_DE (there is a, b, c)"), "{error}");
-        assert!(error.contains("`apt-get install postgresql`"), "{error}");
+        assert!(error.contains("`language-pack-de`"), "{error}");
     }
 
     #[test]
