@@ -18,3 +18,4 @@ pub mod remedy;
 pub mod retry;
 pub mod settings;
 pub mod sqlstate;
+mod words;
