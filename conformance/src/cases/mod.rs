@@ -18,10 +18,17 @@ pub struct Case {
 impl Case {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        [commits::CASES, remedies::CASES, cancellation::CASES, guard::CASES, guard::ASYNC_CASES]
-            .into_iter()
-            .flatten()
-            .copied()
+        [
+            commits::CASES,
+            remedies::CASES,
+            cancellation::CASES,
+            guard::CASES,
+            guard::ASYNC_CASES,
+            session_state::CASES,
+        ]
+        .into_iter()
+        .flatten()
+        .copied()
     }
 
     /// Whether the driver can show it at all.
@@ -64,5 +71,6 @@ mod cancellation;
 mod commits;
 mod guard;
 mod remedies;
+mod session_state;
 
 pub use cancellation::drop_after;

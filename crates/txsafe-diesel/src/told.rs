@@ -70,6 +70,7 @@ impl Told {
     ) {
         let binds = with_binds.as_deref().and_then(|text| text.strip_prefix(&*sql));
         self.notes.locks.ran(&sql, |n| nth_bind(binds?, n));
+        self.notes.session.ran(&sql, code.is_none());
         let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
         self.trail.push(shown, start, end, code);
     }

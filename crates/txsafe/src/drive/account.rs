@@ -6,11 +6,15 @@ use super::{
     hooks::{self, AsyncHook, BlockingHook, Hooks},
 };
 use crate::{
-    decide::failure::Failure,
+    decide::{failure::Failure, session_state},
     guard::gaps::Gaps,
     hold::{
-        order::{graph::log::LockLog, held::HeldLocks},
+        order::{
+            graph::log::LockLog,
+            held::{self, HeldLocks},
+        },
         outcome::Outcome,
+        session_log::SessionLog,
         times::Ledger,
         trail::Trail,
     },
@@ -44,6 +48,16 @@ pub struct Notes {
     pub gaps: Gaps,
     /// Where time goes.
     pub ledger: Option<Arc<Ledger>>,
+    /// What statements leave on the session.
+    pub session: SessionLog,
+}
+
+/// Where an attempt stood when a savepoint was set.
+#[derive(Debug)]
+pub struct Mark {
+    hooks: (hooks::Mark, hooks::Mark),
+    locks: held::Mark,
+    session: session_state::Mark,
 }
 
 impl<H> Account<H> {
@@ -71,7 +85,39 @@ impl<H> Account<H> {
         );
         self.locks.watch(locks.clone());
         let ledger = call.shared.guard.accounts().then(Arc::<Ledger>::default);
-        self.notes = Notes { locks, gaps: Gaps::new(ledger.as_ref()), ledger };
+        // The session of a connection that the caller holds is the caller's.
+        let session = if call.on_held {
+            SessionLog::default()
+        } else {
+            SessionLog::new(call.shared.close_on_session_state)
+        };
+        self.notes = Notes { locks, gaps: Gaps::new(ledger.as_ref()), ledger, session };
+    }
+
+    /// For adapters: a savepoint was set.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            hooks: self.hooks.mark(),
+            locks: self.locks.mark(),
+            session: self.notes.session.mark(),
+        }
+    }
+
+    /// For adapters: a savepoint was rolled back that was set at `mark`.
+    pub fn savepoint_rolled_back(&mut self, mark: Mark) {
+        self.hooks.savepoint_rolled_back(mark.hooks, &mut self.due);
+        self.locks.rolled_back_to(mark.locks);
+        self.notes.session.rolled_back_to(mark.session);
+    }
+
+    /// Whether the connection may go back to its pool, the attempt having ended by COMMIT or by ROLLBACK.
+    pub(crate) fn may_give_back(&self, is_committed: bool) -> bool {
+        let may = self.notes.session.may_give_back(is_committed);
+        if !may {
+            events::closing_for_session_state(&self.transaction);
+        }
+        may
     }
 
     /// Takes the hooks to be run, in order, now that the attempt ended.

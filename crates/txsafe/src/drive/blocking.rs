@@ -21,13 +21,13 @@ use crate::{
         mark::{Identity, Mark},
         remedy::Phase,
     },
-    guard::within::within_blocking,
+    guard::{session_state::keep_session_state, within::within_blocking},
     hold::{
         excused::{Excuse, Excusing},
         keyed::Keyed,
     },
 };
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 /// Runs one transaction to its end: attempts, pauses, hooks.
 ///
@@ -111,7 +111,13 @@ fn attempt<W: Work>(
     }
     let scope = progress.scope(session.connection(), session.account());
     let gaps = session.account().notes.gaps.clone();
-    let result = within_blocking(scope, &gaps, || work.body(&mut session));
+    let result = within_blocking(Arc::clone(&scope), &gaps, || {
+        let result = work.body(&mut session);
+        if result.is_ok() {
+            keep_session_state(&scope, &session.account().notes.session);
+        }
+        result
+    });
     let mut standing = session.settle(settings.answer_timeout);
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
         let answer = session.ask(Question::of_mark(&begin.mark().binds()));
@@ -158,17 +164,22 @@ fn commit<W: Work>(
     let answer = session.commit();
     let account = std::mem::take(session.account());
     let Err(failure) = answer else {
-        session.give_back();
+        if account.may_give_back(true) {
+            session.give_back();
+        }
         return (Ended::Committed(value, began.elapsed()), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
-    if !failure.is_lost() && session.settle(settings.answer_timeout) == Standing::Ended {
+    if !failure.is_lost()
+        && session.settle(settings.answer_timeout) == Standing::Ended
+        && account.may_give_back(false)
+    {
         session.give_back();
     }
     (Ended::CommitFailed(failure, value, witness), account)
 }
 
-/// Ends a transaction that isn't committed, and gives its connection back if that is certain.
+/// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.
 fn end<S: Session>(session: S, step: Step) -> Account<BlockingHook> {
     end_asking(session, step, None, None).account
 }
@@ -183,7 +194,8 @@ struct Parted {
 }
 
 /// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
-/// others were that it died with. Gives the connection back if nothing is in doubt.
+/// others were that it died with. Gives the connection back if nothing is in doubt, and nothing is left on it that would meet
+/// the next attempt.
 fn end_asking<S: Session>(
     mut session: S,
     step: Step,
@@ -211,7 +223,7 @@ fn end_asking<S: Session>(
         }
     }
     let account = std::mem::take(session.account());
-    if is_clean {
+    if is_clean && account.may_give_back(false) {
         session.give_back();
     }
     Parted { account, identity, answer }
