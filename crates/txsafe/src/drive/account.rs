@@ -4,6 +4,7 @@ use super::{
     call::Call,
     events,
     hooks::{self, AsyncHook, BlockingHook, Hooks},
+    session::Question,
 };
 use crate::{
     decide::{failure::Failure, session_state},
@@ -20,6 +21,21 @@ use crate::{
     },
 };
 use std::sync::Arc;
+
+/// What becomes of a connection when nothing is in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parting {
+    GiveBack,
+    /// Statements left something on its session.
+    Close,
+    /// An advisory lock is among that. A server notices only some time later that a connection was closed, and until then
+    /// the next attempt would wait for the lock.
+    UnlockAndClose,
+}
+
+/// Releases the advisory locks of a session.
+pub(crate) const UNLOCK: Question<'static> =
+    Question { sql: "SELECT pg_advisory_unlock_all()::text AS answer", binds: &[] };
 
 /// The account of one attempt, kept by the adapter's session and read by the run loop.
 #[derive(Debug)]
@@ -111,13 +127,14 @@ impl<H> Account<H> {
         self.notes.session.rolled_back_to(mark.session);
     }
 
-    /// Whether the connection may go back to its pool, the attempt having ended by COMMIT or by ROLLBACK.
-    pub(crate) fn may_give_back(&self, is_committed: bool) -> bool {
-        let may = self.notes.session.may_give_back(is_committed);
-        if !may {
-            events::closing_for_session_state(&self.transaction);
+    /// What becomes of the connection, the attempt having ended by COMMIT or by ROLLBACK.
+    pub(crate) fn parting(&self, is_committed: bool) -> Parting {
+        let session = &self.notes.session;
+        if session.may_give_back(is_committed) {
+            return Parting::GiveBack;
         }
-        may
+        events::closing_for_session_state(&self.transaction);
+        if session.is_locked() { Parting::UnlockAndClose } else { Parting::Close }
     }
 
     /// Takes the hooks to be run, in order, now that the attempt ended.

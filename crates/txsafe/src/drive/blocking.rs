@@ -1,7 +1,7 @@
 //! The blocking run loop: the twin of the async one, decision for decision.
 
 use super::{
-    account::Account,
+    account::{Account, Parting, UNLOCK},
     call::Call,
     ending::{
         Ended, Next, Step, asks_first, begin_failed, claim_failed, identified, identified_after,
@@ -164,17 +164,14 @@ fn commit<W: Work>(
     let answer = session.commit();
     let account = std::mem::take(session.account());
     let Err(failure) = answer else {
-        if account.may_give_back(true) {
+        if account.parting(true) == Parting::GiveBack {
             session.give_back();
         }
         return (Ended::Committed(value, began.elapsed()), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
-    if !failure.is_lost()
-        && session.settle(settings.answer_timeout) == Standing::Ended
-        && account.may_give_back(false)
-    {
-        session.give_back();
+    if !failure.is_lost() && session.settle(settings.answer_timeout) == Standing::Ended {
+        part(session, account.parting(false));
     }
     (Ended::CommitFailed(failure, value, witness), account)
 }
@@ -223,8 +220,17 @@ fn end_asking<S: Session>(
         }
     }
     let account = std::mem::take(session.account());
-    if is_clean && account.may_give_back(false) {
-        session.give_back();
+    if is_clean {
+        part(session, account.parting(false));
     }
     Parted { account, identity, answer }
+}
+
+/// Parts with the connection of a transaction that isn't committed.
+fn part<S: Session>(mut session: S, parting: Parting) {
+    match parting {
+        Parting::GiveBack => session.give_back(),
+        Parting::Close => {}
+        Parting::UnlockAndClose => drop(session.ask(UNLOCK)),
+    }
 }

@@ -1,7 +1,7 @@
 //! The async run loop.
 
 use super::{
-    account::Account,
+    account::{Account, Parting, UNLOCK},
     call::Call,
     ending::{
         Ended, Next, Step, asks_first, begin_failed, claim_failed, identified, identified_after,
@@ -181,17 +181,14 @@ async fn commit<W: AsyncWork>(
     let answer = session.commit(progress.commit_patience()).await;
     let account = std::mem::take(session.account());
     let Err(failure) = answer else {
-        if account.may_give_back(true) {
+        if account.parting(true) == Parting::GiveBack {
             session.give_back();
         }
         return (Ended::Committed(value, began.elapsed()), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
-    if !failure.is_lost()
-        && session.settle(settings.answer_timeout).await == Standing::Ended
-        && account.may_give_back(false)
-    {
-        session.give_back();
+    if !failure.is_lost() && session.settle(settings.answer_timeout).await == Standing::Ended {
+        part(session, account.parting(false)).await;
     }
     (Ended::CommitFailed(failure, value, witness), account)
 }
@@ -240,10 +237,19 @@ async fn end_asking<S: AsyncSession>(
         }
     }
     let account = std::mem::take(session.account());
-    if is_clean && account.may_give_back(false) {
-        session.give_back();
+    if is_clean {
+        part(session, account.parting(false)).await;
     }
     Parted { account, identity, answer }
+}
+
+/// Parts with the connection of a transaction that isn't committed.
+async fn part<S: AsyncSession>(mut session: S, parting: Parting) {
+    match parting {
+        Parting::GiveBack => session.give_back(),
+        Parting::Close => {}
+        Parting::UnlockAndClose => drop(session.ask(UNLOCK).await),
+    }
 }
 
 /// `body`, or `None` if `alarm` rings first.

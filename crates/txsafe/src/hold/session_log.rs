@@ -1,7 +1,7 @@
 //! What an attempt has left on the session of its connection, as the connection notes it.
 
 use super::excused::lock;
-use crate::decide::session_state::{Left, Mark, SessionState, may_change};
+use crate::decide::session_state::{Kind, Left, Mark, SessionState, may_change};
 use std::sync::{Arc, Mutex};
 
 /// What one attempt leaves on its session, shared by whoever sees its statements. By default nothing is noted: that is so on
@@ -35,6 +35,12 @@ impl SessionLog {
         self.0.as_ref().is_none_or(|log| {
             (is_committed && !log.closes) || lock(&log.state).left(is_committed).next().is_none()
         })
+    }
+
+    /// Whether the session may hold advisory locks.
+    pub(crate) fn is_locked(&self) -> bool {
+        let is_lock = |left: &Left| left.kind == Kind::AdvisoryLock;
+        self.0.as_ref().is_some_and(|log| lock(&log.state).left(false).any(is_lock))
     }
 
     /// What the next transaction on the connection will find there if this one commits now, as far as that is certain:

@@ -157,7 +157,7 @@ fn in_doubt_means_closed() {
 #[test]
 fn what_rollback_leaves_on_the_session_means_closed() {
     for (sql, end) in [
-        ("SELECT pg_advisory_lock(1)", "close"),
+        ("SELECT pg_advisory_lock(1)", "unlock, close"),
         ("PREPARE one AS SELECT 1", "close"),
         ("SELECT pg_advisory_xact_lock(1)", "give back"),
         ("SET search_path = tenant_a", "give back"),
@@ -170,8 +170,14 @@ fn what_rollback_leaves_on_the_session_means_closed() {
         };
         let (result, told) = play(&[collision]);
         assert_eq!(result.unwrap(), Keyed::Ran(2));
-        assert_eq!(told[..5], notes(&format!("open, begin, body 1, rollback, {end}")), "{sql}");
-        assert_eq!(told[8..], notes("begin, body 2, commit, give back, after commit 2"), "{sql}");
+        assert_eq!(
+            told,
+            notes(&format!(
+                "open, begin, body 1, rollback, {end}, after rollback 1, pause, \
+                 open, begin, body 2, commit, give back, after commit 2"
+            )),
+            "{sql}"
+        );
     }
 }
 

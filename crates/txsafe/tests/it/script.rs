@@ -135,6 +135,8 @@ impl Stage {
             "ask who"
         } else if sql.starts_with("INSERT") {
             "claim key"
+        } else if sql.contains("pg_advisory_unlock_all") {
+            "unlock"
         } else if sql.contains("txsafe.transaction") {
             "ask mark"
         } else {
