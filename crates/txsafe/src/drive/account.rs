@@ -20,7 +20,10 @@ use crate::{
         trail::Trail,
     },
 };
-use std::sync::Arc;
+use std::{
+    fmt::{self, Write},
+    sync::Arc,
+};
 
 /// What becomes of a connection when nothing is in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,33 @@ pub struct Notes {
     pub ledger: Option<Arc<Ledger>>,
     /// What statements leave on the session.
     pub session: SessionLog,
+}
+
+impl Notes {
+    /// For adapters: a statement's text with its bind values, where it is worth to be made because the statement may lock, or
+    /// leave something on the session. What is written first is its SQL, and if that isn't worth it, the rest isn't made.
+    #[must_use]
+    pub fn worth_showing(&self, query: &dyn fmt::Display) -> Option<String> {
+        struct IfWorth<'n>(String, &'n Notes);
+
+        impl Write for IfWorth<'_> {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                let Self(text, notes) = self;
+                let is_worth = !text.is_empty()
+                    || notes.locks.may_lock(part)
+                    || notes.session.may_change(part);
+                if !is_worth {
+                    return Err(fmt::Error);
+                }
+                text.push_str(part);
+                Ok(())
+            }
+        }
+
+        let mut text = IfWorth(String::new(), self);
+        write!(text, "{query}").ok()?;
+        Some(text.0)
+    }
 }
 
 /// Where an attempt stood when a savepoint was set.

@@ -29,6 +29,11 @@ impl SessionLog {
         }
     }
 
+    /// Whether a statement is worth to be read.
+    pub(crate) fn may_change(&self, sql: &str) -> bool {
+        self.0.is_some() && may_change(sql)
+    }
+
     /// Whether the connection may go back to its pool when the attempt has ended by COMMIT, or by ROLLBACK. What even
     /// ROLLBACK leaves behind would meet the next attempt.
     pub(crate) fn may_give_back(&self, is_committed: bool) -> bool {
