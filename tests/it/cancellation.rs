@@ -43,6 +43,20 @@ fn drop_after<F: Future>(polls: u32, future: F) -> Impatient<F> {
     Impatient { future: Some(Box::pin(future)), polls }
 }
 
+/// The server may have taken a lock of the session although nobody waits for the answer.
+#[tokio::test]
+async fn a_lock_whose_statement_was_dropped_is_not_given_back() {
+    let shop = Shop::open("dropped_lock").await;
+    let failed = shop.db.transaction("locked", async |mut tx| {
+        credit(&mut tx, 1, 1).await?;
+        drop_after(1, tx.batch_execute("SELECT pg_advisory_lock(20261128)")).await;
+        Err::<(), _>(AppError::Opaque)
+    });
+    assert!(matches!(failed.await, Err(AppError::Opaque)));
+    let is_free = "SELECT pg_try_advisory_lock(20261128)::int::bigint";
+    assert_eq!(shop.ask(is_free).await, 1);
+}
+
 #[tokio::test]
 async fn dropped_at_every_await_point() {
     let shop = Shop::with("dropped", 2, |builder| builder.verify_commit(true)).await;

@@ -26,6 +26,7 @@ impl Case {
             cancellation::CASES,
             guard::CASES,
             guard::ASYNC_CASES,
+            session_state::CASES,
         ]
         .into_iter()
         .flatten()
@@ -73,5 +74,6 @@ mod commits;
 mod guard;
 mod ownership;
 mod remedies;
+mod session_state;
 
 pub use cancellation::drop_after;

@@ -1,6 +1,6 @@
 //! Diesel's blocking connections, over r2d2.
 
-use super::{Call, Database};
+use super::{Call, Database, Setup};
 use crate::{
     error::AppError,
     script::{Script, Step},
@@ -15,14 +15,15 @@ use diesel::{
 use futures_util::future::BoxFuture;
 use std::{panic::resume_unwind, sync::Arc};
 use tokio::{runtime::Handle, task::spawn_blocking};
-use txsafe::{Keyed, guard::Policy};
+use txsafe::Keyed;
 use txsafe_diesel::blocking::{Database as Db, Tx, watched};
 
-pub(super) fn open(url: &str, connections: u32, service: &str, guard: Policy) -> Arc<dyn Database> {
+pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
     let manager = ConnectionManager::<PgConnection>::new(url);
     let pool = watched(Pool::builder().max_size(connections).min_idle(Some(0)));
     let pool = pool.build_unchecked(manager);
-    let db = Db::builder(pool).service(service).guard(guard).build();
+    let db = Db::builder(pool).service(service);
+    let db = db.guard(setup.guard).close_on_session_state(setup.close_on_session_state).build();
     Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))
 }
 

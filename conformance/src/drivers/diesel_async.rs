@@ -1,6 +1,6 @@
 //! diesel-async.
 
-use super::{Call, Database, asynchronous::Play};
+use super::{Call, Database, Setup, asynchronous::Play};
 use crate::{
     error::AppError,
     script::{Script, Step},
@@ -13,13 +13,13 @@ use diesel_async::{
 };
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use txsafe::guard::Policy;
 use txsafe_diesel::{Database as Db, Driver, Tx, manager};
 
-pub(super) fn open(url: &str, connections: u32, service: &str, guard: Policy) -> Arc<dyn Database> {
+pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
     let pool = Pool::builder(manager(url)).max_size(connections as usize).build();
     let pool = pool.unwrap_or_else(|error| panic!("a pool without timeouts: {error}"));
-    let db = Db::builder(pool).service(service).guard(guard).build();
+    let db = Db::builder(pool).service(service);
+    let db = db.guard(setup.guard).close_on_session_state(setup.close_on_session_state).build();
     Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))
 }
 

@@ -35,10 +35,22 @@ impl Driver {
         service: &str,
         guard: Policy,
     ) -> Arc<dyn Database> {
+        self.open_as(url, connections, service, Setup { guard, close_on_session_state: false })
+    }
+
+    /// The same, set up so.
+    #[must_use]
+    pub fn open_as(
+        self,
+        url: &str,
+        connections: u32,
+        service: &str,
+        setup: Setup,
+    ) -> Arc<dyn Database> {
         match self {
-            Self::DieselAsync => diesel_async::open(url, connections, service, guard),
-            Self::Diesel => diesel::open(url, connections, service, guard),
-            Self::Sqlx => sqlx::open(url, connections, service, guard),
+            Self::DieselAsync => diesel_async::open(url, connections, service, setup),
+            Self::Diesel => diesel::open(url, connections, service, setup),
+            Self::Sqlx => sqlx::open(url, connections, service, setup),
         }
     }
 
@@ -84,6 +96,15 @@ impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
+}
+
+/// What a database is set up with, besides its pool and the name of its service.
+#[derive(Debug)]
+pub struct Setup {
+    /// The policy of its guard.
+    pub guard: Policy,
+    /// Whether connections on which statements left something are closed.
+    pub close_on_session_state: bool,
 }
 
 /// A database that runs scripts in transactions.

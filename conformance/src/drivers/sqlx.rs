@@ -1,6 +1,6 @@
 //! SQLx.
 
-use super::{Call, Database, asynchronous::Play};
+use super::{Call, Database, Setup, asynchronous::Play};
 use crate::{
     error::AppError,
     script::{Script, Step},
@@ -8,13 +8,13 @@ use crate::{
 use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions, query, raw_sql};
 use std::sync::Arc;
-use txsafe::guard::Policy;
 use txsafe_sqlx::{Database as Db, Driver, Tx, watched};
 
-pub(super) fn open(url: &str, connections: u32, service: &str, guard: Policy) -> Arc<dyn Database> {
+pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
     let pool = watched(PgPoolOptions::new().max_connections(connections)).connect_lazy(url);
     let pool = pool.unwrap_or_else(|error| panic!("a URL of the test kit's: {error}"));
-    let db = Db::builder(pool).service(service).guard(guard).build();
+    let db = Db::builder(pool).service(service);
+    let db = db.guard(setup.guard).close_on_session_state(setup.close_on_session_state).build();
     Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))
 }
 

@@ -32,8 +32,7 @@ impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
         async move {
             let (conn, account, link) = self.parts();
             Manager::begin_transaction(conn).await.map_err(failed)?;
-            let mark = account.hooks.mark();
-            let locks = account.locks.mark();
+            let mark = account.mark();
             let error = match savepoint(body(Tx::new(conn, account, link))).await {
                 Ok(value) => match swallowed(link).await {
                     None => {
@@ -46,8 +45,7 @@ impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
             };
             // If even this fails the transaction is aborted or lost, and its end will tell.
             let _ = Manager::rollback_transaction(conn).await;
-            account.hooks.savepoint_rolled_back(mark, &mut account.due);
-            account.locks.rolled_back_to(locks);
+            account.savepoint_rolled_back(mark);
             Err(error)
         }
     }

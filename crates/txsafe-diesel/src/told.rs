@@ -23,7 +23,7 @@ pub(crate) struct Told {
 /// A statement as its caller started it.
 pub(crate) struct Started {
     pub(crate) at: Instant,
-    /// With bind values, if the trail or the lock graph want them.
+    /// With bind values, if the trail or what it locks or leaves asks for them.
     pub(crate) with_binds: Option<String>,
 }
 
@@ -55,13 +55,21 @@ impl Told {
         let with_binds = if self.bind_values {
             Some(query.to_string())
         } else {
-            self.notes.locks.worth_showing(query)
+            self.notes.worth_showing(query)
         };
         if let Some(text) = &with_binds {
             let sql = without_binds(text);
             self.notes.locks.will_run(sql, |n| nth_bind(&text[sql.len()..], n));
         }
         self.started.push_back(Started { at: Instant::now(), with_binds });
+    }
+
+    /// The closure has ended, and the callers of what is still started are gone: it may have run, or not.
+    #[cfg(feature = "async")]
+    pub(crate) fn abandoned(&self) {
+        for sql in self.started.iter().filter_map(|started| started.with_binds.as_deref()) {
+            self.notes.session.ran(sql, false);
+        }
     }
 
     /// A statement ran from `start` to `end`: `sql`, and the same with its bind values, where it was made.
@@ -72,6 +80,7 @@ impl Told {
         (start, end): (Instant, Instant),
         code: Option<Option<SqlState>>,
     ) {
+        self.notes.session.ran(&sql, code.is_none());
         let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
         self.trail.push(shown, start, end, code);
     }

@@ -30,8 +30,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
         E: 'q + Execute<'q, Postgres>,
     {
         let query = Query::of(query);
-        self.observed.will_run(&query.sql, query.binds());
-        self.observed.started(query.sql.clone());
+        self.observed.runs(query.sql.clone(), query.binds());
         let inner = self.conn.fetch_many(query);
         let waiting = Waiting::new(Arc::clone(self.observed.calls()));
         Box::pin(Watched { inner, observed: self.observed, waiting })
@@ -46,8 +45,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
         E: 'q + Execute<'q, Postgres>,
     {
         let query = Query::of(query);
-        self.observed.will_run(&query.sql, query.binds());
-        self.observed.started(query.sql.clone());
+        self.observed.runs(query.sql.clone(), query.binds());
         Box::pin(watch(self.observed, self.conn.fetch_optional(query)))
     }
 
@@ -59,7 +57,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     where
         't: 'e,
     {
-        self.observed.started(sql.clone());
+        self.observed.prepares(sql.clone());
         Box::pin(watch(self.observed, self.conn.prepare_with(sql, parameters)))
     }
 
@@ -67,7 +65,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     where
         't: 'e,
     {
-        self.observed.started(sql.clone());
+        self.observed.prepares(sql.clone());
         Box::pin(watch(self.observed, self.conn.describe(sql)))
     }
 }

@@ -8,7 +8,7 @@ use txsafe::{
     decide::leaving::leaves_transaction,
     drive::{account::Notes, session::Standing},
     guard::connection::Calls,
-    hold::order::graph::log::LockLog,
+    hold::{order::graph::log::LockLog, session_log::SessionLog},
 };
 
 /// What is known of the attempt that runs.
@@ -27,6 +27,7 @@ pub(crate) struct Observed {
     running: Option<Running>,
     trail: Trail,
     locks: LockLog,
+    session: SessionLog,
     /// What the guard is told.
     calls: Arc<Calls>,
 }
@@ -39,6 +40,8 @@ struct Running {
     recovers: bool,
     /// It ends the transaction.
     leaves: bool,
+    /// It isn't only prepared.
+    runs: bool,
 }
 
 impl Observed {
@@ -54,6 +57,7 @@ impl Observed {
             running: None,
             trail: Trail::new(Instant::now()).with_ledger(notes.ledger.clone()),
             locks: notes.locks.clone(),
+            session: notes.session.clone(),
             calls,
         }
     }
@@ -63,19 +67,24 @@ impl Observed {
         &self.calls
     }
 
-    /// A statement is to run, and not only to be prepared, with these bind values.
-    pub(crate) fn will_run(&self, sql: &SqlStr, binds: Option<&PgArguments>) {
+    /// A statement starts, with these bind values.
+    pub(crate) fn runs(&mut self, sql: SqlStr, binds: Option<&PgArguments>) {
         self.locks.will_run(sql.as_str(), |n| nth_bind(binds?, n));
+        self.started(sql, true);
     }
 
-    /// A statement starts.
-    pub(crate) fn started(&mut self, sql: SqlStr) {
+    /// A statement is only to be prepared.
+    pub(crate) fn prepares(&mut self, sql: SqlStr) {
+        self.started(sql, false);
+    }
+
+    fn started(&mut self, sql: SqlStr, runs: bool) {
         self.calls.returned();
         let leaves = leaves_transaction(sql.as_str());
         // Until its end is known.
         self.is_unsure |= leaves;
         let recovers = first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
-        self.running = Some(Running { sql, start: Instant::now(), recovers, leaves });
+        self.running = Some(Running { sql, start: Instant::now(), recovers, leaves, runs });
     }
 
     /// The statement came to its end.
@@ -87,6 +96,7 @@ impl Observed {
             None if running.recovers => self.recovered_from.take(),
             aborted_by => aborted_by,
         };
+        self.note_session(&running, true);
         self.calls.ended(running.sql.as_str());
         self.trail.push(running.sql.as_str(), running.start, Instant::now(), None);
     }
@@ -95,9 +105,11 @@ impl Observed {
     pub(crate) fn failed(&mut self, error: &SqlxError) {
         let failure = of_sqlx(error);
         let code = failure.sqlstate();
-        let Some(Running { sql, start, .. }) = self.running.take() else {
+        let Some(running) = self.running.take() else {
             return self.note(failure);
         };
+        self.note_session(&running, false);
+        let Running { sql, start, .. } = running;
         let now = Instant::now();
         self.calls.ended(sql.as_str());
         self.trail.push(sql.as_str(), start, now, Some(code));
@@ -139,7 +151,8 @@ impl Observed {
     /// The trail so far, with what is still running at its end.
     pub(crate) fn take_trail(&mut self) -> Trail {
         let mut trail = std::mem::take(&mut self.trail);
-        if let Some(Running { sql, start, .. }) = &self.running {
+        if let Some(running @ Running { sql, start, .. }) = &self.running {
+            self.note_session(running, false);
             trail.push(sql.as_str(), *start, Instant::now(), Some(None));
         }
         trail
@@ -157,6 +170,12 @@ impl Observed {
                 1 => Standing::Open(self.recovered_from.clone()),
                 _ => Standing::SavepointOpen,
             },
+        }
+    }
+
+    fn note_session(&self, running: &Running, is_ok: bool) {
+        if running.runs {
+            self.session.ran(running.sql.as_str(), is_ok);
         }
     }
 

@@ -40,8 +40,7 @@ impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
                 .waiting(Manager::begin(conn, None))
                 .await
                 .map_err(|error| failed(observed, &error))?;
-            let mark = account.hooks.mark();
-            let locks = account.locks.mark();
+            let mark = account.mark();
             let error = match savepoint(body(Tx::new(conn, account, observed))).await {
                 Ok(value) => {
                     settle(conn, observed).await;
@@ -64,8 +63,7 @@ impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
                 Ok(()) => observed.recovered(),
                 Err(error) => observed.saw(&error),
             }
-            account.hooks.savepoint_rolled_back(mark, &mut account.due);
-            account.locks.rolled_back_to(locks);
+            account.savepoint_rolled_back(mark);
             Err(error)
         }
     }

@@ -23,8 +23,7 @@ impl<O: LockOrder, Held> Tx<'_, O, Held> {
     {
         let (conn, account, link) = self.parts();
         Manager::begin_transaction(conn).map_err(failed)?;
-        let mark = account.hooks.mark();
-        let locks = account.locks.mark();
+        let mark = account.mark();
         let error = match savepoint_blocking(|| body(Tx::new(conn, account, link))) {
             Ok(value) => match swallowed(link, conn) {
                 None => {
@@ -37,8 +36,7 @@ impl<O: LockOrder, Held> Tx<'_, O, Held> {
         };
         // If even this fails the transaction is aborted or lost, and its end will tell.
         let _ = Manager::rollback_transaction(conn);
-        account.hooks.savepoint_rolled_back(mark, &mut account.due);
-        account.locks.rolled_back_to(locks);
+        account.savepoint_rolled_back(mark);
         Err(error)
     }
 }

@@ -366,7 +366,10 @@ impl Link {
         state
             .attempt
             .as_mut()
-            .map(|attempt| std::mem::take(&mut attempt.told.trail))
+            .map(|attempt| {
+                attempt.told.abandoned();
+                std::mem::take(&mut attempt.told.trail)
+            })
             .unwrap_or_default()
     }
 

@@ -1,5 +1,7 @@
 //! Whether a statement leaves the transaction that it runs in.
 
+use super::words::{Token, Words};
+
 /// Whether `sql` has a statement that ends the transaction it runs in: `COMMIT`, `END`, `ABORT`, `ROLLBACK` (not `TO` a
 /// savepoint) or `PREPARE TRANSACTION`, with `AND CHAIN` or without.
 ///
@@ -8,7 +10,7 @@
 /// Source: PostgreSQL manual, section 4.1, "Lexical Structure".
 #[must_use]
 pub fn leaves_transaction(sql: &str) -> bool {
-    let mut words = Words { rest: sql.as_bytes(), at_start: true };
+    let mut words = Words::new(sql);
     let mut is_in_body = false;
     while let Some(word) = words.next_first() {
         let leaves = match word {
@@ -31,31 +33,24 @@ pub fn leaves_transaction(sql: &str) -> bool {
             return true;
         }
         // A single statement, as nearly all are.
-        if !words.rest.contains(&b';') {
+        if !words.rest().contains(&b';') {
             return false;
         }
     }
     false
 }
 
-/// The words of a text, in lower case, without what is quoted or commented out.
-struct Words<'s> {
-    rest: &'s [u8],
-    /// At the start of a statement.
-    at_start: bool,
-}
-
 /// As long as the longest word that is looked for, and one more.
 const LONGEST: usize = 12;
 
-impl<'s> Words<'s> {
+impl Words<'_> {
     /// The first word of the next statement that begins with one.
     fn next_first(&mut self) -> Option<&'static [u8]> {
         loop {
-            let was_at_start = self.at_start;
+            let was_at_start = self.is_at_start();
             match self.token()? {
                 Token::Word(word) if was_at_start => return Some(known(word)),
-                Token::Word(_) | Token::Other | Token::End => {}
+                _ => {}
             }
         }
     }
@@ -64,7 +59,7 @@ impl<'s> Words<'s> {
     fn next_in_statement(&mut self) -> Option<&'static [u8]> {
         match self.token()? {
             Token::Word(word) => Some(known(word)),
-            Token::Other | Token::End => None,
+            _ => None,
         }
     }
 
@@ -83,109 +78,17 @@ impl<'s> Words<'s> {
                 Token::Word(word) => {
                     let word = known(word);
                     if was_begin && word == b"atomic" {
-                        self.at_start = true;
+                        self.start_statement();
                         return true;
                     }
                     was_begin = word == b"begin";
                 }
-                Token::Other => was_begin = false,
                 Token::End => return false,
+                _ => was_begin = false,
             }
         }
         false
     }
-
-    fn token(&mut self) -> Option<Token<'s>> {
-        loop {
-            let (&first, rest) = self.rest.split_first()?;
-            match first {
-                _ if first.is_ascii_whitespace() => self.rest = rest,
-                b'-' if rest.first() == Some(&b'-') => {
-                    let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-                    self.rest = end.map_or(&[], |end| &rest[end..]);
-                }
-                b'/' if rest.first() == Some(&b'*') => self.skip_comment(),
-                b';' => {
-                    (self.rest, self.at_start) = (rest, true);
-                    return Some(Token::End);
-                }
-                _ => break,
-            }
-        }
-        self.at_start = false;
-        let first = self.rest[0];
-        if is_word_start(first) {
-            let end = self.rest.iter().position(|&byte| !is_word_part(byte));
-            let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
-            self.rest = rest;
-            // `E'…'`, where a backslash escapes.
-            if word.eq_ignore_ascii_case(b"e") && rest.first() == Some(&b'\'') {
-                self.skip_quoted(b'\'', true);
-                return Some(Token::Other);
-            }
-            return Some(Token::Word(word));
-        }
-        match first {
-            b'\'' | b'"' => self.skip_quoted(first, false),
-            b'$' => self.skip_dollar_quoted(),
-            _ => self.rest = &self.rest[1..],
-        }
-        Some(Token::Other)
-    }
-
-    /// From the opening quote to what follows the closing one; a doubled one is read as two texts.
-    fn skip_quoted(&mut self, quote: u8, escapes: bool) {
-        let mut i = 1;
-        while let Some(&byte) = self.rest.get(i) {
-            if byte == quote {
-                self.rest = &self.rest[i + 1..];
-                return;
-            }
-            i += if escapes && byte == b'\\' { 2 } else { 1 };
-        }
-        self.rest = &[];
-    }
-
-    fn skip_dollar_quoted(&mut self) {
-        let tag = self.rest[1..].iter().position(|byte| *byte == b'$').map(|end| end + 2);
-        let tag = tag.map(|end| &self.rest[..end]).filter(|tag| {
-            let name = &tag[1..tag.len() - 1];
-            // A number is a parameter.
-            name.iter().all(|&byte| is_word_part(byte))
-                && !name.first().is_some_and(u8::is_ascii_digit)
-        });
-        let Some(tag) = tag else {
-            self.rest = &self.rest[1..];
-            return;
-        };
-        let body = &self.rest[tag.len()..];
-        let end = body.windows(tag.len()).position(|part| part == tag);
-        self.rest = end.map_or(&[], |end| &body[end + tag.len()..]);
-    }
-
-    /// Comments nest.
-    fn skip_comment(&mut self) {
-        let (mut depth, mut i) = (0_usize, 0);
-        while i < self.rest.len() {
-            match &self.rest[i..] {
-                [b'/', b'*', ..] => (depth, i) = (depth + 1, i + 2),
-                [b'*', b'/', ..] => (depth, i) = (depth - 1, i + 2),
-                _ => i += 1,
-            }
-            if depth == 0 {
-                break;
-            }
-        }
-        self.rest = &self.rest[i.min(self.rest.len())..];
-    }
-}
-
-enum Token<'s> {
-    Word(&'s [u8]),
-    /// Anything else that belongs to a statement.
-    Other,
-    /// The end of a statement.
-    End,
 }
 
 /// The word in lower case, where it is one that is looked for; else an empty one.
@@ -209,14 +112,6 @@ fn known(word: &[u8]) -> &'static [u8] {
         return b"";
     }
     KNOWN.into_iter().find(|known| word.eq_ignore_ascii_case(known)).unwrap_or(b"")
-}
-
-fn is_word_start(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || !byte.is_ascii()
-}
-
-fn is_word_part(byte: u8) -> bool {
-    is_word_start(byte) || byte.is_ascii_digit()
 }
 
 #[cfg(test)]

@@ -16,5 +16,7 @@ pub mod options;
 pub mod patience;
 pub mod remedy;
 pub mod retry;
+pub mod session_state;
 pub mod settings;
 pub mod sqlstate;
+mod words;

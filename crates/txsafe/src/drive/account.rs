@@ -4,18 +4,41 @@ use super::{
     call::Call,
     events,
     hooks::{self, AsyncHook, BlockingHook, Hooks},
+    session::Question,
 };
 use crate::{
-    decide::failure::Failure,
+    decide::{failure::Failure, session_state},
     guard::gaps::Gaps,
     hold::{
-        order::{graph::log::LockLog, held::HeldLocks},
+        order::{
+            graph::log::LockLog,
+            held::{self, HeldLocks},
+        },
         outcome::Outcome,
+        session_log::SessionLog,
         times::Ledger,
         trail::Trail,
     },
 };
-use std::sync::Arc;
+use std::{
+    fmt::{self, Write},
+    sync::Arc,
+};
+
+/// What becomes of a connection when nothing is in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parting {
+    GiveBack,
+    /// Statements left something on its session.
+    Close,
+    /// An advisory lock is among that. A server notices only some time later that a connection was closed, and until then
+    /// the next attempt would wait for the lock.
+    UnlockAndClose,
+}
+
+/// Releases the advisory locks of a session.
+pub(crate) const UNLOCK: Question<'static> =
+    Question { sql: "SELECT pg_advisory_unlock_all()::text AS answer", binds: &[] };
 
 /// The account of one attempt, kept by the adapter's session and read by the run loop.
 #[derive(Debug)]
@@ -44,6 +67,43 @@ pub struct Notes {
     pub gaps: Gaps,
     /// Where time goes.
     pub ledger: Option<Arc<Ledger>>,
+    /// What statements leave on the session.
+    pub session: SessionLog,
+}
+
+impl Notes {
+    /// For adapters: a statement's text with its bind values, where it is worth to be made because the statement may lock, or
+    /// leave something on the session. What is written first is its SQL, and if that isn't worth it, the rest isn't made.
+    #[must_use]
+    pub fn worth_showing(&self, query: &dyn fmt::Display) -> Option<String> {
+        struct IfWorth<'n>(String, &'n Notes);
+
+        impl Write for IfWorth<'_> {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                let Self(text, notes) = self;
+                let is_worth = !text.is_empty()
+                    || notes.locks.may_lock(part)
+                    || notes.session.may_change(part);
+                if !is_worth {
+                    return Err(fmt::Error);
+                }
+                text.push_str(part);
+                Ok(())
+            }
+        }
+
+        let mut text = IfWorth(String::new(), self);
+        write!(text, "{query}").ok()?;
+        Some(text.0)
+    }
+}
+
+/// Where an attempt stood when a savepoint was set.
+#[derive(Debug)]
+pub struct Mark {
+    hooks: (hooks::Mark, hooks::Mark),
+    locks: held::Mark,
+    session: session_state::Mark,
 }
 
 impl<H> Account<H> {
@@ -71,7 +131,40 @@ impl<H> Account<H> {
         );
         self.locks.watch(locks.clone());
         let ledger = call.shared.guard.accounts().then(Arc::<Ledger>::default);
-        self.notes = Notes { locks, gaps: Gaps::new(ledger.as_ref()), ledger };
+        // The session of a connection that the caller holds is the caller's.
+        let session = if call.on_held {
+            SessionLog::default()
+        } else {
+            SessionLog::new(call.shared.close_on_session_state)
+        };
+        self.notes = Notes { locks, gaps: Gaps::new(ledger.as_ref()), ledger, session };
+    }
+
+    /// For adapters: a savepoint was set.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            hooks: self.hooks.mark(),
+            locks: self.locks.mark(),
+            session: self.notes.session.mark(),
+        }
+    }
+
+    /// For adapters: a savepoint was rolled back that was set at `mark`.
+    pub fn savepoint_rolled_back(&mut self, mark: Mark) {
+        self.hooks.savepoint_rolled_back(mark.hooks, &mut self.due);
+        self.locks.rolled_back_to(mark.locks);
+        self.notes.session.rolled_back_to(mark.session);
+    }
+
+    /// What becomes of the connection, the attempt having ended by COMMIT or by ROLLBACK.
+    pub(crate) fn parting(&self, is_committed: bool) -> Parting {
+        let session = &self.notes.session;
+        if session.may_give_back(is_committed) {
+            return Parting::GiveBack;
+        }
+        events::closing_for_session_state(&self.transaction);
+        if session.is_locked() { Parting::UnlockAndClose } else { Parting::Close }
     }
 
     /// Takes the hooks to be run, in order, now that the attempt ended.

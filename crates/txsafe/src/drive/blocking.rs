@@ -1,7 +1,7 @@
 //! The blocking run loop: the twin of the async one, decision for decision.
 
 use super::{
-    account::Account,
+    account::{Account, Parting, UNLOCK},
     call::Call,
     ending::{Asked, Ended, Next, Step, asks_first, begin_failed, claim_failed, not_asked, step},
     events,
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{
     decide::{begin::Begin, mark::Mark, remedy::Phase, settings::Settings},
-    guard::within::within_blocking,
+    guard::{session_state::keep_session_state, within::within_blocking},
     hold::{
         excused::{Excuse, Excusing},
         keyed::Keyed,
     },
 };
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 /// Runs one transaction to its end: attempts, pauses, hooks.
 ///
@@ -104,7 +104,13 @@ fn attempt<W: Work>(
     }
     let scope = progress.scope(session.connection(), session.account());
     let gaps = session.account().notes.gaps.clone();
-    let result = within_blocking(scope, &gaps, || work.body(&mut session));
+    let result = within_blocking(Arc::clone(&scope), &gaps, || {
+        let result = work.body(&mut session);
+        if result.is_ok() {
+            keep_session_state(&scope, &session.account().notes.session);
+        }
+        result
+    });
     let mut standing = session.settle(settings.answer_timeout);
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
         standing = asked(&mut session, begin.mark(), &settings).inside(standing);
@@ -150,17 +156,19 @@ fn commit<W: Work>(
     let answer = session.commit();
     let account = std::mem::take(session.account());
     let Err(failure) = answer else {
-        session.give_back();
+        if account.parting(true) == Parting::GiveBack {
+            session.give_back();
+        }
         return (Ended::Committed(value, began.elapsed()), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout) == Standing::Ended {
-        session.give_back();
+        part(session, account.parting(false));
     }
     (Ended::CommitFailed(failure, value, witness), account)
 }
 
-/// Ends a transaction that isn't committed, and gives its connection back if that is certain.
+/// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.
 fn end<S: Session>(session: S, step: Step) -> Account<BlockingHook> {
     end_asking(session, step, None, None).account
 }
@@ -186,7 +194,8 @@ fn asked<S: Session>(session: &mut S, mark: &Mark, settings: &Settings) -> Asked
 }
 
 /// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
-/// others were that it died with. Gives the connection back if nothing is in doubt.
+/// others were that it died with. Gives the connection back if nothing is in doubt, and nothing is left on it that would meet
+/// the next attempt.
 fn end_asking<S: Session>(
     mut session: S,
     step: Step,
@@ -216,7 +225,16 @@ fn end_asking<S: Session>(
     }
     let account = std::mem::take(session.account());
     if is_clean {
-        session.give_back();
+        part(session, account.parting(false));
     }
     Parted { account, asked: asked_of_mark, answer }
+}
+
+/// Parts with the connection of a transaction that isn't committed.
+fn part<S: Session>(mut session: S, parting: Parting) {
+    match parting {
+        Parting::GiveBack => session.give_back(),
+        Parting::Close => {}
+        Parting::UnlockAndClose => drop(session.ask(UNLOCK)),
+    }
 }

@@ -34,6 +34,7 @@ pub struct Builder<D> {
     policy: Option<Policy>,
     declared: Option<(&'static str, &'static [Neighbours])>,
     hides_bind_values: bool,
+    close_on_session_state: bool,
     make: Box<dyn FnOnce(Arc<Shared>) -> D + Send>,
 }
 
@@ -50,6 +51,7 @@ impl<D> Builder<D> {
             policy: None,
             declared: None,
             hides_bind_values: false,
+            close_on_session_state: false,
             make: Box::new(make),
         }
     }
@@ -113,6 +115,22 @@ impl<D> Builder<D> {
         self
     }
 
+    /// Whether a pooled connection is closed at the end of its transaction, and not given back, if statements of the
+    /// transaction left something on its session: an advisory lock of the session, a setting, a role, a channel, a
+    /// temporary table, a prepared statement of SQL, a held cursor. Default: `false`; the guard warns instead
+    /// ([`TXS010`](crate::guard::Code::SessionState)), and the next transaction on that connection finds it there.
+    ///
+    /// With `true` the guard doesn't warn, and each such transaction costs the next one a new connection. It is right for a
+    /// pool that little of this kind goes through; `SET LOCAL` and its likes cost nothing.
+    ///
+    /// What is left is read from the text of the statements. Not seen: what functions and `DO` do, what runs on a connection
+    /// that the transaction lends. Connections that the caller holds are never closed so.
+    #[must_use]
+    pub fn close_on_session_state(mut self, close: bool) -> Self {
+        self.close_on_session_state = close;
+        self
+    }
+
     /// Gives the database a lock order; see [`lock_order!`](crate::lock_order). Default: none, and nothing to be locked
     /// through types.
     #[must_use]
@@ -130,6 +148,7 @@ impl<D> Builder<D> {
             policy,
             declared: _,
             hides_bind_values,
+            close_on_session_state,
             make,
         } = self;
         let make = Box::new(move |shared| make(shared).ordered());
@@ -144,6 +163,7 @@ impl<D> Builder<D> {
             policy,
             declared,
             hides_bind_values,
+            close_on_session_state,
             make,
         }
     }
@@ -161,6 +181,7 @@ impl<D> Builder<D> {
         let Self { options, budget, service, pool_name, on_report, graph, .. } = self;
         let mut shared =
             Shared::new(options, budget, service, pool_name, on_report, graph, policy)?;
+        shared.close_on_session_state = self.close_on_session_state;
         if self.hides_bind_values {
             shared.hide_bind_values()?;
         }

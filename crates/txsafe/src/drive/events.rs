@@ -62,6 +62,14 @@ pub(crate) fn pausing(transaction: &Arc<str>, pause: Duration) {
         .record(pause.as_secs_f64());
 }
 
+/// A connection isn't given back, because of what statements left on its session.
+pub(crate) fn closing_for_session_state(transaction: &str) {
+    debug!(
+        txsafe.transaction = transaction,
+        "the connection is closed, because statements left something on its session",
+    );
+}
+
 /// The end of a transaction, in numbers.
 pub(crate) fn ended(meters: &Meters, outcome: Outcome, attempts: u32, elapsed: Duration) {
     meters.outcome(outcome);

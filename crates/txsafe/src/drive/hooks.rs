@@ -65,13 +65,17 @@ impl<H> Hooks<H> {
 
     /// The position before a savepoint.
     #[must_use]
-    pub fn mark(&self) -> (Mark, Mark) {
+    pub(crate) fn mark(&self) -> (Mark, Mark) {
         (Mark(self.after_commit.len()), Mark(self.after_rollback.len()))
     }
 
     /// A savepoint was rolled back: its `after_commit` hooks are dropped, and its `after_rollback` hooks will run at
     /// the end of the attempt, however that ends.
-    pub fn savepoint_rolled_back(&mut self, (commit, rollback): (Mark, Mark), due: &mut Vec<H>) {
+    pub(crate) fn savepoint_rolled_back(
+        &mut self,
+        (commit, rollback): (Mark, Mark),
+        due: &mut Vec<H>,
+    ) {
         self.after_commit.truncate(commit.0);
         due.extend(self.after_rollback.drain(rollback.0.min(self.after_rollback.len())..));
     }

@@ -1,7 +1,7 @@
 //! The async run loop.
 
 use super::{
-    account::Account,
+    account::{Account, Parting, UNLOCK},
     call::Call,
     ending::{Asked, Ended, Next, Step, asks_first, begin_failed, claim_failed, not_asked, step},
     events,
@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     decide::{begin::Begin, mark::Mark, remedy::Phase, settings::Settings},
-    guard::within::{raise_all, within},
+    guard::{
+        session_state::keep_session_state,
+        within::{raise_all, within},
+    },
     hold::keyed::Keyed,
 };
 use futures_util::future::{Either, select};
@@ -111,7 +114,13 @@ async fn attempt<W: AsyncWork>(
     }
     let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
     let scope = progress.scope(session.connection(), session.account());
-    let body = within(Arc::clone(&scope), work.body(&mut session));
+    let body = within(Arc::clone(&scope), async {
+        let result = work.body(&mut session).await;
+        if result.is_ok() {
+            keep_session_state(&scope, &session.account().notes.session);
+        }
+        result
+    });
     let Some(result) = before(alarm, body).await else {
         raise_all(&scope).await;
         // Dropped in the middle of whatever it did: its connection is closed. What is known of it, is told.
@@ -164,17 +173,19 @@ async fn commit<W: AsyncWork>(
     let answer = session.commit(progress.commit_patience()).await;
     let account = std::mem::take(session.account());
     let Err(failure) = answer else {
-        session.give_back();
+        if account.parting(true) == Parting::GiveBack {
+            session.give_back();
+        }
         return (Ended::Committed(value, began.elapsed()), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout).await == Standing::Ended {
-        session.give_back();
+        part(session, account.parting(false)).await;
     }
     (Ended::CommitFailed(failure, value, witness), account)
 }
 
-/// Ends a transaction that isn't committed, and gives its connection back if that is certain.
+/// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.
 async fn end<S: AsyncSession>(session: S, step: Step) -> Account<AsyncHook> {
     end_asking(session, step, None, None).await.account
 }
@@ -200,7 +211,8 @@ async fn asked<S: AsyncSession>(session: &mut S, mark: &Mark, settings: &Setting
 }
 
 /// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
-/// others were that it died with. Gives the connection back if nothing is in doubt.
+/// others were that it died with. Gives the connection back if nothing is in doubt, and nothing is left on it that would meet
+/// the next attempt.
 async fn end_asking<S: AsyncSession>(
     mut session: S,
     step: Step,
@@ -230,9 +242,18 @@ async fn end_asking<S: AsyncSession>(
     }
     let account = std::mem::take(session.account());
     if is_clean {
-        session.give_back();
+        part(session, account.parting(false)).await;
     }
     Parted { account, asked: asked_of_mark, answer }
+}
+
+/// Parts with the connection of a transaction that isn't committed.
+async fn part<S: AsyncSession>(mut session: S, parting: Parting) {
+    match parting {
+        Parting::GiveBack => session.give_back(),
+        Parting::Close => {}
+        Parting::UnlockAndClose => drop(session.ask(UNLOCK).await),
+    }
 }
 
 /// `body`, or `None` if `alarm` rings first.

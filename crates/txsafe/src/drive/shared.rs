@@ -32,6 +32,8 @@ pub struct Shared {
     pub(crate) on_report: Option<OnReport>,
     pub(crate) graph: LockGraph,
     pub(crate) guard: Arc<Guard>,
+    /// Connections on which statements left something don't go back to the pool.
+    pub(crate) close_on_session_state: bool,
     /// Where connections come from, for the guard.
     pub(crate) pool: OnceLock<Arc<dyn Pool>>,
     gauges: PoolGauges,
@@ -77,6 +79,7 @@ impl Shared {
             on_report,
             graph,
             guard,
+            close_on_session_state: false,
             pool: OnceLock::new(),
             gauges: PoolGauges::new(&pool_name.unwrap_or_else(|| id.to_string())),
             preset,

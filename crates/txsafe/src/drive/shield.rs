@@ -1,7 +1,7 @@
 //! COMMIT must reach its answer even if its caller goes away, or has waited long enough.
 
 use super::{account::Account, alarm::Alarm, events, hooks::AsyncHook};
-use crate::decide::failure::Failure;
+use crate::{decide::failure::Failure, hold::session_log::SessionLog};
 use std::{
     future::Future,
     pin::{Pin, pin},
@@ -15,7 +15,7 @@ type Answered<C> = (C, Result<(), Failure>);
 
 /// Runs `commit` in place, for at most `patience`. If the time is up, or the caller drops this future, `commit` moves to a
 /// task of its own and goes on there, for as long as it takes: nothing cancels it, and its connection stays open until the
-/// server has answered. Then `release` gets the connection, with whether COMMIT succeeded.
+/// server has answered. Then `release` gets the connection, with whether it may go back to its pool.
 ///
 /// `account` is the caller's again when this future is ready. If it is dropped before, the hooks run in the other task.
 ///
@@ -39,6 +39,7 @@ where
 {
     let mut shield = pin!(Shield {
         transaction: Arc::clone(&account.transaction),
+        session: account.notes.session.clone(),
         commit: Some(Box::pin(commit)),
         account: Some(std::mem::take(account)),
         release: Some(release),
@@ -56,6 +57,7 @@ where
     R: FnOnce(C, bool) + Send + Unpin + 'static,
 {
     transaction: Arc<str>,
+    session: SessionLog,
     commit: Option<Pin<Box<F>>>,
     account: Option<Account<AsyncHook>>,
     release: Option<R>,
@@ -93,10 +95,11 @@ where
             return;
         };
         let (account, transaction) = (self.account.take(), Arc::clone(&self.transaction));
+        let session = self.session.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let (conn, answer) = commit.await;
-                release(conn, answer.is_ok());
+                release(conn, answer.is_ok() && session.may_give_back(true));
                 match account {
                     Some(account) => account.conclude_abandoned(answer).await,
                     None => events::late_commit(&transaction, answer.err().as_ref()),

@@ -33,11 +33,13 @@ pub enum Code {
     SystemCall,
     /// Locks were wanted in an order that can deadlock.
     LockInversion,
+    /// A statement left something on the session of its pooled connection, for the next transaction there.
+    SessionState,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ExternalWait,
         Self::ExternalCall,
         Self::BlockingCall,
@@ -47,6 +49,7 @@ impl Code {
         Self::OwnLock,
         Self::SystemCall,
         Self::LockInversion,
+        Self::SessionState,
     ];
 
     /// As it is written: `TXS001`.
@@ -119,6 +122,12 @@ impl Code {
                 "TXS009",
                 "lock inversion",
                 "lock in one order everywhere; where it is declared as types, a wrong one doesn't compile",
+            ),
+            Self::SessionState => (
+                "TXS010",
+                "session state",
+                "neither COMMIT nor the pool takes it away: use the form that ends with the transaction, or undo it before it \
+                 ends, or have such connections closed by `Builder::close_on_session_state`",
             ),
         }
     }

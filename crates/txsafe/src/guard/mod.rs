@@ -21,6 +21,7 @@ pub mod rehearsal;
 pub(crate) mod report;
 pub mod scope;
 pub mod second;
+pub(crate) mod session_state;
 pub mod standstill;
 pub mod system;
 mod thread;

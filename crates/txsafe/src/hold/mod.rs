@@ -9,5 +9,6 @@ pub mod outbox;
 pub mod outcome;
 pub mod pool;
 pub mod report;
+pub mod session_log;
 pub mod times;
 pub mod trail;

@@ -1,10 +1,10 @@
 //! What the run loops do, step by step.
 
-use crate::script::{Attempt, Opaque, Played, play_both};
+use crate::script::{Attempt, Opaque, Played, play_both, play_both_on};
 use std::time::{Duration, Instant};
 use txsafe::{
-    Cause, Error, ErrorKind, Failure, GiveUp, Isolation, Keyed, Outcome, Remedy, RetryPolicy,
-    SqlState, TxOptions, drive::session::Standing,
+    Builder, Cause, Error, ErrorKind, Failure, GiveUp, Isolation, Keyed, Outcome, Remedy,
+    RetryPolicy, SqlState, TxOptions, drive::session::Standing,
 };
 
 fn deadlock() -> Failure {
@@ -152,6 +152,51 @@ fn in_doubt_means_closed() {
     let attempt = Attempt { body: Some("own"), rollback: Some(lost()), ..Attempt::default() };
     let (_, told) = play(&[attempt]);
     assert_eq!(told, notes("open, begin, body 1, rollback, close, after rollback 1"));
+}
+
+#[test]
+fn what_rollback_leaves_on_the_session_means_closed() {
+    for (sql, end) in [
+        ("SELECT pg_advisory_lock(1)", "unlock, close"),
+        ("PREPARE one AS SELECT 1", "close"),
+        ("SELECT pg_advisory_xact_lock(1)", "give back"),
+        ("SET search_path = tenant_a", "give back"),
+    ] {
+        let collision = Attempt {
+            body: Some("x"),
+            standing: Some(Standing::Aborted(deadlock())),
+            ran: Some(sql),
+            ..Attempt::default()
+        };
+        let (result, told) = play(&[collision]);
+        assert_eq!(result.unwrap(), Keyed::Ran(2));
+        assert_eq!(
+            told,
+            notes(&format!(
+                "open, begin, body 1, rollback, {end}, after rollback 1, pause, \
+                 open, begin, body 2, commit, give back, after commit 2"
+            )),
+            "{sql}"
+        );
+    }
+}
+
+#[test]
+fn a_committed_session_is_closed_on_demand() {
+    let play = |closes, sql| {
+        let attempt = Attempt { ran: Some(sql), ..Attempt::default() };
+        let builder = |make| Builder::new(make).close_on_session_state(closes);
+        play_both_on(builder, &TxOptions::new(), None, &[attempt], &[]).1
+    };
+    for (closes, sql, end) in [
+        (false, "SET search_path = tenant_a", "give back"),
+        (true, "SET search_path = tenant_a", "close"),
+        (true, "SET search_path = tenant_a; RESET search_path", "give back"),
+        (true, "SET LOCAL search_path = tenant_a", "give back"),
+    ] {
+        let expected = format!("open, begin, body 1, commit, {end}, after commit 1");
+        assert_eq!(play(closes, sql), notes(&expected), "{sql}");
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Attempt {
     /// Something ran unseen; the server is asked by its mark.
     pub(crate) unseen: bool,
     pub(crate) rollback: Option<Failure>,
+    /// A statement that the connection saw.
+    pub(crate) ran: Option<&'static str>,
 }
 
 /// A script, and the notes of its performance.
@@ -61,6 +63,17 @@ pub(crate) fn play_both(
     attempts: &[Attempt],
     answers: &[Result<Option<String>, Failure>],
 ) -> Played {
+    play_both_on(Builder::new, options, key, attempts, answers)
+}
+
+/// The same on a database that is set up so.
+pub(crate) fn play_both_on(
+    builder: impl Fn(fn(Arc<Shared>) -> Arc<Shared>) -> Builder<Arc<Shared>>,
+    options: &TxOptions,
+    key: Option<&str>,
+    attempts: &[Attempt],
+    answers: &[Result<Option<String>, Failure>],
+) -> Played {
     let stage = || {
         Arc::new(Stage {
             attempts: Mutex::new(attempts.iter().cloned().collect()),
@@ -69,7 +82,7 @@ pub(crate) fn play_both(
         })
     };
     let call = || {
-        let shared: Arc<Shared> = Builder::new(|shared| shared).build().unwrap();
+        let shared = builder(|shared| shared).build().unwrap();
         let call = Call::new(&shared, "scripted", Location::caller(), Some(options)).unwrap();
         match key {
             Some(key) => call.key(key).unwrap(),
@@ -122,6 +135,8 @@ impl Stage {
             "ask who"
         } else if sql.starts_with("INSERT") {
             "claim key"
+        } else if sql.contains("pg_advisory_unlock_all") {
+            "unlock"
         } else if sql.contains("txsafe.transaction") {
             "ask mark"
         } else {
@@ -208,6 +223,9 @@ impl AsyncWork for AsyncPlay {
         };
         session.account.hooks.push_after_commit(hook("after commit"));
         session.account.hooks.push_after_rollback(hook("after rollback"));
+        if let Some(sql) = session.actor.script.ran {
+            session.account.notes.session.ran(sql, true);
+        }
         session.actor.body(number)
     }
 
@@ -287,6 +305,9 @@ impl Work for BlockingPlay {
         };
         session.account.hooks.push_after_commit(hook("after commit"));
         session.account.hooks.push_after_rollback(hook("after rollback"));
+        if let Some(sql) = session.actor.script.ran {
+            session.account.notes.session.ran(sql, true);
+        }
         session.actor.body(number)
     }
 

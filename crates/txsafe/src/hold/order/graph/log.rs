@@ -102,15 +102,15 @@ impl LockLog {
         }
     }
 
-    /// For adapters: a statement's text with its bind values, where it is worth to be made because the statement may lock.
-    #[must_use]
-    pub fn worth_showing(&self, query: &dyn fmt::Display) -> Option<String> {
+    /// Whether a statement is worth to be read, because it may lock.
+    pub(crate) fn may_lock(&self, sql: &str) -> bool {
         #[cfg(feature = "sql")]
-        if self.0.is_some() {
-            return super::plain::shown_if_locking(query);
+        return self.0.is_some() && super::sql::may_lock(sql);
+        #[cfg(not(feature = "sql"))]
+        {
+            let _ = sql;
+            false
         }
-        let _ = query;
-        None
     }
 
     /// What is held, for messages.

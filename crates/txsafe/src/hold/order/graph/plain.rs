@@ -8,7 +8,6 @@ use super::{
 use crate::hold::order::key::LockKey;
 use std::{
     collections::HashMap,
-    fmt::{self, Write},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -73,26 +72,6 @@ impl KeySource {
             }),
         }
     }
-}
-
-/// A statement's text with its bind values, if it may lock: what is written first is its SQL, and if that can't, the rest
-/// isn't made.
-pub(super) fn shown_if_locking(query: &dyn fmt::Display) -> Option<String> {
-    struct IfLocking(String);
-
-    impl Write for IfLocking {
-        fn write_str(&mut self, part: &str) -> fmt::Result {
-            if self.0.is_empty() && !may_lock(part) {
-                return Err(fmt::Error);
-            }
-            self.0.push_str(part);
-            Ok(())
-        }
-    }
-
-    let mut text = IfLocking(String::new());
-    write!(text, "{query}").ok()?;
-    Some(text.0)
 }
 
 #[cfg(test)]
