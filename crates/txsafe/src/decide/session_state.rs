@@ -332,7 +332,7 @@ fn changes(tokens: &[Token<'_>]) -> Vec<Change> {
         // They run nothing, or what nobody sees.
         "alter" | "comment" | "do" | "explain" => None,
         "select" | "with" => {
-            let into = leaves(Kind::TemporaryTable, rest.into_temporary());
+            let into = leaves(Kind::TemporaryTable, rest.temporary_target());
             return into.into_iter().chain(rest.calls()).collect();
         }
         _ => return rest.calls(),
@@ -520,7 +520,7 @@ impl<'t, 's> Reader<'t, 's> {
     }
 
     /// The name in `SELECT … INTO TEMP name`.
-    fn into_temporary(&self) -> Option<String> {
+    fn temporary_target(&self) -> Option<String> {
         let (mut depth, mut inserts) = (0_u32, false);
         for (i, token) in self.0.iter().enumerate() {
             let mut rest = Self(&self.0[i..]);
