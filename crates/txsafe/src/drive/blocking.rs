@@ -9,7 +9,7 @@ use super::{
     },
     events,
     hooks::BlockingHook,
-    identity,
+    identity, idle,
     postmortem::{PostMortem, QUESTION_SQL},
     progress::Progress,
     session::{Question, Session, Standing, Work},
@@ -116,6 +116,10 @@ fn attempt<W: Work>(
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
         let answer = session.ask(Question::of_mark(&begin.mark().binds()));
         standing = identified(answer, begin.mark(), standing);
+    } else if idle::asks_first(session.account(), &standing, &settings)
+        && let Err(failure) = session.ask(Question::of_mark(&begin.mark().binds()))
+    {
+        standing = not_asked(failure);
     }
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began),

@@ -9,7 +9,7 @@ use super::{
     },
     events,
     hooks::AsyncHook,
-    identity,
+    identity, idle,
     postmortem::{PostMortem, QUESTION_SQL},
     progress::Progress,
     session::{AsyncSession, AsyncWork, Question, Standing},
@@ -130,6 +130,10 @@ async fn attempt<W: AsyncWork>(
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
         let answer = session.ask(Question::of_mark(&begin.mark().binds())).await;
         standing = identified(answer, begin.mark(), standing);
+    } else if idle::asks_first(session.account(), &standing, &settings)
+        && let Err(failure) = session.ask(Question::of_mark(&begin.mark().binds())).await
+    {
+        standing = not_asked(failure);
     }
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began).await,
