@@ -58,4 +58,6 @@ pub mod findings {
     pub mod txs007 {}
     #[doc = include_str!("../docs/findings/TXS009.md")]
     pub mod txs009 {}
+    #[doc = include_str!("../docs/findings/TXS011.md")]
+    pub mod txs011 {}
 }

@@ -56,7 +56,9 @@ async fn is_not_tried_again(then: Then) {
             let outcomes = [report.outcome, result.as_ref().unwrap_err().outcome()];
             if !is_named || script.attempts() != 1 || outcomes != [Outcome::RolledBack; 2] {
                 let attempts = script.attempts();
-                wrong.push(format!("{driver}, {by:?}: {attempts} attempts, {outcomes:?}, {report:?}"));
+                wrong.push(format!(
+                    "{driver}, {by:?}: {attempts} attempts, {outcomes:?}, {report:?}"
+                ));
             }
             if then == Then::RollBack && !matches!(result, Err(AppError::Own("refused"))) {
                 wrong.push(format!("{driver}, {by:?}: not the closure's own error: {result:?}"));

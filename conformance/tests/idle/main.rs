@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
 mod ended;
+mod warned;
 
 use diesel::{
     PgConnection,
@@ -21,10 +22,7 @@ use txsafe_conformance::{drivers::Database, script::Step, shop::Shop};
 type LastReport = Arc<Mutex<Option<Report>>>;
 
 /// A database of each driver, and of diesel-async where nobody sees the wire.
-fn databases(
-    shop: &Shop,
-    policy: &Policy,
-) -> (Vec<(&'static str, Arc<dyn Database>)>, LastReport) {
+fn databases(shop: &Shop, policy: &Policy) -> (Vec<(&'static str, Arc<dyn Database>)>, LastReport) {
     let last = LastReport::default();
     let note = || {
         let last = Arc::clone(&last);
@@ -32,8 +30,7 @@ fn databases(
     };
     let pool = |manager| deadpool::Pool::builder(manager).max_size(2).build().unwrap();
     let observed = pool(txsafe_diesel::manager(&shop.url));
-    let unobserved =
-        pool(AsyncDieselConnectionManager::<AsyncPgConnection>::new(&shop.url));
+    let unobserved = pool(AsyncDieselConnectionManager::<AsyncPgConnection>::new(&shop.url));
     let blocking = r2d2::Pool::builder()
         .max_size(2)
         .min_idle(Some(0))

@@ -71,6 +71,7 @@ impl Observed {
     /// A statement starts.
     pub(crate) fn started(&mut self, sql: SqlStr) {
         self.calls.returned();
+        self.calls.started();
         let leaves = leaves_transaction(sql.as_str());
         // Until its end is known.
         self.is_unsure |= leaves;

@@ -124,6 +124,7 @@ impl<T, H> Progress<T, H> {
             transaction: Arc::clone(&named.name),
             application_name: Arc::clone(&named.application_name),
             place,
+            idle_timeout: settings.idle_in_transaction_session_timeout,
             wraps_a_test: settings.test_wrapper,
             guard: Arc::clone(&shared.guard),
             connection,

@@ -33,11 +33,13 @@ pub enum Code {
     SystemCall,
     /// Locks were wanted in an order that can deadlock.
     LockInversion,
+    /// Nothing has been sent for half of the time after which the server ends the session.
+    IdleTransaction,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ExternalWait,
         Self::ExternalCall,
         Self::BlockingCall,
@@ -47,6 +49,7 @@ impl Code {
         Self::OwnLock,
         Self::SystemCall,
         Self::LockInversion,
+        Self::IdleTransaction,
     ];
 
     /// As it is written: `TXS001`.
@@ -119,6 +122,13 @@ impl Code {
                 "TXS009",
                 "lock inversion",
                 "lock in one order everywhere; where it is declared as types, a wrong one doesn't compile",
+            ),
+            Self::IdleTransaction => (
+                "TXS011",
+                "idle transaction",
+                "its locks are held meanwhile, and what it did is lost when the server ends its session: do what takes long \
+                 before the transaction or behind it (claim a job by a lease, and work on it outside of a transaction), or \
+                 raise `idle_in_transaction_session_timeout` for this call",
             ),
         }
     }
