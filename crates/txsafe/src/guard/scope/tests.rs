@@ -1,5 +1,8 @@
 use super::*;
-use crate::guard::{connection::Calls, handle::current, policy::Policy, within::within};
+use crate::{
+    decide::settings::IDLE_TIMEOUT,
+    guard::{connection::Calls, handle::current, policy::Policy, within::within},
+};
 use std::{
     future::poll_fn,
     pin::pin,
