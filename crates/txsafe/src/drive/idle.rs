@@ -47,9 +47,10 @@ pub(crate) fn named_failure(
     match failure.sqlstate() {
         Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT) => told(failure, idle, settings),
         None if phase != Phase::Commit && has_idled(idle, settings) => {
+            // libpq goes on to guess.
+            let said = failure.message().lines().next().unwrap_or_default();
             let inferred = format!(
-                "{}; the server most likely ended the session for idling (inferred, its own words were lost)",
-                failure.message(),
+                "{said}; the server most likely ended the session for idling (inferred, its own words were lost)",
             );
             let code = SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
             let inferred = Failure::lost(Some(code), inferred)

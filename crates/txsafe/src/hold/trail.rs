@@ -129,10 +129,13 @@ impl Trail {
     }
 
     /// How long the connection had been idle when it was found closed, as far as these statements tell: before the first of
-    /// those at the end that failed without a code of the server, or up to `now`.
+    /// those at the end to which the server gave no answer, or no other than that it had closed it for idling; or up to `now`.
     pub(crate) fn idle_at(&self, now: Instant) -> Duration {
         let kept = self.first.iter().chain(&self.last).rev();
-        let unanswered = kept.take_while(|statement| statement.failed == Some(None));
+        let unanswered = kept.take_while(|statement| {
+            let idled = Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT);
+            statement.failed.is_some_and(|code| code.is_none() || code == idled)
+        });
         let since = self.last_end.map(|end| now.saturating_duration_since(end));
         unanswered.map(|statement| statement.gap).chain(since).max().unwrap_or_default()
     }
@@ -207,7 +210,8 @@ mod tests {
         assert_eq!(trail.idle_at(at(70)), Duration::from_millis(70));
         trail.push("SELECT 1", at(1), at(5), None);
         assert_eq!(trail.idle_at(at(70)), Duration::from_millis(65));
-        trail.push("SELECT 2", at(65), at(66), Some(None));
+        let idled = Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT);
+        trail.push("SELECT 2", at(65), at(66), Some(idled));
         trail.push("SELECT 3", at(66), at(67), Some(None));
         assert_eq!(trail.idle_at(at(67)), Duration::from_millis(60));
         trail.push("SELECT 4", at(67), at(68), Some(Some(SqlState::DEADLOCK_DETECTED)));
