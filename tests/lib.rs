@@ -34,6 +34,11 @@ macro_rules! database {
 #[cfg_attr(doctest, doc = include_str!("../crates/txsafe/docs/outbox.md"))]
 pub mod outbox {}
 
+/// The guide to queues of jobs.
+#[cfg(doctest)]
+#[doc = include_str!("../crates/txsafe/docs/queues.md")]
+pub mod queues {}
+
 /// The guide of the guard, whose examples need a driver.
 #[cfg(doctest)]
 #[doc = include_str!("../crates/txsafe/docs/guard.md")]
@@ -60,4 +65,6 @@ pub mod findings {
     pub mod txs009 {}
     #[doc = include_str!("../docs/findings/TXS010.md")]
     pub mod txs010 {}
+    #[doc = include_str!("../docs/findings/TXS011.md")]
+    pub mod txs011 {}
 }

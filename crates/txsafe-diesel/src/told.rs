@@ -16,6 +16,8 @@ pub(crate) struct Told {
     pub(crate) trail: Trail,
     /// Statements whose callers haven't seen their end, in order; some never will.
     pub(crate) started: VecDeque<Started>,
+    /// When the last one came to its end, or the attempt began.
+    pub(crate) ended: Instant,
     bind_values: bool,
     notes: Notes,
 }
@@ -35,6 +37,7 @@ impl Told {
             recovered_from: None,
             trail: Trail::new(now).with_ledger(notes.ledger.clone()),
             started: VecDeque::new(),
+            ended: now,
             bind_values,
             notes,
         }
@@ -80,6 +83,7 @@ impl Told {
         (start, end): (Instant, Instant),
         code: Option<Option<SqlState>>,
     ) {
+        self.ended = self.ended.max(end);
         self.notes.session.ran(&sql, code.is_none());
         let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
         self.trail.push(shown, start, end, code);

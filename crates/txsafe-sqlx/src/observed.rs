@@ -80,6 +80,7 @@ impl Observed {
 
     fn started(&mut self, sql: SqlStr, runs: bool) {
         self.calls.returned();
+        self.calls.started();
         let leaves = leaves_transaction(sql.as_str());
         // Until its end is known.
         self.is_unsure |= leaves;

@@ -199,6 +199,12 @@ impl Connection for Link {
     fn statements(&self) -> (usize, Option<String>) {
         self.state().told.as_ref().map(Told::statements).unwrap_or_default()
     }
+
+    fn idle(&self) -> Option<Duration> {
+        let state = self.state();
+        let told = state.told.as_ref().filter(|told| told.started.is_empty())?;
+        state.lost.is_none().then(|| told.ended.elapsed())
+    }
 }
 
 /// Whether an error came from the server, or at least on the way to it.

@@ -427,6 +427,16 @@ impl Connection for Link {
         let state = self.state();
         state.lost.is_none() && !state.is_idle()
     }
+
+    fn idle(&self) -> Option<Duration> {
+        let state = self.state();
+        let Attempt { told, last_answer, .. } = state.attempt.as_ref()?;
+        let (is_known, since) = match state.on_wire {
+            true => (state.is_idle(), *last_answer),
+            false => (told.started.is_empty(), told.ended),
+        };
+        (is_known && state.lost.is_none()).then(|| since.elapsed())
+    }
 }
 
 impl State {

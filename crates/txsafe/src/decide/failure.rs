@@ -184,6 +184,13 @@ impl Failure {
         self
     }
 
+    /// Says more than the server or the driver did.
+    #[must_use]
+    pub(crate) fn with_message(mut self, message: String) -> Self {
+        self.message = message;
+        self
+    }
+
     /// Adds what is known of a deadlock.
     #[must_use]
     pub(crate) fn with_deadlock(mut self, deadlock: Deadlock) -> Self {

@@ -153,7 +153,8 @@ macro_rules! transaction_settings {
             self
         }
 
-        /// The longest that the server waits for the next statement, in steps of 1 ms. Default: 30 s.
+        /// The longest that the server waits for the next statement, in steps of 1 ms. Then it ends the session, and the
+        /// transaction fails without another attempt. Default: 30 s.
         #[must_use]
         pub fn idle_in_transaction_session_timeout(mut self, timeout: std::time::Duration) -> Self {
             self $(.$options)? .idle_in_transaction_session_timeout = Some(timeout);

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// The default of `lock_timeout`.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The default of `idle_in_transaction_session_timeout`.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What can be added to any time without leaving the calendar.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -55,7 +58,7 @@ impl Settings {
             adaptive_lock_timeout: pick!(adaptive_lock_timeout).unwrap_or(true),
             statement_timeout: pick!(statement_timeout).unwrap_or(Duration::from_secs(30)),
             idle_in_transaction_session_timeout: pick!(idle_in_transaction_session_timeout)
-                .unwrap_or(Duration::from_secs(30)),
+                .unwrap_or(IDLE_TIMEOUT),
             transaction_timeout: pick!(transaction_timeout),
             checkout_timeout: pick!(checkout_timeout).unwrap_or(Duration::from_secs(10)),
             answer_timeout: pick!(answer_timeout).unwrap_or(Duration::from_secs(10)),

@@ -6,7 +6,7 @@ use super::{
     ending::{Asked, Ended, Next, Step, asks_first, begin_failed, claim_failed, not_asked, step},
     events,
     hooks::BlockingHook,
-    identity,
+    identity, idle,
     postmortem::{PostMortem, QUESTION_SQL},
     progress::Progress,
     session::{Question, Session, Standing, Work},
@@ -114,6 +114,10 @@ fn attempt<W: Work>(
     let mut standing = session.settle(settings.answer_timeout);
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
         standing = asked(&mut session, begin.mark(), &settings).inside(standing);
+    } else if idle::asks_first(session.account(), &standing, &settings)
+        && let Err(failure) = session.ask(Question::of_mark(&begin.mark().binds()))
+    {
+        standing = not_asked(failure);
     }
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began),

@@ -17,6 +17,7 @@ mod events;
 mod gauges;
 pub mod hooks;
 mod identity;
+mod idle;
 pub mod lock;
 pub mod lock_set;
 mod meters;

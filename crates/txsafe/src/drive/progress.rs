@@ -6,7 +6,7 @@ use super::{
     course::{Course, Moment},
     doubt::InDoubt,
     ending::{Ended, Next},
-    events,
+    events, idle,
     session::Standing,
 };
 use crate::{
@@ -124,6 +124,7 @@ impl<T, H> Progress<T, H> {
             transaction: Arc::clone(&named.name),
             application_name: Arc::clone(&named.application_name),
             place,
+            idle_timeout: settings.idle_in_transaction_session_timeout,
             wraps_a_test: settings.test_wrapper,
             guard: Arc::clone(&shared.guard),
             connection,
@@ -210,6 +211,7 @@ impl<T, H> Progress<T, H> {
             }
             Ended::NotCommitted(result, standing) => {
                 self.due.push_back((account, false));
+                let standing = idle::named(standing, &trail, &self.call.settings);
                 self.not_committed(result, standing, trail)
             }
             Ended::DeadlinePassed(unseen) => {
@@ -219,6 +221,8 @@ impl<T, H> Progress<T, H> {
                 self.refuse(kind, Some(GiveUp::Deadline), trail)
             }
             Ended::CommitFailed(failure, value, witness) => {
+                let settings = &self.call.settings;
+                let failure = idle::named_failure(failure, Phase::Commit, &trail, settings);
                 self.commit_failed(failure, value, witness, account, trail)
             }
         }

@@ -6,7 +6,7 @@ use super::{
     ending::{Asked, Ended, Next, Step, asks_first, begin_failed, claim_failed, not_asked, step},
     events,
     hooks::AsyncHook,
-    identity,
+    identity, idle,
     postmortem::{PostMortem, QUESTION_SQL},
     progress::Progress,
     session::{AsyncSession, AsyncWork, Question, Standing},
@@ -131,6 +131,10 @@ async fn attempt<W: AsyncWork>(
     let mut standing = session.settle(patience).await;
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
         standing = asked(&mut session, begin.mark(), &settings).await.inside(standing);
+    } else if idle::asks_first(session.account(), &standing, &settings)
+        && let Err(failure) = session.ask(Question::of_mark(&begin.mark().binds())).await
+    {
+        standing = not_asked(failure);
     }
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began).await,

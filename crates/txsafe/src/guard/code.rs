@@ -35,11 +35,13 @@ pub enum Code {
     LockInversion,
     /// A statement left something on the session of its pooled connection, for the next transaction there.
     SessionState,
+    /// Nothing has been sent for half of the time after which the server ends the session.
+    IdleTransaction,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ExternalWait,
         Self::ExternalCall,
         Self::BlockingCall,
@@ -50,6 +52,7 @@ impl Code {
         Self::SystemCall,
         Self::LockInversion,
         Self::SessionState,
+        Self::IdleTransaction,
     ];
 
     /// As it is written: `TXS001`.
@@ -128,6 +131,13 @@ impl Code {
                 "session state",
                 "neither COMMIT nor the pool takes it away: use the form that ends with the transaction, or undo it before it \
                  ends, or have such connections closed by `Builder::close_on_session_state`",
+            ),
+            Self::IdleTransaction => (
+                "TXS011",
+                "idle transaction",
+                "its locks are held meanwhile, and what it did is lost when the server ends its session: do what takes long \
+                 before the transaction or behind it (claim a job by a lease, and work on it outside of a transaction), or \
+                 raise `idle_in_transaction_session_timeout` for this call",
             ),
         }
     }

@@ -3,13 +3,14 @@
 #[cfg(feature = "origins")]
 use super::late;
 use super::scope::Driving;
+use crate::hold::times::now;
 use std::{
     fmt,
     future::{Future, poll_fn},
     pin::pin,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
     time::Duration,
@@ -39,6 +40,12 @@ pub trait Connection: Send + Sync {
     fn is_lent(&self) -> bool {
         false
     }
+
+    /// For how long the server has had nothing to do in this attempt: since the last answer was read, and nothing was sent
+    /// after it. None while a statement runs, and where that isn't known.
+    fn idle(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The statements of a driver whose futures all pass through its adapter.
@@ -49,6 +56,10 @@ pub struct Calls {
     /// Whether the connection is lent to somebody whose statements aren't seen.
     is_lent: AtomicBool,
     was_waiting: AtomicBool,
+    /// A statement has started, and not ended.
+    is_running: AtomicBool,
+    /// When something was waited for last; 0 before the first attempt.
+    answered: AtomicU64,
     ended: Mutex<(usize, String)>,
 }
 
@@ -60,8 +71,15 @@ impl Calls {
         poll_fn(|cx| waiting.poll(|| statement.as_mut().poll(cx))).await
     }
 
+    /// A statement starts.
+    pub fn started(&self) {
+        self.is_running.store(true, Relaxed);
+    }
+
     /// A statement has ended.
     pub fn ended(&self, sql: &str) {
+        self.answered.store(now(), Relaxed);
+        self.is_running.store(false, Relaxed);
         let mut ended = self.lock();
         ended.0 += 1;
         ended.1.clear();
@@ -71,6 +89,8 @@ impl Calls {
     /// An attempt begins.
     pub fn begin(&self) {
         self.is_lent.store(false, Relaxed);
+        self.is_running.store(false, Relaxed);
+        self.answered.store(now(), Relaxed);
         self.lock().0 = 0;
     }
 
@@ -111,6 +131,13 @@ impl Connection for Calls {
     fn is_lent(&self) -> bool {
         self.is_lent.load(Relaxed)
     }
+
+    fn idle(&self) -> Option<Duration> {
+        let answered = self.answered.load(Relaxed);
+        let is_busy = self.is_running.load(Relaxed) || self.is_waiting() || self.is_lent();
+        let is_known = answered != 0 && !is_busy;
+        is_known.then(|| Duration::from_nanos(now().saturating_sub(answered)))
+    }
 }
 
 impl fmt::Debug for Calls {
@@ -147,12 +174,13 @@ impl<C: AsRef<Calls>> Waiting<C> {
     fn set(&mut self, waits: bool) {
         if waits != self.is_waited_for {
             self.is_waited_for = waits;
-            let waiting = &self.calls.as_ref().waiting;
+            let Calls { waiting, answered, .. } = self.calls.as_ref();
             if waits {
-                waiting.fetch_add(1, Relaxed)
+                waiting.fetch_add(1, Relaxed);
             } else {
-                waiting.fetch_sub(1, Relaxed)
-            };
+                answered.store(now(), Relaxed);
+                waiting.fetch_sub(1, Relaxed);
+            }
         }
     }
 }

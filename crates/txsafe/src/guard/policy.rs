@@ -27,7 +27,7 @@ pub enum Severity {
 /// | | looks at | costs | what follows |
 /// |---|---|---|---|
 /// | [`off`](Self::off) | nothing | nothing | nothing |
-/// | [`production`](Self::production) | marked calls and client layers, second connections, what stays on a session | some ns a poll | a warning, at most once a minute for each site |
+/// | [`production`](Self::production) | marked calls and client layers, second connections, what stays on a session, and whether the transaction idles | some ns a poll, and an entry in a list | a warning, at most once a minute for each site |
 /// | [`staging`](Self::staging) | and what the transaction waits for | a tenth of a microsecond a poll | the same |
 /// | [`dev`](Self::dev) | and who wakes it and what stands still (feature `origins`), and polls that block or compute | microseconds a poll | a warning, once for each site |
 /// | [`test`](Self::test) | the same, however short | the same | the transaction fails |
@@ -83,7 +83,8 @@ impl Policy {
         }
     }
 
-    /// For production: what is told by markers and layers costs nothing, and nothing is looked for besides.
+    /// For production: what is told by markers and layers costs nothing. Nothing is looked for besides, but for transactions
+    /// that idle, by a thread that looks once a second.
     #[must_use]
     pub fn production() -> Self {
         Self { severities: Code::ALL.map(|code| code.severity(false)), ..Self::off() }

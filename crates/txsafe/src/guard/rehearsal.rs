@@ -8,7 +8,10 @@ use super::{
     scope::{Scope, Subject},
     within::within,
 };
-use crate::{decide::invalid::InvalidSetting, hold::order::graph::log::LockLog};
+use crate::{
+    decide::{invalid::InvalidSetting, settings::IDLE_TIMEOUT},
+    hold::order::graph::log::LockLog,
+};
 use std::{fmt, future::Future, panic::Location, sync::Arc};
 
 /// Runs futures as if they were closures of transactions, without a database: to test a layer, a client or a policy.
@@ -66,6 +69,7 @@ impl Rehearsal {
             application_name: Arc::clone(&name),
             transaction: name,
             place: Location::caller(),
+            idle_timeout: IDLE_TIMEOUT,
             wraps_a_test: false,
             ledger: guard.accounts().then(Arc::default),
             guard: Arc::clone(guard),

@@ -27,7 +27,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 thread_local! {
@@ -80,6 +80,8 @@ pub(crate) struct Subject {
     #[cfg_attr(not(feature = "origins"), expect(dead_code, reason = "only who looks for it asks"))]
     pub(crate) application_name: Arc<str>,
     pub(crate) place: &'static Location<'static>,
+    /// Its `idle_in_transaction_session_timeout`.
+    pub(crate) idle_timeout: Duration,
     /// It is the wrapper of a test, which doesn't count.
     pub(crate) wraps_a_test: bool,
     pub(crate) guard: Arc<Guard>,
@@ -118,6 +120,8 @@ pub(crate) struct Scope {
     pub(super) kept: Kept,
     pub(super) heard: Heard,
     pub(super) own_socket: OwnSocket,
+    /// It was told that it idles.
+    pub(super) idle_is_told: AtomicBool,
     /// What is still to be known of its findings.
     #[cfg(feature = "origins")]
     pub(super) questions: Questions,
@@ -144,6 +148,7 @@ impl Scope {
             kept: Kept::default(),
             heard: Heard::default(),
             own_socket: OwnSocket::default(),
+            idle_is_told: AtomicBool::new(false),
             #[cfg(feature = "origins")]
             questions: Questions::default(),
             #[cfg(feature = "origins")]

@@ -128,6 +128,18 @@ impl Trail {
         self.omitted
     }
 
+    /// How long the connection had been idle when it was found closed, as far as these statements tell: before the first of
+    /// those at the end to which the server gave no answer, or no other than that it had closed it for idling; or up to `now`.
+    pub(crate) fn idle_at(&self, now: Instant) -> Duration {
+        let kept = self.first.iter().chain(&self.last).rev();
+        let unanswered = kept.take_while(|statement| {
+            let idled = Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT);
+            statement.failed.is_some_and(|code| code.is_none() || code == idled)
+        });
+        let since = self.last_end.map(|end| now.saturating_duration_since(end));
+        unanswered.map(|statement| statement.gap).chain(since).max().unwrap_or_default()
+    }
+
     /// Whether no statement ran.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -188,6 +200,22 @@ mod tests {
         assert_eq!(kept.len(), 64);
         assert_eq!((kept[15], kept[16], kept[63]), ("SELECT 15", "SELECT 952", "SELECT 999"));
         assert!(trail.to_string().contains("936 statements left out"));
+    }
+
+    #[test]
+    fn a_closed_connection_was_idle_before_the_first_statement_that_found_it_closed() {
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let mut trail = Trail::new(begin);
+        assert_eq!(trail.idle_at(at(70)), Duration::from_millis(70));
+        trail.push("SELECT 1", at(1), at(5), None);
+        assert_eq!(trail.idle_at(at(70)), Duration::from_millis(65));
+        let idled = Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT);
+        trail.push("SELECT 2", at(65), at(66), Some(idled));
+        trail.push("SELECT 3", at(66), at(67), Some(None));
+        assert_eq!(trail.idle_at(at(67)), Duration::from_millis(60));
+        trail.push("SELECT 4", at(67), at(68), Some(Some(SqlState::DEADLOCK_DETECTED)));
+        assert_eq!(trail.idle_at(at(69)), Duration::from_millis(1));
     }
 
     #[test]

@@ -1,5 +1,8 @@
 use super::*;
-use crate::guard::{connection::Calls, handle::current, policy::Policy, within::within};
+use crate::{
+    decide::settings::IDLE_TIMEOUT,
+    guard::{connection::Calls, handle::current, policy::Policy, within::within},
+};
 use std::{
     future::poll_fn,
     pin::pin,
@@ -20,6 +23,7 @@ pub(in crate::guard) fn scope_on(
         transaction: "t".into(),
         application_name: "t".into(),
         place: Location::caller(),
+        idle_timeout: IDLE_TIMEOUT,
         wraps_a_test: false,
         ledger: guard.accounts().then(Arc::default),
         guard: Arc::new(guard),

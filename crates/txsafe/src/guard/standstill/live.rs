@@ -1,6 +1,10 @@
 //! The transactions of this process whose closures run now.
 
-use crate::{guard::scope::Scope, hold::excused::lock};
+use super::idle;
+use crate::{
+    guard::{code::Code, scope::Scope},
+    hold::excused::lock,
+};
 use std::sync::{Arc, Mutex};
 
 static LIVE: Mutex<Vec<Arc<Scope>>> = Mutex::new(Vec::new());
@@ -10,12 +14,16 @@ static LIVE: Mutex<Vec<Arc<Scope>>> = Mutex::new(Vec::new());
 pub(in crate::guard) struct Live(Arc<Scope>);
 
 impl Live {
-    /// Where nothing is accounted, nobody looks. What a test is wrapped in shares its connection with what runs inside.
+    /// What a test is wrapped in shares its connection with what runs inside.
     pub(in crate::guard) fn enter(scope: &Arc<Scope>) -> Option<Self> {
-        if !scope.guard.accounts() || scope.wraps_a_test {
+        let may_idle = scope.guard.sees(Code::IdleTransaction);
+        if scope.wraps_a_test || !(may_idle || scope.guard.accounts()) {
             return None;
         }
         lock(&LIVE).push(Arc::clone(scope));
+        if may_idle {
+            idle::look_out(scope.idle_timeout);
+        }
         #[cfg(feature = "origins")]
         if scope.guard.policy.origins {
             crate::guard::origin::look_out();
@@ -36,12 +44,21 @@ impl Drop for Live {
 /// Whether there is any.
 #[cfg(feature = "origins")]
 pub(in crate::guard) fn is_any() -> bool {
-    !lock(&LIVE).is_empty()
+    lock(&LIVE).iter().any(|scope| scope.guard.accounts())
 }
 
-/// Those of now.
-pub(super) fn all() -> Vec<Arc<Scope>> {
-    lock(&LIVE).clone()
+/// Those whose waits are accounted: where they aren't, nobody knows of a standstill.
+pub(super) fn accounted() -> Vec<Arc<Scope>> {
+    of(|scope| scope.guard.accounts())
+}
+
+/// Those that are told when they idle.
+pub(super) fn idling() -> Vec<Arc<Scope>> {
+    of(|scope| scope.guard.sees(Code::IdleTransaction))
+}
+
+fn of(is_meant: impl Fn(&Scope) -> bool) -> Vec<Arc<Scope>> {
+    lock(&LIVE).iter().filter(|scope| is_meant(scope)).map(Arc::clone).collect()
 }
 
 /// Those that hold a connection of this database's pool.

@@ -25,7 +25,7 @@ const MOST_NAMED: usize = 5;
 
 /// Looks at all that have waited for long, and tells of those that stand still. Whether there is any transaction.
 pub(in crate::guard) fn look(names: &mut Names) -> bool {
-    let live = live::all();
+    let live = live::accounted();
     if live.is_empty() {
         return false;
     }

@@ -4,11 +4,14 @@
 //! looks names up has a look at those that have waited for long (`look`): whether all connections of a pool are held by
 //! transactions that wait for one (`circle`), or whether the server says that a transaction waits for its own locks
 //! (`own_lock`, and `blocked` of a thread). Who holds connections is known of all transactions of this process (`live`).
+//!
+//! One that idles is ended by the server, after a time. A thread of its own tells of it before (`idle`), in production, too.
 
 #[cfg(feature = "origins")]
 mod blocked;
 #[cfg(feature = "origins")]
 mod circle;
+mod idle;
 mod live;
 #[cfg(feature = "origins")]
 mod look;

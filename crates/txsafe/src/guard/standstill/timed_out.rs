@@ -14,7 +14,7 @@ use std::time::Duration;
 /// the end of the poll, or where the next statement starts.
 pub fn checkout_timed_out(pool: &str, timeout: Duration) {
     let Some(scope) = watched() else { return };
-    let live = live::all();
+    let live = live::accounted();
     let holders = live::holders(scope.database, &live).count();
     let is_circle = scope.pool.as_ref().is_some_and(|own| own.max_size() == holders);
     let (code, held) = if is_circle {
