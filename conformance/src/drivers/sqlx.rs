@@ -6,13 +6,13 @@ use crate::{
     script::{Script, Step},
 };
 use futures_util::future::BoxFuture;
-use sqlx::{AssertSqlSafe, postgres::PgPoolOptions, query, raw_sql};
+use sqlx::{AssertSqlSafe, query, raw_sql};
 use std::sync::Arc;
 use txsafe::guard::Policy;
-use txsafe_sqlx::{Database as Db, Driver, Tx, watched};
+use txsafe_sqlx::{Database as Db, Driver, Tx, pool_options};
 
 pub(super) fn open(url: &str, connections: u32, service: &str, guard: Policy) -> Arc<dyn Database> {
-    let pool = watched(PgPoolOptions::new().max_connections(connections)).connect_lazy(url);
+    let pool = pool_options().max_connections(connections).connect_lazy(url);
     let pool = pool.unwrap_or_else(|error| panic!("a URL of the test kit's: {error}"));
     let db = Db::builder(pool).service(service).guard(guard).build();
     Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))

@@ -1,16 +1,19 @@
 //! Connections that the caller holds already.
 
-use crate::{failure::of_connecting, session::Session};
-use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use crate::{checkout::checkout, session::Session};
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use std::{fmt, sync::Arc};
 use txsafe::{
     Failure,
     decide::settings::Settings,
-    drive::driver::{AsyncHeld, Slot},
+    drive::{
+        alarm::Alarm,
+        driver::{AsyncHeld, Slot},
+    },
 };
 
 /// A connection that `transaction_on` can run on: a plain one, or one of a pool, inside which a lost connection is
-/// replaced by a new one made as the database's pool makes them.
+/// replaced by a new one made as the database's pool makes them, `after_connect` included. So it has to be one of that pool.
 ///
 /// SQLx has no way to close a connection that is only borrowed. After a cancellation or a panic a pool's connection is
 /// closed as soon as its holder drops it. A plain one rolls back before its next statement, unless it was BEGIN itself
@@ -56,10 +59,17 @@ impl Held<'_> {
     }
 
     /// Puts a new connection in the place of one in doubt, which is closed by that.
-    async fn replace(&mut self, pool: &PgPool) -> Result<(), Failure> {
+    ///
+    /// Only a pool runs `after_connect`, and this one may have no other place than that of the old connection. So another
+    /// pool with the same options makes the new one.
+    async fn replace(&mut self, pool: &PgPool, settings: &Settings) -> Result<(), Failure> {
         if let (true, Kind::Pooled(conn)) = (self.in_doubt, &mut self.conn) {
-            let connected = pool.connect_options().connect().await;
-            ***conn = connected.map_err(|error| of_connecting(&error))?;
+            let options = pool.options().clone().min_connections(0).max_connections(1);
+            // Without a task that closes idle connections.
+            let options = options.max_lifetime(None).idle_timeout(None);
+            let maker = options.connect_lazy_with((*pool.connect_options()).clone());
+            let made = checkout(&maker, &Alarm::default(), settings, None).await?;
+            ***conn = made.detach();
             self.in_doubt = false;
         }
         Ok(())
@@ -76,7 +86,7 @@ impl<'a> AsyncHeld for Held<'a> {
         slot: Arc<Slot<Self>>,
         settings: &Settings,
     ) -> Result<Session<'a>, Failure> {
-        if let Err(failure) = self.replace(pool).await {
+        if let Err(failure) = self.replace(pool, settings).await {
             slot.put_back(self);
             return Err(failure);
         }

@@ -4,11 +4,10 @@ use super::{
     held::{Held, Slot},
     language::Language,
     link::Link,
-    observer::Observer,
     pool::Object,
     tx::Tx,
 };
-use crate::{asked::Asked, commit::COMMIT_UNSEEN_SQL, failure::of_diesel};
+use crate::{asked::Asked, commit::COMMIT_UNSEEN_SQL, failure::of_diesel, observer::Observer};
 use diesel::{
     Connection, PgConnection, QueryableByName,
     connection::{
@@ -191,7 +190,7 @@ fn ready(conn: &mut PgConnection) -> Result<Arc<Link>, Failure> {
             "this connection is in a transaction already: pass it down as it is, or use `Tx::savepoint`",
         ));
     }
-    Observer::link_of(conn)
+    Observer::link_of(conn, Link::default)
 }
 
 /// One text, or none.
