@@ -5,14 +5,14 @@
 use deadpool_diesel::postgres;
 use diesel::{PgConnection, connection::SimpleConnection, r2d2};
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::PgPool;
 use std::sync::{Arc, Mutex};
 use tokio::{runtime::Handle, task::spawn_blocking};
 use txsafe::{
     Error, NoOrder,
     guard::{Code, Finding, Policy},
 };
-use txsafe_diesel::blocking::{self, watched};
+use txsafe_diesel::blocking::{self, pool_builder, watched};
 use txsafe_testkit::{Postgres, Schema};
 
 type Findings = Arc<Mutex<Vec<Finding>>>;
@@ -66,8 +66,8 @@ async fn of_a_pool_of_sqlx() {
     let server = Postgres::shared().await.unwrap();
     let schema = server.schema("second").await.unwrap();
     // Neither made nor asked whether it is alive: that would be a wait, and fail it first.
-    let options = PgPoolOptions::new().min_connections(2).max_connections(2);
-    let options = txsafe_sqlx::watched(options.test_before_acquire(false));
+    let options = txsafe_sqlx::pool_options().min_connections(2).max_connections(2);
+    let options = options.test_before_acquire(false);
     let pool: PgPool = options.connect(schema.url()).await.unwrap();
     let (policy, findings) = watching();
     let db = txsafe_sqlx::Database::builder(pool.clone()).guard(policy).build().unwrap();
@@ -94,7 +94,7 @@ async fn of_an_r2d2_pool() {
     let manager = r2d2::ConnectionManager::<PgConnection>::new(schema.url());
     let (policy, findings) = watching();
     let outcome = spawn_blocking(move || {
-        let pool = watched(r2d2::Pool::builder().max_size(2)).build(manager).unwrap();
+        let pool = pool_builder().max_size(2).build(manager).unwrap();
         let db = blocking::Database::builder(pool.clone()).guard(policy).build().unwrap();
         drop(pool.get().unwrap());
         db.transaction("report", |mut tx| {

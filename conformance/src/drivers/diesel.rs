@@ -6,22 +6,16 @@ use crate::{
     script::{Script, Step},
     shop::accounts,
 };
-use diesel::{
-    PgConnection,
-    connection::SimpleConnection,
-    prelude::*,
-    r2d2::{ConnectionManager, Pool},
-};
+use diesel::{PgConnection, connection::SimpleConnection, prelude::*, r2d2::ConnectionManager};
 use futures_util::future::BoxFuture;
 use std::{panic::resume_unwind, sync::Arc};
 use tokio::{runtime::Handle, task::spawn_blocking};
 use txsafe::Keyed;
-use txsafe_diesel::blocking::{Database as Db, Tx, watched};
+use txsafe_diesel::blocking::{Database as Db, Tx, pool_builder};
 
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
     let manager = ConnectionManager::<PgConnection>::new(url);
-    let pool = watched(Pool::builder().max_size(connections).min_idle(Some(0)));
-    let pool = pool.build_unchecked(manager);
+    let pool = pool_builder().max_size(connections).min_idle(Some(0)).build_unchecked(manager);
     let db = Db::builder(pool).service(service);
     let db = db.guard(setup.guard).close_on_session_state(setup.close_on_session_state).build();
     Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))

@@ -6,12 +6,12 @@ use crate::{
     script::{Script, Step},
 };
 use futures_util::future::BoxFuture;
-use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions, query, raw_sql};
+use sqlx::{AssertSqlSafe, PgPool, query, raw_sql};
 use std::sync::Arc;
-use txsafe_sqlx::{Database as Db, Driver, Tx, watched};
+use txsafe_sqlx::{Database as Db, Driver, Tx, pool_options};
 
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
-    let pool = watched(PgPoolOptions::new().max_connections(connections)).connect_lazy(url);
+    let pool = pool_options().max_connections(connections).connect_lazy(url);
     let pool = pool.unwrap_or_else(|error| panic!("a URL of the test kit's: {error}"));
     let db = Db::builder(pool).service(service);
     let db = db.guard(setup.guard).close_on_session_state(setup.close_on_session_state).build();

@@ -1,11 +1,7 @@
 //! Checkouts that never end.
 
 use crate::{assert_is, deadpool, failed_by, schema, sqlx_pool, watching};
-use diesel::{
-    PgConnection,
-    connection::SimpleConnection,
-    r2d2::{self, ConnectionManager},
-};
+use diesel::{PgConnection, connection::SimpleConnection, r2d2::ConnectionManager};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection, pooled_connection::deadpool::Pool};
 use sqlx::query;
 use std::{sync::Arc, time::Duration};
@@ -130,8 +126,8 @@ async fn of_r2d2_at_its_timeout() {
     let told = tokio::task::spawn_blocking(move || {
         let manager = ConnectionManager::<PgConnection>::new(schema.url());
         let timeout = Duration::from_millis(500);
-        let builder = r2d2::Pool::builder().max_size(1).connection_timeout(timeout);
-        let pool = txsafe_diesel::blocking::watched(builder).build(manager).unwrap();
+        let builder = txsafe_diesel::blocking::pool_builder().max_size(1);
+        let pool = builder.connection_timeout(timeout).build(manager).unwrap();
         let db = txsafe_diesel::blocking::Database::builder(pool.clone()).guard(policy);
         db.build().unwrap().transaction("report", |mut tx| {
             tx.batch_execute("SELECT 1")?;

@@ -1,16 +1,12 @@
 //! Transactions that wait, on another connection, for their own locks.
 
 use crate::{assert_is, deadpool, failed_by, schema, sqlx_pool, watching};
-use diesel::{
-    PgConnection,
-    connection::SimpleConnection,
-    r2d2::{self, ConnectionManager},
-};
+use diesel::{PgConnection, connection::SimpleConnection, r2d2::ConnectionManager};
 use diesel_async::SimpleAsyncConnection;
 use sqlx::{PgPool, raw_sql};
 use tokio::task::spawn_blocking;
 use txsafe::guard::{Code, Severity};
-use txsafe_diesel::blocking::{Database, watched};
+use txsafe_diesel::blocking::{Database, pool_builder};
 use txsafe_testkit::Schema;
 
 const BOOK: &str = "UPDATE seats SET is_free = false WHERE id = 1";
@@ -74,7 +70,7 @@ async fn are_found_on_blocking_connections() {
     let (policy, mut findings) = watching(Severity::Error);
     let booking = spawn_blocking(move || {
         let manager = ConnectionManager::<PgConnection>::new(schema.url());
-        let pool = watched(r2d2::Pool::builder().max_size(3)).build(manager).unwrap();
+        let pool = pool_builder().max_size(3).build(manager).unwrap();
         let db = Database::builder(pool.clone()).service("tickets").guard(policy).build().unwrap();
         db.transaction("book", |mut tx| {
             tx.batch_execute(BOOK)?;

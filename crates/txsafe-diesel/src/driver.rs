@@ -100,7 +100,7 @@ impl AsyncDriver for Driver {
         deadline: Option<Instant>,
     ) -> Result<Session<'a>, Failure> {
         let object = checkout(pool, settings, deadline).await?;
-        Ok(Session::pooled(object, settings))
+        Session::pooled(object, settings)
     }
 
     fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Self::Tx<'c, O, Unlocked> {

@@ -29,10 +29,12 @@ pub mod guard;
 #[cfg(feature = "async")]
 mod held;
 #[cfg(feature = "async")]
+mod instrumentation;
+#[cfg(feature = "async")]
 mod lock;
 #[cfg(any(feature = "async", feature = "blocking"))]
 mod messages;
-#[cfg(feature = "async")]
+#[cfg(any(feature = "async", feature = "blocking"))]
 mod observer;
 #[cfg(feature = "async")]
 mod outbox;
@@ -57,10 +59,10 @@ mod write;
 
 #[cfg(feature = "async")]
 pub use {
-    connect::{connect, manager, manager_with},
+    connect::{cancel_request, connect, manager, manager_with},
     driver::{Configured, Database, Driver, WithKey},
     held::Held,
-    observer::chain_instrumentation,
+    instrumentation::chain_instrumentation,
     outbox::OutboxWorker,
     tx::Tx,
 };

@@ -1,54 +1,111 @@
-//! The instrumentation of an observed connection: it holds the [`Link`], and tells it the text of each statement.
+//! The instrumentation of an observed connection: it holds the link, tells it of each statement, and passes every event on.
 
-use crate::{failure::of_diesel, wire::link::Link};
-use diesel::connection::{Instrumentation, InstrumentationEvent, get_default_instrumentation};
-use diesel_async::{AsyncConnection, AsyncPgConnection};
-use std::sync::Arc;
+use diesel::{
+    connection::{
+        DynInstrumentation, Instrumentation, InstrumentationEvent, get_default_instrumentation,
+    },
+    result::Error as DieselError,
+};
+use std::{fmt::Display, sync::Arc};
+use txsafe::Failure;
+
+/// A link of either half, as instrumentation sees it.
+pub(crate) trait Listener: Send + Sync + 'static {
+    /// A statement started.
+    fn started(&self, query: &dyn Display);
+
+    /// A statement came to its end.
+    fn finished(&self, query: &dyn Display, error: Option<&DieselError>);
+}
+
+/// A connection of either half, which keeps one instrumentation.
+pub(crate) trait Instrumented {
+    /// The function that chains an instrumentation to ours.
+    const CHAIN: &'static str;
+
+    /// The one it has.
+    fn present(&mut self) -> &mut dyn Instrumentation;
+
+    /// Puts another one in its place.
+    fn put(&mut self, instrumentation: impl Instrumentation);
+}
 
 /// Our instrumentation, and the next one in the chain.
-pub(crate) struct Observer {
-    link: Arc<Link>,
+pub(crate) struct Observer<L> {
+    link: Arc<L>,
     next: Option<Box<dyn Instrumentation>>,
 }
 
-impl Observer {
-    /// Observes `conn`, and passes every event on to Diesel's default instrumentation.
-    pub(crate) fn install(conn: &mut AsyncPgConnection, link: Arc<Link>) {
-        let next = get_default_instrumentation();
-        conn.set_instrumentation(Self { link, next });
+impl<L: Listener> Observer<L> {
+    /// The link of a connection. One that isn't observed is from now on, by a new link.
+    ///
+    /// Diesel hands out a connection's instrumentation by reference only. So its default is made anew and chained, and one
+    /// that somebody has set is refused rather than lost. If that is of the default's own type, nothing tells them apart.
+    pub(crate) fn link_of<C: Instrumented>(
+        conn: &mut C,
+        new: impl FnOnce() -> L,
+    ) -> Result<Arc<L>, Failure> {
+        if let Some(link) = Self::known_link_of(conn) {
+            return Ok(link);
+        }
+        let present = conn.present().as_any().type_id();
+        let default = get_default_instrumentation();
+        let next = if present == (*DynInstrumentation::none()).as_any().type_id() {
+            None
+        } else if default.as_ref().is_some_and(|next| (**next).as_any().type_id() == present) {
+            default
+        } else {
+            return Err(Failure::local(format!(
+                "this connection has an instrumentation that would be lost; add it by `{}` in place of \
+                 `set_instrumentation`",
+                C::CHAIN,
+            )));
+        };
+        let link = Arc::new(new());
+        Self::install(conn, Arc::clone(&link), next);
+        Ok(link)
     }
 
     /// The link of a connection that is observed.
-    pub(crate) fn link_of(conn: &mut AsyncPgConnection) -> Option<Arc<Link>> {
-        let observer = conn.instrumentation().downcast_mut::<Self>()?;
+    pub(crate) fn known_link_of(conn: &mut impl Instrumented) -> Option<Arc<L>> {
+        let observer = conn.present().downcast_ref::<Self>()?;
         Some(Arc::clone(&observer.link))
+    }
+
+    /// Observes a connection by this link, and passes every event on to `next`.
+    pub(crate) fn install(
+        conn: &mut impl Instrumented,
+        link: Arc<L>,
+        next: Option<Box<dyn Instrumentation>>,
+    ) {
+        conn.put(Self { link, next });
+    }
+
+    /// Puts `next` in the place of what was chained to ours, or was set on a connection that isn't observed yet.
+    pub(crate) fn chain(
+        conn: &mut impl Instrumented,
+        next: impl Instrumentation,
+        new: impl FnOnce() -> L,
+    ) {
+        let next: Option<Box<dyn Instrumentation>> = Some(Box::new(next));
+        match conn.present().downcast_mut::<Self>() {
+            Some(observer) => observer.next = next,
+            None => Self::install(conn, Arc::new(new()), next),
+        }
     }
 }
 
-impl Instrumentation for Observer {
+impl<L: Listener> Instrumentation for Observer<L> {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         match &event {
-            InstrumentationEvent::StartQuery { query, .. } => {
-                self.link.statement_started(query);
-            }
+            InstrumentationEvent::StartQuery { query, .. } => self.link.started(query),
             InstrumentationEvent::FinishQuery { query, error, .. } => {
-                self.link.statement_finished(|| query.to_string(), error.map(of_diesel));
+                self.link.finished(query, *error);
             }
             _ => {}
         }
         if let Some(next) = &mut self.next {
             next.on_connection_event(event);
         }
-    }
-}
-
-/// Adds an instrumentation to a connection made by [`manager`](crate::manager()) or [`connect`](crate::connect()).
-///
-/// Use it in place of `set_instrumentation`, which would put the given one in the place of txsafe's. On a connection
-/// that isn't observed it does just that.
-pub fn chain_instrumentation(conn: &mut AsyncPgConnection, next: impl Instrumentation) {
-    match conn.instrumentation().downcast_mut::<Observer>() {
-        Some(observer) => observer.next = Some(Box::new(next)),
-        None => conn.set_instrumentation(next),
     }
 }

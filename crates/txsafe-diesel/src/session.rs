@@ -61,10 +61,13 @@ enum Lease<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn pooled(object: Object<AsyncPgConnection>, settings: &Settings) -> Self {
+    pub(crate) fn pooled(
+        object: Object<AsyncPgConnection>,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
         let mut object = Box::new(object);
-        let link = link_of(&mut object);
-        Self::new(Lease::Pooled(object), link, settings)
+        let link = link_of(&mut object)?;
+        Ok(Self::new(Lease::Pooled(object), link, settings))
     }
 
     /// On the caller's connection; one that was lost is replaced first, where that can be.
@@ -73,12 +76,18 @@ impl<'a> Session<'a> {
         slot: Arc<Slot<Held<'a>>>,
         settings: &Settings,
     ) -> Result<Self, Failure> {
-        let link = link_of(held.connection());
+        let link = match link_of(held.connection()) {
+            Ok(link) => link,
+            Err(refused) => {
+                slot.put_back(held);
+                return Err(refused);
+            }
+        };
         let mut session = Self::new(Lease::Held(held, slot), link, settings);
         let Lease::Held(held, _) = &mut session.lease else { unreachable!("made one line above") };
         if PoolableConnection::is_broken(held.connection()) && held.is_replaceable() {
-            held.replace().await?;
-            session.link = link_of(held.connection());
+            held.replace(settings).await?;
+            session.link = link_of(held.connection())?;
         }
         if is_in_transaction(&session.link, held.connection()).await? {
             session.give_back();
@@ -166,7 +175,7 @@ impl AsyncSession for Session<'_> {
     }
 
     fn is_unsure(&mut self) -> bool {
-        let link = Observer::link_of(self.lease.connection());
+        let link = Observer::<Link>::known_link_of(self.lease.connection());
         let is_replaced = link.is_none_or(|link| !Arc::ptr_eq(&link, &self.link));
         self.link.is_unsure(is_replaced)
     }
@@ -375,23 +384,19 @@ async fn is_in_transaction(link: &Link, conn: &mut AsyncPgConnection) -> Result<
 }
 
 /// The link of a connection; one that was built elsewhere is observed from now on, as far as that goes.
-fn link_of(conn: &mut AsyncPgConnection) -> Arc<Link> {
-    let link = Observer::link_of(conn).unwrap_or_else(|| {
-        let link = Arc::new(Link::off_wire());
-        Observer::install(conn, Arc::clone(&link));
-        link
-    });
+fn link_of(conn: &mut AsyncPgConnection) -> Result<Arc<Link>, Failure> {
+    let link = Observer::link_of(conn, Link::off_wire)?;
     if !link.is_on_wire() {
         static TOLD: Once = Once::new();
         TOLD.call_once(|| {
             tracing::warn!(
-                "the wire of some connections isn't observed, because they weren't made by `txsafe_diesel::manager` \
-                 or `connect`, or because TLS was preferred and the server doesn't do it: SQLSTATEs are guessed from \
-                 Diesel's error kinds and the server's messages, and BEGIN is awaited",
+                "the wire of some connections isn't observed, because they weren't made by `txsafe_diesel::manager`, \
+                 `manager_with` or `connect`: SQLSTATEs are guessed from Diesel's error kinds and the server's \
+                 messages, and BEGIN is awaited; make them by one of these",
             );
         });
     }
-    link
+    Ok(link)
 }
 
 fn depth(conn: &mut AsyncPgConnection) -> Option<u32> {

@@ -1,11 +1,8 @@
 //! Connections that the caller holds already.
 
-use crate::{
-    failure::{of_connecting, of_request},
-    session::Session,
-};
+use crate::{checkout::checkout, failure::of_request, session::Session};
 use sqlx::{
-    ConnectOptions, Executor, PgConnection, PgPool, Postgres, Row, pool::PoolConnection,
+    Executor, PgConnection, PgPool, Postgres, Row, pool::PoolConnection,
     postgres::PgTransactionManager,
 };
 use sqlx_core::transaction::TransactionManager;
@@ -13,11 +10,14 @@ use std::{fmt, sync::Arc};
 use txsafe::{
     Failure,
     decide::settings::Settings,
-    drive::driver::{AsyncHeld, Slot},
+    drive::{
+        alarm::Alarm,
+        driver::{AsyncHeld, Slot},
+    },
 };
 
 /// A connection that `transaction_on` can run on: a plain one, or one of a pool, inside which a lost connection is
-/// replaced by a new one made as the database's pool makes them.
+/// replaced by a new one made as the database's pool makes them, `after_connect` included. So it has to be one of that pool.
 ///
 /// SQLx has no way to close a connection that is only borrowed. After a cancellation or a panic a pool's connection is
 /// closed as soon as its holder drops it. A plain one rolls back before its next statement, unless it was BEGIN itself
@@ -83,10 +83,17 @@ impl Held<'_> {
     }
 
     /// Puts a new connection in the place of one in doubt, which is closed by that.
-    async fn replace(&mut self, pool: &PgPool) -> Result<(), Failure> {
+    ///
+    /// Only a pool runs `after_connect`, and this one may have no other place than that of the old connection. So another
+    /// pool with the same options makes the new one.
+    async fn replace(&mut self, pool: &PgPool, settings: &Settings) -> Result<(), Failure> {
         if let (true, Kind::Pooled(conn)) = (self.in_doubt, &mut self.conn) {
-            let connected = pool.connect_options().connect().await;
-            ***conn = connected.map_err(|error| of_connecting(&error))?;
+            let options = pool.options().clone().min_connections(0).max_connections(1);
+            // Without a task that closes idle connections.
+            let options = options.max_lifetime(None).idle_timeout(None);
+            let maker = options.connect_lazy_with((*pool.connect_options()).clone());
+            let made = checkout(&maker, &Alarm::default(), settings, None).await?;
+            ***conn = made.detach();
             self.in_doubt = false;
         }
         Ok(())
@@ -104,7 +111,7 @@ impl<'a> AsyncHeld for Held<'a> {
         settings: &Settings,
     ) -> Result<Session<'a>, Failure> {
         let ready = async {
-            self.replace(pool).await?;
+            self.replace(pool, settings).await?;
             if self.is_in_transaction().await? { Err(Failure::in_transaction()) } else { Ok(()) }
         };
         if let Err(failure) = ready.await {

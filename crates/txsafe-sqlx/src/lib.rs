@@ -25,7 +25,7 @@ pub use held::Held;
 pub use outbox::OutboxWorker;
 pub use row::Row;
 pub use tx::Tx;
-pub use watch::watched;
+pub use watch::{PoolHooks, pool_options, pool_options_with};
 
 pub use txsafe::{
     AdvisoryRank, Allows, At, Attempt, Backlog, Budget, Builder, Cause, DeadMessage, Deadlock,

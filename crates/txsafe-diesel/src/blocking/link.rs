@@ -1,7 +1,7 @@
 //! What is known of one blocking connection: what went wrong, as its instrumentation heard it, and how its transaction
 //! stands, as libpq tells Diesel.
 
-use crate::{failure::of_diesel, told::Told};
+use crate::{binds::without_binds, failure::of_diesel, observer::Listener, told::Told};
 use diesel::{
     PgConnection,
     connection::{SimpleConnection, TransactionManagerStatus},
@@ -39,71 +39,6 @@ struct State {
 }
 
 impl Link {
-    // --- what instrumentation tells ---
-
-    /// A statement started; `query` shows it with its bind values.
-    pub(crate) fn statement_started(&self, query: &dyn fmt::Display) {
-        // Not while the state is locked: what is found in the gap before may ask this link.
-        self.gaps().statement_starts();
-        if let Some(told) = &mut self.state().told {
-            // They come one after another; one whose end Diesel didn't tell, as of binds that can't be written, is over.
-            told.started.clear();
-            told.started(query);
-        }
-    }
-
-    /// A statement came to its end.
-    pub(crate) fn statement_finished(
-        &self,
-        sql: impl FnOnce() -> String,
-        error: Option<&DieselError>,
-    ) {
-        let State { lost, told, ending, left, may_have_left, copies } = &mut *self.state();
-        let Some(told) = told.as_mut().filter(|_| !*ending) else { return };
-        // In the midst of a statement Diesel may look types up, by another one: what goes by until the outer one's end is the
-        // database's as well.
-        told.notes().gaps.statement_ends();
-        // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
-        let Some(started) = told.started.pop_front() else { return };
-        let sql = sql();
-        if sql.is_empty() {
-            return;
-        }
-        let leaves = leaves_transaction(&sql);
-        *left |= leaves && error.is_none();
-        *may_have_left |= leaves && error.is_some();
-        *copies |= error.is_none() && sql.starts_with("COPY");
-        let failure = error.map(of_diesel);
-        let code = failure.as_ref().map(Failure::sqlstate);
-        match failure {
-            Some(failure) if failure.is_lost() => {
-                lost.get_or_insert(failure);
-            }
-            Some(failure) if is_the_servers(error) => told.finished_unseen(&sql, Some(failure)),
-            // Diesel's own refusal aborts nothing.
-            Some(_) => {}
-            None => {
-                told.finished_unseen(&sql, None);
-                // What succeeds shows that nothing is aborted, by whatever words a savepoint was rolled back.
-                told.aborted_by = None;
-            }
-        }
-        told.ran(sql, started.with_binds, (started.at, Instant::now()), code);
-    }
-
-    /// None of an attempt that ends: what ends it runs outside of its scope, and its end isn't told.
-    fn gaps(&self) -> Gaps {
-        let state = self.state();
-        state
-            .told
-            .as_ref()
-            .filter(|_| !state.ending)
-            .map(|told| told.notes().gaps.clone())
-            .unwrap_or_default()
-    }
-
-    // --- what the session does ---
-
     /// An attempt begins.
     pub(crate) fn begin(&self, bind_values: bool, notes: Notes) {
         let mut state = self.state();
@@ -182,9 +117,68 @@ impl Link {
         state.told.as_mut().map(|told| std::mem::take(&mut told.trail)).unwrap_or_default()
     }
 
+    /// None of an attempt that ends: what ends it runs outside of its scope, and its end isn't told.
+    fn gaps(&self) -> Gaps {
+        let state = self.state();
+        state
+            .told
+            .as_ref()
+            .filter(|_| !state.ending)
+            .map(|told| told.notes().gaps.clone())
+            .unwrap_or_default()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that could panic leaves the state half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener for Link {
+    /// A statement started; `query` shows it with its bind values.
+    fn started(&self, query: &dyn fmt::Display) {
+        // Not while the state is locked: what is found in the gap before may ask this link.
+        self.gaps().statement_starts();
+        if let Some(told) = &mut self.state().told {
+            // They come one after another; one whose end Diesel didn't tell, as of binds that can't be written, is over.
+            told.started.clear();
+            told.started(query);
+        }
+    }
+
+    /// A statement came to its end.
+    fn finished(&self, query: &dyn fmt::Display, error: Option<&DieselError>) {
+        let State { lost, told, ending, left, may_have_left, copies } = &mut *self.state();
+        let Some(told) = told.as_mut().filter(|_| !*ending) else { return };
+        // In the midst of a statement Diesel may look types up, by another one: what goes by until the outer one's end is the
+        // database's as well.
+        told.notes().gaps.statement_ends();
+        // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
+        let Some(started) = told.started.pop_front() else { return };
+        let sql = without_binds(&query.to_string()).to_owned();
+        if sql.is_empty() {
+            return;
+        }
+        let leaves = leaves_transaction(&sql);
+        *left |= leaves && error.is_none();
+        *may_have_left |= leaves && error.is_some();
+        *copies |= error.is_none() && sql.starts_with("COPY");
+        let failure = error.map(of_diesel);
+        let code = failure.as_ref().map(Failure::sqlstate);
+        match failure {
+            Some(failure) if failure.is_lost() => {
+                lost.get_or_insert(failure);
+            }
+            Some(failure) if is_the_servers(error) => told.finished_unseen(&sql, Some(failure)),
+            // Diesel's own refusal aborts nothing.
+            Some(_) => {}
+            None => {
+                told.finished_unseen(&sql, None);
+                // What succeeds shows that nothing is aborted, by whatever words a savepoint was rolled back.
+                told.aborted_by = None;
+            }
+        }
+        told.ran(sql, started.with_binds, (started.at, Instant::now()), code);
     }
 }
 

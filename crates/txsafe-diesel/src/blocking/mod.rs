@@ -43,8 +43,9 @@
 //!
 //! # A second connection
 //!
-//! [`watched`] has a pool tell the guard of connections that are taken from it inside a transaction
+//! A pool made by [`pool_builder`] tells the guard of connections that are taken from it inside a transaction
 //! ([`TXS005`](crate::guard::Code::SecondConnection)): enough of these at once empty the pool, and all wait for each other.
+//! Over deadpool-diesel, `watched` does that.
 //!
 //! # A server that never answers
 //!
@@ -67,6 +68,7 @@ mod database;
 mod deadpool;
 mod driver;
 mod held;
+mod instrumentation;
 #[cfg(feature = "deadpool-diesel")]
 mod interact;
 #[cfg(feature = "deadpool-diesel")]
@@ -74,7 +76,6 @@ mod interact_outbox;
 mod language;
 mod link;
 mod lock;
-mod observer;
 mod outbox;
 mod pool;
 mod reached;
@@ -90,11 +91,13 @@ pub use configured::{Configured, WithKey};
 pub use database::Database;
 pub use driver::Driver;
 pub use held::Held;
+pub use instrumentation::chain_instrumentation;
 #[cfg(feature = "deadpool-diesel")]
 pub use interact_outbox::InteractOutboxWorker;
-pub use observer::chain_instrumentation;
 pub use outbox::OutboxWorker;
 pub use pool::Pool;
 pub use tx::Tx;
 pub use txsafe::OutboxStopper;
-pub use watch::{PoolBuilder, watched};
+#[cfg(feature = "deadpool-diesel")]
+pub use watch::watched;
+pub use watch::{pool_builder, pool_builder_with};

@@ -4,11 +4,12 @@ use super::{
     held::{Held, Slot},
     language::Language,
     link::Link,
-    observer::Observer,
     pool::Object,
     tx::Tx,
 };
-use crate::{asked::Asked, commit::commit_unseen_sql, failure::lost_unless_refused};
+use crate::{
+    asked::Asked, commit::commit_unseen_sql, failure::lost_unless_refused, observer::Observer,
+};
 use diesel::{
     Connection, PgConnection, QueryableByName,
     connection::{
@@ -119,7 +120,8 @@ impl<O: Object> BlockingSession for Session<'_, O> {
 
     fn is_unsure(&mut self) -> bool {
         let link = &self.link;
-        link.is_unsure() || !self.lease.with(|conn| Observer::is_that_of(conn, link))
+        let observed = self.lease.with(|conn| Observer::<Link>::known_link_of(conn));
+        link.is_unsure() || observed.is_none_or(|known| !Arc::ptr_eq(&known, link))
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
@@ -207,7 +209,7 @@ fn ready(conn: &mut PgConnection, is_held: bool) -> Result<Arc<Link>, Failure> {
     if is_held && is_in_transaction(conn)? {
         return Err(Failure::in_transaction());
     }
-    Observer::link_of(conn)
+    Observer::link_of(conn, Link::default)
 }
 
 /// Whether a transaction is open, however it was begun. Costs a round trip where Diesel doesn't know of one.

@@ -1,45 +1,117 @@
-//! Pools that tell the guard of connections that are taken from them.
+//! Pools that tell the guard of connections that are taken from them, beside the application's own hooks.
 
 #[cfg(feature = "deadpool-diesel")]
-use deadpool_diesel::postgres::{Hook, PoolBuilder as DeadpoolBuilder};
+use deadpool_diesel::postgres::{Hook, PoolBuilder};
 use diesel::{
     PgConnection,
     r2d2::{
-        Builder as R2d2Builder, ConnectionManager,
-        event::{CheckoutEvent, HandleEvent, TimeoutEvent},
+        Builder, ConnectionManager, NopEventHandler,
+        event::{
+            AcquireEvent, CheckinEvent, CheckoutEvent, HandleEvent, ReleaseEvent, TimeoutEvent,
+        },
     },
 };
 use txsafe::guard::{checkout_timed_out, connection_taken};
 
-/// What findings call a pool of these.
+/// What findings call a pool of r2d2.
 const R2D2: &str = "a pool of r2d2";
 
-/// Has the guard told of every connection that is taken from the pool: in a transaction it is a second one, and a finding
-/// ([`TXS005`](txsafe::guard::Code::SecondConnection)).
+/// The builder of an r2d2 pool that tells the guard of every connection that is taken from it: in a transaction it is a
+/// second one, and a finding ([`TXS005`](txsafe::guard::Code::SecondConnection)).
 ///
-/// r2d2 keeps one `event_handler`, and this is it. Where you have your own, call
-/// [`guard::connection_taken`](connection_taken) in its `handle_checkout` instead, and
-/// [`guard::checkout_timed_out`](checkout_timed_out) in its `handle_timeout`. Its `try_get` tells nobody.
+/// It takes the place of `Pool::builder()`. All other options are set on it as usual, `connection_customizer` included, but
+/// for `event_handler`: give yours to [`pool_builder_with`]. r2d2 keeps one event handler. One that is set on this builder
+/// takes the place of ours, and the pool tells nothing.
 ///
-/// deadpool-diesel gets a `pre_recycle` and a `post_create` hook more.
+/// r2d2 sends no event for `try_get`, and nothing is told of it.
 ///
 /// # Examples
 /// ```
-/// use diesel::r2d2::{ConnectionManager, Pool};
-/// use txsafe_diesel::blocking::{Database, watched};
+/// use diesel::r2d2::ConnectionManager;
+/// use txsafe_diesel::blocking::{Database, pool_builder};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let manager = ConnectionManager::new("postgres://shop@localhost/shop");
-/// let pool = watched(Pool::builder().max_size(8).min_idle(Some(0))).build_unchecked(manager);
+/// let pool = pool_builder().max_size(8).min_idle(Some(0)).build_unchecked(manager);
 /// let db = Database::builder(pool).build()?;
 /// # let _ = db;
 /// # Ok(())
 /// # }
 /// ```
+#[must_use]
+pub fn pool_builder() -> Builder<ConnectionManager<PgConnection>> {
+    pool_builder_with(Box::new(NopEventHandler))
+}
+
+/// [`pool_builder`] of a pool that calls this handler, too: for every event, after the guard was told.
 ///
-/// The same over deadpool-diesel:
+/// # Examples
 /// ```
-/// # #[cfg(feature = "deadpool-diesel")] {
+/// use diesel::r2d2::{ConnectionManager, event::{CheckoutEvent, HandleEvent}};
+/// use txsafe_diesel::blocking::pool_builder_with;
+///
+/// #[derive(Debug)]
+/// struct Slow;
+///
+/// impl HandleEvent for Slow {
+///     fn handle_checkout(&self, event: CheckoutEvent) {
+///         if event.duration().as_millis() > 100 {
+///             eprintln!("waited {:?} for a connection", event.duration());
+///         }
+///     }
+/// }
+///
+/// let manager = ConnectionManager::new("postgres://shop@localhost/shop");
+/// let builder = pool_builder_with(Box::new(Slow)).max_size(8).min_idle(Some(0));
+/// let pool = builder.build_unchecked(manager);
+/// # let _ = pool;
+/// ```
+#[must_use]
+pub fn pool_builder_with(
+    event_handler: Box<dyn HandleEvent>,
+) -> Builder<ConnectionManager<PgConnection>> {
+    Builder::new().event_handler(Box::new(Teller { next: event_handler }))
+}
+
+/// Tells the guard of the events of an r2d2 pool, which calls it on the thread that takes a connection; then calls the
+/// application's handler.
+#[derive(Debug)]
+struct Teller {
+    next: Box<dyn HandleEvent>,
+}
+
+impl HandleEvent for Teller {
+    fn handle_acquire(&self, event: AcquireEvent) {
+        self.next.handle_acquire(event);
+    }
+
+    fn handle_release(&self, event: ReleaseEvent) {
+        self.next.handle_release(event);
+    }
+
+    fn handle_checkout(&self, event: CheckoutEvent) {
+        connection_taken(R2D2);
+        self.next.handle_checkout(event);
+    }
+
+    fn handle_timeout(&self, event: TimeoutEvent) {
+        checkout_timed_out(R2D2, event.timeout());
+        self.next.handle_timeout(event);
+    }
+
+    fn handle_checkin(&self, event: CheckinEvent) {
+        self.next.handle_checkin(event);
+    }
+}
+
+/// Has a pool of deadpool-diesel tell the guard of every connection that is taken from it: in a transaction it is a second
+/// one, and a finding ([`TXS005`](txsafe::guard::Code::SecondConnection)).
+///
+/// It adds a `pre_recycle` and a `post_create` hook. deadpool keeps all hooks, and runs those of a kind in the order in which
+/// they were added: yours may be added before or behind.
+///
+/// # Examples
+/// ```
 /// use deadpool_diesel::{Runtime, postgres::{Manager, Pool}};
 /// use txsafe_diesel::{NoOrder, blocking::{Database, watched}};
 ///
@@ -50,60 +122,16 @@ const R2D2: &str = "a pool of r2d2";
 /// # let _ = db;
 /// # Ok(())
 /// # }
-/// # main().unwrap();
-/// # }
 /// ```
-#[must_use]
-pub fn watched<B: PoolBuilder>(builder: B) -> B {
-    builder.telling()
-}
-
-/// What builds a pool that a [`Database`](super::Database) can be built over: r2d2's builder, or deadpool-diesel's. Nobody
-/// else implements it.
-pub trait PoolBuilder: Sealed {}
-
-/// What is needed of a builder.
-pub trait Sealed: Sized {
-    /// With something that tells.
-    fn telling(self) -> Self;
-}
-
-impl PoolBuilder for R2d2Builder<ConnectionManager<PgConnection>> {}
-
-impl Sealed for R2d2Builder<ConnectionManager<PgConnection>> {
-    fn telling(self) -> Self {
-        self.event_handler(Box::new(Teller))
-    }
-}
-
-/// Tells of the events of an r2d2 pool, which calls it on the thread that takes a connection.
-#[derive(Debug)]
-struct Teller;
-
-impl HandleEvent for Teller {
-    fn handle_checkout(&self, _: CheckoutEvent) {
-        connection_taken(R2D2);
-    }
-
-    fn handle_timeout(&self, event: TimeoutEvent) {
-        checkout_timed_out(R2D2, event.timeout());
-    }
-}
-
 #[cfg(feature = "deadpool-diesel")]
-impl PoolBuilder for DeadpoolBuilder {}
-
-#[cfg(feature = "deadpool-diesel")]
-impl Sealed for DeadpoolBuilder {
-    /// Recycling asks the server, and of whatever waits another finding tells: so this one is told before. Making one waits,
-    /// too, and no hook comes before that.
-    fn telling(self) -> Self {
-        let taken = || {
-            Hook::sync_fn(|_, _| {
-                connection_taken("a pool of deadpool-diesel");
-                Ok(())
-            })
-        };
-        self.pre_recycle(taken()).post_create(taken())
-    }
+pub fn watched(builder: PoolBuilder) -> PoolBuilder {
+    let taken = || {
+        Hook::sync_fn(|_, _| {
+            connection_taken("a pool of deadpool-diesel");
+            Ok(())
+        })
+    };
+    // Recycling asks the server, and of whatever waits another finding tells: so this one is told before. Making one waits,
+    // too, and no hook comes before that.
+    builder.pre_recycle(taken()).post_create(taken())
 }

@@ -6,6 +6,8 @@ use super::{
     attempt::{Attempt, Status},
     said::{ServerError, Tag},
 };
+use crate::{failure::of_diesel, observer::Listener};
+use diesel::result::Error as DieselError;
 use futures_util::task::AtomicWaker;
 use std::{
     fmt,
@@ -89,8 +91,7 @@ impl Link {
         }
     }
 
-    /// Whether bytes of this connection have passed by. They have not if a TLS connector was given and the server
-    /// doesn't do TLS: the driver then went on without us.
+    /// Whether bytes of this connection have passed by.
     pub(crate) fn is_on_wire(&self) -> bool {
         let state = self.state();
         state.on_wire && state.answered > 0
@@ -186,50 +187,6 @@ impl Link {
     pub(crate) fn is_hung_up(&self, cx: &Context<'_>) -> bool {
         self.reader.register(cx.waker());
         self.hung_up.load(Ordering::Acquire)
-    }
-
-    // --- what instrumentation tells ---
-
-    /// A caller started a statement; `query` shows it with its bind values.
-    pub(crate) fn statement_started(&self, query: &dyn fmt::Display) {
-        if let Some(attempt) = &mut self.state().attempt {
-            attempt.told.started(query);
-        }
-    }
-
-    /// A statement came to its end, for its caller.
-    pub(crate) fn statement_finished(
-        &self,
-        sql: impl FnOnce() -> String,
-        failure: Option<Failure>,
-    ) {
-        let mut state = self.state();
-        let State { on_wire, error, lost, attempt, .. } = &mut *state;
-        let Some(attempt) = attempt.as_mut().filter(|attempt| !attempt.ending) else { return };
-        let sql = sql();
-        attempt.statement_ended(&sql, *on_wire, failure.is_none());
-        let started = attempt.told.started.pop_front();
-        let end = if *on_wire { attempt.last_answer } else { Instant::now() };
-        // Statements that were sent together share their start.
-        let start = attempt.statement.take().or(started.as_ref().map(|s| s.at)).unwrap_or(end);
-        let code = failure.as_ref().map(|failure| match error {
-            // The caller hears of an error before its answer has been read to the end.
-            Some(error) => {
-                attempt.failed_statement = Some(sql.clone());
-                Some(error.sqlstate)
-            }
-            None => attempt.told.name_statement(&sql).unwrap_or(failure.sqlstate()),
-        });
-        if !*on_wire {
-            match failure {
-                Some(failure) if failure.is_lost() => {
-                    lost.get_or_insert(failure);
-                }
-                failure => attempt.told.finished_unseen(&sql, failure),
-            }
-        }
-        let with_binds = started.and_then(|started| started.with_binds);
-        attempt.told.ran(sql, with_binds, (start.min(end), end), code);
     }
 
     // --- what the session does ---
@@ -396,6 +353,46 @@ impl Link {
     }
 }
 
+impl Listener for Link {
+    /// A caller started a statement; `query` shows it with its bind values.
+    fn started(&self, query: &dyn fmt::Display) {
+        if let Some(attempt) = &mut self.state().attempt {
+            attempt.told.started(query);
+        }
+    }
+
+    /// A statement came to its end, for its caller.
+    fn finished(&self, query: &dyn fmt::Display, error: Option<&DieselError>) {
+        let mut state = self.state();
+        let State { on_wire, error: unread, lost, attempt, .. } = &mut *state;
+        let Some(attempt) = attempt.as_mut().filter(|attempt| !attempt.ending) else { return };
+        let (sql, failure) = (query.to_string(), error.map(of_diesel));
+        attempt.statement_ended(&sql, *on_wire, failure.is_none());
+        let started = attempt.told.started.pop_front();
+        let end = if *on_wire { attempt.last_answer } else { Instant::now() };
+        // Statements that were sent together share their start.
+        let start = attempt.statement.take().or(started.as_ref().map(|s| s.at)).unwrap_or(end);
+        let code = failure.as_ref().map(|failure| match unread {
+            // The caller hears of an error before its answer has been read to the end.
+            Some(error) => {
+                attempt.failed_statement = Some(sql.clone());
+                Some(error.sqlstate)
+            }
+            None => attempt.told.name_statement(&sql).unwrap_or(failure.sqlstate()),
+        });
+        if !*on_wire {
+            match failure {
+                Some(failure) if failure.is_lost() => {
+                    lost.get_or_insert(failure);
+                }
+                failure => attempt.told.finished_unseen(&sql, failure),
+            }
+        }
+        let with_binds = started.and_then(|started| started.with_binds);
+        attempt.told.ran(sql, with_binds, (start.min(end), end), code);
+    }
+}
+
 impl Connection for Link {
     fn poll_begins(&self, waited: Option<Duration>) -> bool {
         let mut state = self.state();
@@ -467,9 +464,9 @@ mod tests {
         for is_answered_at_once in [false, true] {
             let link = Link::on_wire();
             link.begin(false, Notes::default());
-            link.statement_started(&"BEGIN");
+            link.started(&"BEGIN");
             if is_answered_at_once {
-                link.statement_finished(|| "BEGIN".into(), None);
+                link.finished(&"BEGIN", None);
             }
             link.begin_sent();
             assert!(!link.has_abandoned() && link.take_trail().is_empty());

@@ -10,5 +10,6 @@ pub(crate) mod frames;
 #[cfg(test)]
 mod fuzz;
 pub(crate) mod link;
+pub(crate) mod negotiate;
 pub(crate) mod said;
 pub(crate) mod stream;

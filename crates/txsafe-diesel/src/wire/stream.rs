@@ -9,11 +9,12 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use txsafe::hold::excused::lock;
 
 /// A stream whose bytes pass unchanged, and are read on the way.
 pub(crate) struct Observed<S> {
@@ -124,17 +125,22 @@ impl<S: TlsStream + Unpin> TlsStream for Observed<S> {
     }
 }
 
+/// The link of the stream that an [`ObservedTls`] wrapped last.
+pub(crate) type LastLink = Arc<Mutex<Option<Arc<Link>>>>;
+
 /// Wraps a TLS connector: what is observed is inside the encryption.
-#[derive(Clone)]
+///
+/// The driver tries one address after the other, and each time the connector. What one server said on its stream is nothing that
+/// the next one has said, so each has a link of its own.
 pub(crate) struct ObservedTls<T> {
-    inner: T,
-    link: Arc<Link>,
+    pub(crate) inner: T,
+    pub(crate) last: LastLink,
 }
 
-impl<T> ObservedTls<T> {
-    pub(crate) fn new(inner: T, link: Arc<Link>) -> Self {
-        Self { inner, link }
-    }
+/// [`ObservedTls`], on its way to one address.
+pub(crate) struct Observing<T> {
+    inner: T,
+    link: Arc<Link>,
 }
 
 impl<S, T: MakeTlsConnect<S>> MakeTlsConnect<S> for ObservedTls<T>
@@ -143,16 +149,18 @@ where
     <T::TlsConnect as TlsConnect<S>>::Future: Send + 'static,
 {
     type Stream = Observed<T::Stream>;
-    type TlsConnect = ObservedTls<T::TlsConnect>;
+    type TlsConnect = Observing<T::TlsConnect>;
     type Error = T::Error;
 
     fn make_tls_connect(&mut self, domain: &str) -> Result<Self::TlsConnect, T::Error> {
         let inner = self.inner.make_tls_connect(domain)?;
-        Ok(ObservedTls { inner, link: Arc::clone(&self.link) })
+        let link = Arc::new(Link::on_wire());
+        *lock(&self.last) = Some(Arc::clone(&link));
+        Ok(Observing { inner, link })
     }
 }
 
-impl<S, T: TlsConnect<S>> TlsConnect<S> for ObservedTls<T>
+impl<S, T: TlsConnect<S>> TlsConnect<S> for Observing<T>
 where
     T::Future: Send + 'static,
 {
@@ -163,69 +171,5 @@ where
     fn connect(self, stream: S) -> Self::Future {
         let connecting = self.inner.connect(stream);
         Box::pin(async move { Ok(Observed::new(connecting.await?, self.link)) })
-    }
-}
-
-/// The connector of connections without TLS: it hands the stream through.
-///
-/// With `sslmode=require` and `sslnegotiation=direct` the driver calls its connector without a word to the server, so
-/// this is the place where a plain stream can be wrapped.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plain;
-
-/// A stream without TLS, where one with it is asked for.
-pub(crate) struct PlainStream<S>(S);
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Plain {
-    type Stream = PlainStream<S>;
-    type TlsConnect = Self;
-    type Error = io::Error;
-
-    fn make_tls_connect(&mut self, _domain: &str) -> Result<Self, io::Error> {
-        Ok(*self)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Plain {
-    type Stream = PlainStream<S>;
-    type Error = io::Error;
-    type Future = std::future::Ready<Result<PlainStream<S>, io::Error>>;
-
-    fn connect(self, stream: S) -> Self::Future {
-        std::future::ready(Ok(PlainStream(stream)))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for PlainStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for PlainStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for PlainStream<S> {
-    fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
     }
 }
