@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+use txsafe::{NewMessage, WrittenMessage};
 use txsafe_testkit::words_of;
 
 /// One thing that a closure does.
@@ -23,6 +24,8 @@ pub enum Step {
     /// Runs simple SQL on the connection that the driver lends, and returns the error if that fails; the transaction isn't
     /// told of it.
     Lent(String),
+    /// Writes a message to the outbox, and keeps what it is told of it.
+    Outbox(NewMessage),
     /// Runs steps behind a savepoint, and keeps an error to itself.
     Savepoint(Vec<Step>),
     /// Queues a hook that makes this note.
@@ -73,6 +76,7 @@ struct Inner {
     attempts: Vec<Vec<Step>>,
     played: AtomicUsize,
     notes: Mutex<Vec<&'static str>>,
+    written: Mutex<Vec<WrittenMessage>>,
 }
 
 impl Script {
@@ -115,6 +119,17 @@ impl Script {
     pub fn notes(&self) -> Vec<&'static str> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// A message was written to the outbox.
+    pub fn wrote(&self, message: WrittenMessage) {
+        self.0.written.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    }
+
+    /// The messages that were written to the outbox, by all attempts.
+    #[must_use]
+    pub fn written(&self) -> Vec<WrittenMessage> {
+        self.0.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl fmt::Debug for Script {
@@ -130,6 +145,7 @@ impl fmt::Debug for Step {
             Self::Sql(sql) => write!(f, "Sql({sql})"),
             Self::Swallow(sql) => write!(f, "Swallow({sql})"),
             Self::Lent(sql) => write!(f, "Lent({sql})"),
+            Self::Outbox(message) => write!(f, "Outbox({message:?})"),
             Self::Savepoint(steps) => f.debug_tuple("Savepoint").field(steps).finish(),
             Self::AfterCommit(note) => write!(f, "AfterCommit({note})"),
             Self::AfterRollback(note) => write!(f, "AfterRollback({note})"),

@@ -2,8 +2,11 @@
 
 use crate::support::Shop;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use std::time::Duration;
-use txsafe_diesel::OUTBOX_SQL;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+use txsafe_diesel::{NewMessage, OUTBOX_SQL, WriteEffect};
 
 #[test]
 fn deliveries_are_counted_by_topic_and_end() {
@@ -34,16 +37,20 @@ fn deliveries_are_counted_by_topic_and_end() {
     assert_eq!(
         counted,
         [
+            "txsafe_outbox_deliveries_total{topic=again,end=delivered} 1",
+            "txsafe_outbox_deliveries_total{topic=again,end=failed} 2",
             "txsafe_outbox_deliveries_total{topic=bad,end=dead} 1",
             "txsafe_outbox_deliveries_total{topic=bad,end=failed} 1",
             "txsafe_outbox_deliveries_total{topic=good,end=delivered} 2",
             "txsafe_outbox_deliveries_total{topic=stolen,end=lease_lost} 1",
+            "txsafe_outbox_lag_seconds{topic=again} 1 values",
             "txsafe_outbox_lag_seconds{topic=good} 2 values",
         ]
     );
 }
 
-/// Two that come, one that never does, and one whose lease is taken away meanwhile.
+/// Two that come, one that never does, one that is written again in its last attempt, and one whose lease is taken away
+/// meanwhile.
 async fn deliver_all() {
     let shop = Shop::open("outbox").await;
     shop.watcher.batch_execute(OUTBOX_SQL).await.unwrap();
@@ -51,6 +58,14 @@ async fn deliver_all() {
         let written = shop.db.transaction("write", async |mut tx| tx.outbox(topic, "{}").await);
         written.await.unwrap();
     }
+    let write_again = async || {
+        let written = shop.db.transaction("write", async |mut tx| {
+            tx.outbox_message(NewMessage::new("again", "{}").key("again")).await
+        });
+        written.await.unwrap().effect()
+    };
+    assert_eq!(write_again().await, WriteEffect::Inserted);
+    let times = AtomicUsize::new(0);
     let worker = shop.db.outbox().worker().max_attempts(2);
     let worker = worker
         .poll_interval(Duration::from_millis(10))
@@ -58,6 +73,14 @@ async fn deliver_all() {
         .max_pause(Duration::from_millis(1))
         .deliver("good", async |_| {})
         .deliver("bad", async |_| Err("no"))
+        .deliver("again", async |_| match times.fetch_add(1, Ordering::Relaxed) {
+            0 => Err("no"),
+            1 => {
+                assert_eq!(write_again().await, WriteEffect::Joined);
+                Err("no")
+            }
+            _ => Ok(()),
+        })
         .deliver("stolen", async |_| {
             let sql = "UPDATE txsafe_outbox SET lease = NULL WHERE topic = 'stolen'";
             shop.watcher.batch_execute(sql).await

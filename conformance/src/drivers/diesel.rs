@@ -81,7 +81,14 @@ fn run(db: &Db, call: Call, script: &Script, runtime: &Handle) -> Result<Keyed<(
     }
 }
 
-fn play(
+/// Plays steps on a transaction, and awaits on `runtime`.
+///
+/// # Errors
+/// What a step returned.
+///
+/// # Panics
+/// In [`Step::Panic`].
+pub fn play(
     tx: &mut Tx<'_>,
     steps: &[Step],
     script: &Script,
@@ -96,6 +103,7 @@ fn play(
             }
             Step::Sql(sql) | Step::Lent(sql) => tx.batch_execute(sql)?,
             Step::Swallow(sql) => drop(tx.batch_execute(sql)),
+            Step::Outbox(message) => script.wrote(tx.outbox_message(message.clone())?),
             Step::Savepoint(steps) => {
                 // What it swallowed is its own affair, and what it failed by is told by the connection.
                 drop(tx.savepoint(|mut tx| play(&mut tx, steps, script, runtime)));

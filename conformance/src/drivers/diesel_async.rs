@@ -40,6 +40,9 @@ impl Play for Driver {
                     }
                     Step::Sql(sql) | Step::Lent(sql) => tx.batch_execute(sql).await?,
                     Step::Swallow(sql) => drop(tx.batch_execute(sql).await),
+                    Step::Outbox(message) => {
+                        script.wrote(tx.outbox_message(message.clone()).await?);
+                    }
                     Step::Savepoint(steps) => {
                         let body = async |mut tx: Tx<'_>| Self::play(&mut tx, steps, script).await;
                         // What it swallowed is its own affair, and what it failed by is told by the connection.

@@ -5,6 +5,8 @@ mod diesel;
 mod diesel_async;
 mod sqlx;
 
+pub use diesel::play as play_blocking;
+
 use crate::{error::AppError, script::Script};
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};

@@ -43,6 +43,9 @@ impl Play for Driver {
                     Step::Lent(sql) => {
                         raw_sql(AssertSqlSafe(sql.as_str())).execute(tx.connection()).await?;
                     }
+                    Step::Outbox(message) => {
+                        script.wrote(tx.outbox_message(message.clone()).await?);
+                    }
                     Step::Savepoint(steps) => {
                         let body = async |mut tx: Tx<'_>| Self::play(&mut tx, steps, script).await;
                         // What it swallowed is its own affair, and what it failed by is told by the connection.

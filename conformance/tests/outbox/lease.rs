@@ -40,7 +40,7 @@ macro_rules! cases {
             async fn write(db: &Database) -> String {
                 let written =
                     db.transaction("write", async |mut tx| tx.outbox("receipt", "{}").await);
-                written.await.unwrap()
+                written.await.unwrap().into_key()
             }
 
             /// Its deliveries give a permit to `begun`, take one from `gate`, and give one to `over`.

@@ -117,7 +117,7 @@ cases!(diesel_async, txsafe_diesel, diesel_pool);
 cases!(sqlx, txsafe_sqlx, sqlx_pool);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thread_that_waits_for_it_renews_the_others_in_time() {
+async fn threads_whose_marks_it_holds_up_renew_the_others_in_time() {
     use txsafe_diesel::{Error, blocking::Database};
 
     let post = Post::open("threads").await;

@@ -90,7 +90,7 @@ thread_local! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn blocking() {
-    use txsafe_diesel::{Error, Message, blocking::Database};
+    use txsafe_diesel::{Error, blocking::Database};
 
     let post = open("marks").await;
     let runtime = Handle::current();
@@ -102,11 +102,11 @@ async fn blocking() {
         written.map_err(|error: Error| error.to_string()).unwrap();
         let (begun, begins) = mpsc::channel();
         let worker = db.outbox().worker().concurrency(MESSAGES);
-        let worker = worker.deliver("receipt", |message: Message| {
+        let worker = worker.deliver("receipt", |_| {
             let (go, gone) = mpsc::channel();
             let (alive, dead) = mpsc::channel();
             ALIVE.set(Some(alive));
-            begun.send((message.key().to_owned(), go, dead)).unwrap();
+            begun.send((go, dead)).unwrap();
             gone.recv().unwrap();
         });
         let worker = worker.build().unwrap();
@@ -114,18 +114,15 @@ async fn blocking() {
         std::thread::scope(|scope| {
             let running = scope.spawn(|| worker.run());
             let mut all = begins.iter().take(MESSAGES);
-            let (key, go, _): (String, Sender<()>, mpsc::Receiver<()>) = all.next().unwrap();
+            let (go, _): (Sender<()>, mpsc::Receiver<()>) = all.next().unwrap();
             let others: Vec<_> = all.collect();
-            // The first mark waits for somebody who looks at its row; the others end meanwhile.
+            // The first mark waits for the table; the others end meanwhile.
             runtime.block_on(async {
-                post.execute(&format!(
-                    "BEGIN; SELECT 1 FROM txsafe_outbox WHERE key = '{key}' FOR UPDATE"
-                ))
-                .await;
+                post.execute("BEGIN; LOCK TABLE txsafe_outbox IN EXCLUSIVE MODE").await;
                 go.send(()).unwrap();
                 post.until_somebody_waits().await;
             });
-            for (_, go, dead) in others {
+            for (go, dead) in others {
                 go.send(()).unwrap();
                 dead.recv().unwrap_err();
             }

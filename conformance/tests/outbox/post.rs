@@ -67,6 +67,50 @@ impl Post {
         self.watcher.query_one(sql, &[]).await.unwrap().get(0)
     }
 
+    /// Whether there is one message, and it fulfils this condition.
+    pub(crate) async fn has_one(&self, condition: &str) -> bool {
+        let all = format!("SELECT count(*), bool_and({condition}) AS fulfil FROM txsafe_outbox");
+        self.count(&format!(
+            "SELECT count(*) FROM ({all}) AS all_of_them WHERE count = 1 AND fulfil"
+        ))
+        .await
+            == 1
+    }
+
+    /// The state of the one thing there is.
+    pub(crate) async fn state(&self) -> String {
+        self.watcher.query_one("SELECT state FROM things", &[]).await.unwrap().get(0)
+    }
+
+    /// Has every statement of this transaction stop after it took its snapshot, at the rows of the outbox, until
+    /// [`go_on`](Self::go_on).
+    pub(crate) async fn stop_at_rows(&self, transaction: &str) {
+        self.execute(&format!(
+            "ALTER TABLE txsafe_outbox RENAME TO outbox_rows;
+             CREATE FUNCTION go_on() RETURNS boolean LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF current_setting('application_name') LIKE '%{transaction}' THEN
+                     PERFORM pg_advisory_xact_lock_shared(7);
+                 END IF;
+                 RETURN true;
+             END $$;
+             CREATE VIEW txsafe_outbox AS SELECT * FROM outbox_rows WHERE go_on();
+"
+        ))
+        .await;
+        self.stop_again().await;
+    }
+
+    /// Returns once the transactions that [`go_on`](Self::go_on) let through are over, and has the next ones stop.
+    pub(crate) async fn stop_again(&self) {
+        self.execute("SELECT pg_advisory_lock(7)").await;
+    }
+
+    /// See [`stop_at_rows`](Self::stop_at_rows).
+    pub(crate) async fn go_on(&self) {
+        self.execute("SELECT pg_advisory_unlock(7)").await;
+    }
+
     /// Leases end, and pauses.
     pub(crate) async fn make_all_due(&self) {
         self.execute("UPDATE txsafe_outbox SET due_at = now() WHERE dead_at IS NULL").await;
@@ -74,8 +118,17 @@ impl Post {
 
     /// Returns once the leases of now would have ended, and `more` has passed since then, by the server's clock.
     pub(crate) async fn until_leases_would_have_ended(&self, more: Duration) {
+        self.until_due(more.as_secs_f64()).await;
+    }
+
+    /// Returns once the leases of now end so soon, if they aren't renewed.
+    pub(crate) async fn until_leases_end_in(&self, rest: Duration) {
+        self.until_due(-rest.as_secs_f64()).await;
+    }
+
+    async fn until_due(&self, seconds_later: f64) {
         let sql = "SELECT max(due_at) + $1 * interval '1 s' FROM txsafe_outbox";
-        let then = self.watcher.query_one(sql, &[&more.as_secs_f64()]).await.unwrap();
+        let then = self.watcher.query_one(sql, &[&seconds_later]).await.unwrap();
         let then: SystemTime = then.get(0);
         let is_over = async || {
             let row = self.watcher.query_one("SELECT clock_timestamp() > $1", &[&then]).await;

@@ -67,7 +67,7 @@ macro_rules! cases {
                 let written = db.transaction("write", async |mut tx| {
                     let mut keys = Vec::new();
                     for n in 0..MESSAGES {
-                        keys.push(tx.outbox("receipt", n.to_string()).await?);
+                        keys.push(tx.outbox("receipt", n.to_string()).await?.into_key());
                     }
                     Ok::<_, Error>(keys)
                 });
@@ -155,8 +155,8 @@ async fn two_blocking_workers_deliver_each_message_once() {
     let written = block_in_place(|| {
         let dbs = [(); 2].map(|()| Database::builder(blocking_pool(post.url())).build().unwrap());
         let written = dbs[0].transaction("write", |mut tx| {
-            let keys = (0..MESSAGES).map(|n| tx.outbox("receipt", n.to_string()));
-            keys.collect::<Result<Vec<_>, Error>>()
+            let mut write = |n: usize| Ok(tx.outbox("receipt", n.to_string())?.into_key());
+            (0..MESSAGES).map(&mut write).collect::<Result<Vec<_>, Error>>()
         });
         let workers = dbs.each_ref().map(|db| {
             let worker = db.outbox().worker().deliver("receipt", |message: Message| {

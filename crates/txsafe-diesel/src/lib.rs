@@ -77,6 +77,6 @@ pub use txsafe::{
     LockSet, Locked, ManyRows, Message, Mode, NewMessage, NoKeyUpdate, NoOrder, OUTBOX_SQL,
     ObservedOrder, OneKey, OneRow, Opponent, Outbox, Outcome, ParentsLocked, Passed, Phase,
     PoolState, Position, Rank, Ranked, References, Remedy, Report, RetryPolicy, SEQUENCES_SQL,
-    SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, Writes,
-    advisory, lock_order, rank, ranked, references, row, rows,
+    SequenceRank, Share, SqlState, Statement, TableRank, Trail, TxOptions, Unlocked, WriteEffect,
+    Writes, WrittenMessage, advisory, lock_order, rank, ranked, references, row, rows,
 };

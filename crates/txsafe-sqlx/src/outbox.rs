@@ -7,7 +7,7 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use txsafe::{
-    Error, LockOrder, NewMessage, NoOrder,
+    Error, LockOrder, NewMessage, NoOrder, WrittenMessage,
     drive::{
         lock::Locks,
         outbox::{
@@ -22,8 +22,8 @@ use txsafe::{
 pub type OutboxWorker<'a, O = NoOrder> = txsafe::OutboxWorker<Database<O>, AsyncHandler<'a>>;
 
 impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
-    /// Writes a message that is delivered once this transaction has committed, whatever happens to this process then; its
-    /// key. `payload` is text, JSON usually.
+    /// Writes a message that is delivered once this transaction has committed, whatever happens to this process then.
+    /// `payload` is text, JSON usually. Returns the message's key, a random UUID.
     ///
     /// It is a row of the same transaction: rolled back with it, or with its savepoint, and never delivered before. An
     /// [`OutboxWorker`](crate::OutboxWorker) that knows the topic delivers it, in this process or another one, **at least
@@ -37,23 +37,28 @@ impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
         &mut self,
         topic: impl Into<String>,
         payload: impl Into<String>,
-    ) -> BoxFuture<'_, Result<String, Error>> {
+    ) -> BoxFuture<'_, Result<WrittenMessage, Error>> {
         self.outbox_message(NewMessage::new(topic, payload))
     }
 
     /// Writes a message like [`outbox`](Self::outbox), with a key of the caller's own, or a delay.
     ///
-    /// While a message of that topic and key is in the outbox, another one isn't written.
+    /// If the outbox has a message of that topic and key, this write [joins](crate::WriteEffect) it, or revives it if it is
+    /// dead: its payload is replaced, and a delivery that begins after this COMMIT covers both. The row of that message is
+    /// locked until this transaction ends, and no worker claims it before: write it late, and **several keys in one order**.
     ///
     /// # Errors
     /// As there; and a key or delay that can't be meant.
-    pub fn outbox_message(&mut self, message: NewMessage) -> BoxFuture<'_, Result<String, Error>> {
+    pub fn outbox_message(
+        &mut self,
+        message: NewMessage,
+    ) -> BoxFuture<'_, Result<WrittenMessage, Error>> {
         Box::pin(async move {
-            let key = write::<Driver, O, Held>(self, &message).await?;
+            let written = write::<Driver, O, Held>(self, &message).await?;
             if let Some(ring) = after_commit(&message) {
                 self.after_commit(async move || ring());
             }
-            Ok(key)
+            Ok(written)
         })
     }
 }

@@ -46,6 +46,7 @@ pub use hold::{
         message::{DeadMessage, Message},
         new_message::NewMessage,
         table::OUTBOX_SQL,
+        written_message::{WriteEffect, WrittenMessage},
     },
     outcome::Outcome,
     pool::PoolState,

@@ -36,7 +36,7 @@ async fn what_is_committed_is_delivered_and_what_fails_dies() {
         tx.outbox("broken", "{}")?;
         tx.outbox("receipt", "7")
     });
-    let key = written.await.unwrap();
+    let written = written.await.unwrap();
     let (send, mut came) = mpsc::unbounded_channel();
     let worker: InteractOutboxWorker<'_> = db
         .outbox()
@@ -52,7 +52,7 @@ async fn what_is_committed_is_delivered_and_what_fails_dies() {
         .unwrap();
     worker.run_until(async { while waiting(&shop).await > 0 {} }).await.unwrap();
     let got = came.recv().await.unwrap();
-    assert_eq!((got.key(), got.payload(), got.attempt()), (&*key, "7", 1));
+    assert_eq!((got.key(), got.payload(), got.attempt()), (written.key(), "7", 1));
     assert!(came.try_recv().is_err());
     let dead = db.outbox().dead("broken", 9).await.unwrap();
     assert_eq!((dead.len(), dead[0].error()), (1, "no"));

@@ -15,7 +15,7 @@ use crate::{
 use futures_util::future::BoxFuture;
 use std::{future::ready as made, panic::Location};
 use txsafe::{
-    Error, LockOrder, NewMessage, NoOrder, Outbox,
+    Error, LockOrder, NewMessage, NoOrder, Outbox, WrittenMessage,
     drive::{
         lock::Locks,
         outbox::{
@@ -33,8 +33,8 @@ pub type OutboxWorker<'a, O = NoOrder> =
     txsafe::OutboxWorker<Blocking<Database<O>>, BlockingHandler<'a>>;
 
 impl<O: LockOrder, Held> Tx<'_, O, Held> {
-    /// Writes a message that is delivered once this transaction has committed, whatever happens to this process then; its
-    /// key. `payload` is text, JSON usually.
+    /// Writes a message that is delivered once this transaction has committed, whatever happens to this process then.
+    /// `payload` is text, JSON usually. Returns the message's key, a random UUID.
     ///
     /// It is a row of the same transaction: rolled back with it, or with its savepoint, and never delivered before. An
     /// [`OutboxWorker`](crate::blocking::OutboxWorker) that knows the topic delivers it, in this process or another one, **at least
@@ -48,22 +48,24 @@ impl<O: LockOrder, Held> Tx<'_, O, Held> {
         &mut self,
         topic: impl Into<String>,
         payload: impl Into<String>,
-    ) -> Result<String, Error> {
+    ) -> Result<WrittenMessage, Error> {
         self.outbox_message(NewMessage::new(topic, payload))
     }
 
     /// Writes a message like [`outbox`](Self::outbox), with a key of the caller's own, or a delay.
     ///
-    /// While a message of that topic and key is in the outbox, another one isn't written.
+    /// If the outbox has a message of that topic and key, this write [joins](crate::WriteEffect) it, or revives it if it is
+    /// dead: its payload is replaced, and a delivery that begins after this COMMIT covers both. The row of that message is
+    /// locked until this transaction ends, and no worker claims it before: write it late, and **several keys in one order**.
     ///
     /// # Errors
     /// As there; and a key or delay that can't be meant.
-    pub fn outbox_message(&mut self, message: NewMessage) -> Result<String, Error> {
-        let key = ready(write::<Driver, O, Held>(self, &message))?;
+    pub fn outbox_message(&mut self, message: NewMessage) -> Result<WrittenMessage, Error> {
+        let written = ready(write::<Driver, O, Held>(self, &message))?;
         if let Some(ring) = after_commit(&message) {
             self.after_commit(ring);
         }
-        Ok(key)
+        Ok(written)
     }
 }
 

@@ -5,14 +5,12 @@ use super::{claim::Claim, mark::Ended};
 use crate::{
     decide::{
         begin::cut,
+        delivery::Delivery,
         options::{Isolation, TxOptions},
     },
     hold::{order::key, outbox::new_message::NewMessage},
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 /// The longest error text that is kept, in bytes.
 const LONGEST_ERROR: usize = 1_000;
@@ -23,16 +21,6 @@ pub struct Ask {
     transaction: &'static str,
     sql: &'static str,
     binds: Vec<String>,
-    /// How long it may take, where that isn't left to the settings of the database.
-    patience: Option<Duration>,
-}
-
-/// What a statement does about a row that somebody else has locked.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Locked {
-    Skip,
-    /// Waits for it, for so long in all.
-    Wait(Duration),
 }
 
 /// The leases that a statement is about, in its first arrays. Others give more of each.
@@ -61,32 +49,45 @@ macro_rules! given {
     };
 }
 
-/// A change of the messages that are still under these leases. Their rows are locked first, because what is found locked
-/// can be skipped only there.
+/// Changes the messages that are still under these leases, and answers what became of each lease; of one that is lost,
+/// nothing. See [`Changed`](super::changed::Changed).
+///
+/// The rows are locked first, because what another transaction has locked can be skipped only there; and because there
+/// alone `again_at` is that of the version that is locked: a change that looked for it by itself would pass over a row that
+/// was written again since the statement's snapshot.
 macro_rules! change {
-    ($change:literal, $locked:literal $(, $more:ident)*) => {
+    ($changes:expr $(, $more:ident)*) => {
         concat!(
-            "WITH mine AS MATERIALIZED (SELECT given.* FROM ",
+            "WITH mine AS MATERIALIZED (SELECT given.*, message.again_at FROM ",
             given!($($more),*),
-            " FOR UPDATE OF message",
-            $locked,
-            "), changed AS (",
-            $change,
-            " mine WHERE message.topic = mine.topic AND message.key = mine.key RETURNING mine.lease) "
+            " FOR UPDATE OF message SKIP LOCKED), ",
+            $changes,
+            " SELECT ARRAY[given.lease, CASE WHEN mine.lease IS NULL THEN 'locked' \
+             WHEN mine.again_at IS NULL THEN 'changed' ELSE 'written again' END] AS answer FROM ",
+            given!($($more),*),
+            " LEFT JOIN mine ON mine.lease = given.lease",
         )
     };
 }
 
-/// A mark, as it skips locked rows and as it waits for them; answers the leases of those it has marked.
-macro_rules! mark {
-    ($change:literal $(, $more:ident)*) => {
-        [
-            concat!(
-                change!($change, " SKIP LOCKED" $(, $more)*),
-                "SELECT ARRAY[lease] AS answer FROM changed"
-            ),
-            concat!(change!($change, "" $(, $more)*), "SELECT ARRAY[lease] AS answer FROM changed"),
-        ]
+/// The rows that [`change!`] has locked.
+macro_rules! mine {
+    () => {
+        " mine WHERE message.topic = mine.topic AND message.key = mine.key"
+    };
+}
+
+/// Makes those that were written again under their lease as if they had been written then.
+macro_rules! again {
+    ($last_error:literal) => {
+        concat!(
+            "again AS (UPDATE txsafe_outbox AS message SET lease = NULL, again_at = NULL, attempts = 0, \
+             due_at = mine.again_at, written_at = least(mine.again_at, clock_timestamp()), last_error = ",
+            $last_error,
+            " FROM",
+            mine!(),
+            " AND mine.again_at IS NOT NULL)"
+        )
     };
 }
 
@@ -116,25 +117,31 @@ impl Ask {
     /// `SKIP LOCKED` is for who sees what was committed last.
     #[must_use]
     pub fn options(&self) -> TxOptions {
-        let options =
-            TxOptions::new().isolation(Isolation::ReadCommitted).read_only(false).deferrable(false);
-        // No `timeout`, which is refused where it is shorter than a pause that the application has set.
-        match self.patience {
-            Some(patience) => options.deadline(Instant::now() + patience),
-            None => options,
-        }
+        TxOptions::new().isolation(Isolation::ReadCommitted).read_only(false).deferrable(false)
     }
 
-    /// Writes a message, where there is none of its key; answers the key.
+    /// Writes a message, or joins it to the one of its key; answers the key and what it did.
+    ///
+    /// A row that is there is locked until the writer's COMMIT, so that no worker claims it and reads what was before. The
+    /// lease, the pause before a retry and the attempts of one that isn't dead stay as they are.
     pub(crate) fn write(message: &NewMessage) -> Self {
         let NewMessage { topic, payload, key, delay } = message;
         let key = key.clone().unwrap_or_default();
         let binds = vec![topic.clone(), key, payload.clone(), interval(*delay)];
         Self::new(
             "outbox_write",
-            "INSERT INTO txsafe_outbox (topic, key, payload, due_at) VALUES ($1, \
+            "INSERT INTO txsafe_outbox AS message (topic, key, payload, due_at) VALUES ($1, \
              coalesce(nullif($2, ''), gen_random_uuid()::text), $3, clock_timestamp() + $4::text::interval) \
-             ON CONFLICT (topic, key) DO NOTHING RETURNING ARRAY[key] AS answer",
+             ON CONFLICT (topic, key) DO UPDATE SET payload = excluded.payload, \
+             last_write = CASE WHEN message.dead_at IS NULL THEN 'joined' ELSE 'revived' END, \
+             written_at = CASE WHEN message.dead_at IS NULL THEN message.written_at ELSE excluded.written_at END, \
+             due_at = CASE WHEN message.dead_at IS NOT NULL THEN excluded.due_at \
+             WHEN message.attempts = 0 THEN least(message.due_at, excluded.due_at) ELSE message.due_at END, \
+             lease = CASE WHEN message.dead_at IS NULL THEN message.lease END, \
+             again_at = CASE WHEN message.dead_at IS NULL AND message.lease IS NOT NULL \
+             THEN least(message.again_at, excluded.due_at) END, \
+             attempts = CASE WHEN message.dead_at IS NULL THEN message.attempts ELSE 0 END, \
+             dead_at = NULL RETURNING ARRAY[key, last_write] AS answer",
             binds,
         )
     }
@@ -143,7 +150,10 @@ impl Ask {
     ///
     /// They are found in a CTE, because a subquery may be planned to run more than once, and would lock more each time.
     /// Each topic is looked up by itself, so that others, and the dead, are never passed on the way.
-    pub(crate) fn claim(topics: &[Arc<str>], most: usize, lease: Duration) -> Self {
+    ///
+    /// What was written by now is covered by this delivery. Attempts that are used up count anew for a message that was
+    /// written again since the last one, which its worker didn't survive: no delivery has covered that.
+    pub(crate) fn claim(topics: &[Arc<str>], most: usize, delivery: &Delivery) -> Self {
         Self::new(
             "outbox_claim",
             "WITH due AS MATERIALIZED (SELECT found.topic, found.key \
@@ -152,69 +162,83 @@ impl Ask {
              WHERE topic = known.topic AND dead_at IS NULL AND due_at <= now() \
              ORDER BY due_at LIMIT $2::text::bigint FOR UPDATE SKIP LOCKED) AS found \
              ORDER BY found.due_at LIMIT $2::text::bigint) \
-             UPDATE txsafe_outbox AS message SET attempts = attempts + 1, lease = gen_random_uuid(), \
-             due_at = clock_timestamp() + $3::text::interval FROM due \
+             UPDATE txsafe_outbox AS message SET \
+             attempts = CASE WHEN attempts >= $4::text::integer AND again_at IS NOT NULL THEN 1 ELSE attempts + 1 END, \
+             lease = gen_random_uuid(), again_at = NULL, due_at = clock_timestamp() + $3::text::interval FROM due \
              WHERE message.topic = due.topic AND message.key = due.key \
              RETURNING ARRAY[message.topic, message.key, message.payload, attempts::text, \
              (extract(epoch FROM clock_timestamp() - written_at) * 1000)::bigint::text, lease::text] AS answer",
             vec![
                 array(topics.iter().map(|topic| String::from(&**topic))),
                 most.to_string(),
-                interval(lease),
+                interval(delivery.lease),
+                delivery.max_attempts.to_string(),
             ],
         )
     }
 
-    /// Renews leases, as far as they are still theirs who ask; answers those, and of each whether it is renewed: one whose
-    /// row somebody else has locked isn't.
+    /// Renews leases.
     pub(super) fn renew(claims: &[&Claim], lease: Duration) -> Self {
-        let sql = concat!(
-            change!(
-                "UPDATE txsafe_outbox AS message SET due_at = clock_timestamp() + $4::text::interval FROM",
-                " SKIP LOCKED"
-            ),
-            "SELECT ARRAY[given.lease, (changed.lease IS NOT NULL)::text] AS answer FROM ",
-            given!(),
-            " LEFT JOIN changed ON changed.lease = given.lease",
-        );
+        let sql = change!(concat!(
+            "renewed AS (UPDATE txsafe_outbox AS message SET due_at = clock_timestamp() + $4::text::interval FROM",
+            mine!(),
+            ")"
+        ));
         Self::under_leases("outbox_renew", sql, claims.iter().copied(), [interval(lease)])
     }
 
-    /// They are delivered.
-    pub(super) fn delivered(ended: &[Ended], locked: Locked) -> Self {
-        let sql = mark!("DELETE FROM txsafe_outbox AS message USING");
-        Self::mark(sql, ended, locked, [])
+    /// They are delivered; those that were written again meanwhile are to be delivered again.
+    pub(super) fn delivered(ended: &[Ended]) -> Self {
+        let sql = change!(concat!(
+            again!("NULL"),
+            ", delivered AS (DELETE FROM txsafe_outbox AS message USING",
+            mine!(),
+            " AND mine.again_at IS NULL)"
+        ));
+        Self::mark(sql, ended, [])
     }
 
     /// They are to be tried again, each after its pause.
-    pub(super) fn failed(ended: &[Ended], locked: Locked) -> Self {
-        let sql = mark!(
-            "UPDATE txsafe_outbox AS message SET lease = NULL, \
-             due_at = clock_timestamp() + mine.pause::interval, last_error = mine.error FROM",
+    pub(super) fn failed(ended: &[Ended]) -> Self {
+        let sql = change!(
+            concat!(
+                "failed AS (UPDATE txsafe_outbox AS message SET lease = NULL, again_at = NULL, \
+                 due_at = clock_timestamp() + mine.pause::interval, last_error = mine.error FROM",
+                mine!(),
+                ")"
+            ),
             pause,
             error
         );
         let pauses = array(ended.iter().map(|ended| interval(ended.pause())));
-        Self::mark(sql, ended, locked, [pauses, errors(ended)])
+        Self::mark(sql, ended, [pauses, errors(ended)])
     }
 
-    /// They are given up.
-    pub(super) fn dead(ended: &[Ended], locked: Locked) -> Self {
-        let sql = mark!(
-            "UPDATE txsafe_outbox AS message SET lease = NULL, dead_at = clock_timestamp(), \
-             last_error = mine.error FROM",
+    /// They are given up; those that were written again meanwhile are to be delivered again, because a dead one would have
+    /// been revived by that.
+    pub(super) fn dead(ended: &[Ended]) -> Self {
+        let sql = change!(
+            concat!(
+                again!("mine.error"),
+                ", dead AS (UPDATE txsafe_outbox AS message SET lease = NULL, dead_at = clock_timestamp(), \
+                 last_error = mine.error FROM",
+                mine!(),
+                " AND mine.again_at IS NULL)"
+            ),
             error
         );
-        Self::mark(sql, ended, locked, [errors(ended)])
+        Self::mark(sql, ended, [errors(ended)])
     }
 
     /// They are anybody's, as if they hadn't been claimed.
-    pub(super) fn released(ended: &[Ended], locked: Locked) -> Self {
-        let sql = mark!(
-            "UPDATE txsafe_outbox AS message SET lease = NULL, due_at = clock_timestamp(), \
-             attempts = attempts - 1 FROM"
-        );
-        Self::mark(sql, ended, locked, [])
+    pub(super) fn released(ended: &[Ended]) -> Self {
+        let sql = change!(concat!(
+            "released AS (UPDATE txsafe_outbox AS message SET lease = NULL, again_at = NULL, due_at = clock_timestamp(), \
+             attempts = attempts - 1 FROM",
+            mine!(),
+            ")"
+        ));
+        Self::mark(sql, ended, [])
     }
 
     /// How many messages there are, by topic.
@@ -264,18 +288,9 @@ impl Ask {
         )
     }
 
-    fn mark<const N: usize>(
-        [skipping, waiting]: [&'static str; 2],
-        ended: &[Ended],
-        locked: Locked,
-        more: [String; N],
-    ) -> Self {
-        let (sql, patience) = match locked {
-            Locked::Skip => (skipping, None),
-            Locked::Wait(patience) => (waiting, Some(patience)),
-        };
+    fn mark<const N: usize>(sql: &'static str, ended: &[Ended], more: [String; N]) -> Self {
         let claims = ended.iter().map(|ended| &ended.claim);
-        Self { patience, ..Self::under_leases("outbox_mark", sql, claims, more) }
+        Self::under_leases("outbox_mark", sql, claims, more)
     }
 
     /// A statement on messages under these leases.
@@ -296,7 +311,7 @@ impl Ask {
     }
 
     fn new(transaction: &'static str, sql: &'static str, binds: Vec<String>) -> Self {
-        Self { transaction, sql, binds, patience: None }
+        Self { transaction, sql, binds }
     }
 }
 

@@ -6,9 +6,10 @@ use super::{
     claim::{Claim, is_passing},
     events,
     leases::Leases,
-    mark::{End, Ended, LeftOut, Mark, is_lost},
+    mark::{End, Ended, Mark, Marked, is_lost},
     pace::Pace,
     store::{Blocking, Store},
+    unmarked::Unmarked,
     worker::{BlockingHandler, OutboxWorker},
 };
 use crate::hold::{error::Error, outbox::message::Message};
@@ -16,7 +17,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Stops a blocking worker, from any thread; made by [`OutboxWorker::stopper`].
@@ -48,6 +49,7 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
         let _heard = self.bell.listen();
         let mut pace = Pace::new(self.delivery.concurrency);
         let mut leases = Leases::new(self.delivery.lease);
+        let mut unmarked = Unmarked::new(&self.delivery);
         let mut failure = None;
         thread::scope(|scope| {
             while !pace.is_over() {
@@ -70,38 +72,47 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
                     }
                 }
                 self.renew(&mut leases);
-                let ended = self.wait(&mut pace, &leases);
-                ended.iter().for_each(|ended| leases.end(&ended.claim.lease));
-                pace.ended(self.mark(ended));
+                self.wait(&mut pace, &leases, &mut unmarked);
+                let ended = unmarked.take(Instant::now());
+                if !ended.is_empty() {
+                    ended.iter().for_each(|ended| leases.end(&ended.claim.lease));
+                    let marked = self.mark(ended, unmarked.patience(pace.is_stopping()));
+                    pace.marked(marked.deliveries, marked.locked.len());
+                    unmarked.marked(marked, Instant::now());
+                }
             }
         });
         failure.map_or(Ok(()), Err)
     }
 
-    /// Waits until there is something to do, if there isn't; what has ended meanwhile. Who wakes for a lease looks for
-    /// messages, too.
-    fn wait(&self, pace: &mut Pace, leases: &Leases<()>) -> Vec<Ended> {
+    /// Waits until there is something to do, if there isn't. Who wakes for a lease, or for a locked row, looks for messages,
+    /// too.
+    fn wait(&self, pace: &mut Pace, leases: &Leases<()>, unmarked: &mut Unmarked) {
         let knows_stop = pace.is_stopping();
         let rung = if pace.claims().is_some() || pace.is_over() {
             self.bell.look()
         } else {
-            let poll = self.delivery.poll_interval;
-            let renewal = leases.next_renewal();
-            let until = renewal.map_or(poll, |at| at.saturating_duration_since(Instant::now()));
-            self.bell.wait(until.min(poll), knows_stop)
+            let now = Instant::now();
+            let poll = now + self.delivery.poll_interval;
+            let next = [leases.next_renewal(), unmarked.next_retry()].into_iter().flatten();
+            let until = next.fold(poll, Instant::min);
+            self.bell.wait(until.saturating_duration_since(now), knows_stop)
         };
         if rung.is_woken || rung.is_quiet(knows_stop) {
             pace.look();
         }
+        if rung.is_woken {
+            unmarked.look(Instant::now());
+        }
         if rung.is_stopped {
             pace.stop();
         }
-        rung.ended
+        rung.ended.into_iter().for_each(|ended| unmarked.push(ended));
     }
 
     fn claim(&self, most: usize) -> Result<Vec<Claim>, Error> {
         let since = Instant::now();
-        let ask = Ask::claim(self.bell.topics(), most, self.delivery.lease);
+        let ask = Ask::claim(self.bell.topics(), most, &self.delivery);
         let rows = self.outbox.ask(&ask)?;
         Ok(rows.into_iter().map(|row| Claim::read(row, since)).collect())
     }
@@ -119,20 +130,14 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
         }
     }
 
-    /// Marks deliveries that have ended; how many.
-    fn mark(&self, ended: Vec<Ended>) -> usize {
-        let deliveries = ended.len();
-        let mut left_out = Vec::new();
+    /// Marks deliveries that have ended. A row that has been locked for as long as `patience` is given up.
+    fn mark(&self, ended: Vec<Ended>, patience: Duration) -> Marked {
+        let mut marked = Marked::default();
         for mark in Mark::all(ended) {
             let (answer, is_repeated) = self.ask_to_mark(&mark.ask);
-            left_out.extend(mark.conclude(answer, is_repeated));
+            marked.conclude(mark, answer, is_repeated, patience);
         }
-        let patience = LeftOut::patience(left_out.len(), self.delivery.lease);
-        for alone in left_out {
-            let (answer, is_repeated) = self.ask_to_mark(&alone.ask(patience));
-            alone.conclude(answer, is_repeated);
-        }
-        deliveries
+        marked
     }
 
     /// The answer to a mark, and whether it was sent again.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::hold::{error::Error, outbox::message::Message};
 use metrics::SharedString;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 use tracing::{Span, debug, error, info_span, warn};
 
 /// The span of one delivery, around its handler.
@@ -21,7 +21,7 @@ pub(super) fn span(message: &Message) -> Span {
 }
 
 /// The server knows how a delivery ended.
-pub(super) fn concluded(Ended { claim, took, fate }: &Ended) {
+pub(super) fn concluded(Ended { claim, took, fate, .. }: &Ended) {
     let Message { topic, key, attempt, age, .. } = &claim.message;
     count(topic, fate.as_str());
     match fate {
@@ -57,6 +57,18 @@ pub(super) fn concluded(Ended { claim, took, fate }: &Ended) {
     }
 }
 
+/// Its last attempt failed, and it counts as new, because it was written again meanwhile.
+pub(super) fn failed_but_written_again(Ended { claim, .. }: &Ended, error: &str) {
+    let Message { topic, key, attempt, .. } = &claim.message;
+    count(topic, "failed");
+    warn!(
+        txsafe.topic = &**topic,
+        txsafe.key = &**key,
+        txsafe.attempt = attempt,
+        "the last attempt of a delivery failed, and the message starts over, because it was written again meanwhile: {error}",
+    );
+}
+
 /// The message was another worker's by then, or deleted.
 pub(super) fn lease_lost(Ended { claim, fate, .. }: &Ended) {
     let Message { topic, key, attempt, .. } = &claim.message;
@@ -72,7 +84,7 @@ pub(super) fn lease_lost(Ended { claim, fate, .. }: &Ended) {
 }
 
 /// The server couldn't be told.
-pub(super) fn unmarked(Ended { claim, fate, .. }: &Ended, error: &Error) {
+pub(super) fn unmarked(Ended { claim, fate, .. }: &Ended, error: &dyn fmt::Display) {
     let Message { topic, key, attempt, .. } = &claim.message;
     count(topic, "unmarked");
     warn!(

@@ -2,6 +2,7 @@
 
 use super::{
     ask::{Ask, Rows},
+    changed::{self, Changed},
     claim::Claim,
 };
 use std::time::{Duration, Instant};
@@ -82,24 +83,31 @@ impl<D> Leases<D> {
 
     /// The server has renewed what was still there and not locked; deliveries under leases that are lost.
     ///
-    /// While somebody has locked its row nobody claims it, and it may be renewed once it is free: it is asked for again,
-    /// until it ends.
+    /// While another transaction has locked its row nobody claims it, and it may be renewed once it is free: it is asked for
+    /// again until it ends, and more often towards the end, so that a transaction that ends before the lease doesn't cost it.
     pub(super) fn renewed(&mut self, renewal: &Renewal, answer: Rows, now: Instant) -> Vec<D> {
-        let (mut renewed, mut locked) = (Vec::new(), Vec::new());
-        for row in answer {
-            let Ok([lease, is_renewed]) = <[String; 2]>::try_from(row) else {
-                unreachable!("the statement returns two");
-            };
-            if is_renewed == "true" { renewed.push(lease) } else { locked.push(lease) }
+        let changed = changed::read(answer);
+        let mut first_end_of_locked = None::<Instant>;
+        for held in &mut self.held {
+            match changed.get(&held.claim.lease) {
+                Some(Changed::Done | Changed::WrittenAgain) => {
+                    held.ends = renewal.asked + self.term;
+                }
+                Some(Changed::Locked) => {
+                    let first = first_end_of_locked.map_or(held.ends, |end| end.min(held.ends));
+                    first_end_of_locked = Some(first);
+                }
+                None => {}
+            }
         }
         self.is_asking = false;
-        self.pause = (!locked.is_empty()).then(|| now + self.term / 8);
-        for held in self.held.iter_mut().filter(|held| renewed.contains(&held.claim.lease)) {
-            held.ends = renewal.asked + self.term;
-        }
+        self.pause = first_end_of_locked.map(|end| {
+            let half_of_the_rest = end.saturating_duration_since(now) / 2;
+            now + half_of_the_rest.clamp(self.term / 64, self.term / 8)
+        });
         let is_lost = |held: &Held<D>| {
             let lease = &held.claim.lease;
-            renewal.leases.contains(lease) && !renewed.contains(lease) && !locked.contains(lease)
+            renewal.leases.contains(lease) && !changed.contains_key(lease)
         };
         self.take(is_lost)
     }
@@ -138,8 +146,8 @@ mod tests {
         leases
     }
 
-    fn rows(leases: &[(&str, bool)]) -> Rows {
-        leases.iter().map(|(lease, renewed)| vec![(*lease).into(), renewed.to_string()]).collect()
+    fn rows(leases: &[(&str, &str)]) -> Rows {
+        leases.iter().map(|(lease, changed)| vec![(*lease).into(), (*changed).into()]).collect()
     }
 
     /// Some time after the machine was started, so that there is a time before.
@@ -159,7 +167,7 @@ mod tests {
         assert!(leases.renewal(now).is_none() && leases.next_renewal().is_none(), "under way");
         assert!(
             leases
-                .renewed(&renewal, rows(&["0", "1", "2"].map(|lease| (lease, true))), now)
+                .renewed(&renewal, rows(&["0", "1", "2"].map(|lease| (lease, "changed"))), now)
                 .is_empty()
         );
         assert_eq!(leases.next_renewal(), Some(now + 4 * SECOND));
@@ -178,7 +186,7 @@ mod tests {
         let renewal = leases.renewal(now).unwrap();
         leases.end("1");
         assert_eq!(
-            leases.renewed(&renewal, rows(&[("0", true)]), now),
+            leases.renewed(&renewal, rows(&[("0", "changed")]), now),
             [2],
             "1 has ended meanwhile"
         );
@@ -191,14 +199,29 @@ mod tests {
         let now = now();
         let mut leases = leases(now, [5, 5]);
         let renewal = leases.renewal(now).unwrap();
-        let answer = rows(&[("0", true), ("1", false)]);
+        let answer = rows(&[("0", "written again"), ("1", "locked")]);
         assert!(leases.renewed(&renewal, answer, now).is_empty());
         assert_eq!(leases.next_renewal(), Some(now + SECOND));
         let now = now + SECOND;
         let renewal = leases.renewal(now).unwrap();
         assert_eq!(renewal.leases, ["1"]);
-        assert!(leases.renewed(&renewal, rows(&[("1", true)]), now).is_empty());
+        assert!(leases.renewed(&renewal, rows(&[("1", "changed")]), now).is_empty());
         assert_eq!(leases.next_end(), Some(now + 7 * SECOND));
+    }
+
+    #[test]
+    fn a_row_that_comes_free_shortly_before_the_end_is_renewed_in_time() {
+        let start = now();
+        let mut leases = leases(start, [0]);
+        let end = leases.next_end().unwrap();
+        let mut asked = Vec::new();
+        while let Some(now) = leases.next_renewal().filter(|next| *next < end) {
+            let renewal = leases.renewal(now).unwrap();
+            leases.renewed(&renewal, rows(&[("0", "locked")]), now);
+            asked.push(now);
+        }
+        assert!(end - *asked.last().unwrap() <= SECOND / 4, "a thirty-second of the lease");
+        assert!(asked.len() < 12, "{}", asked.len());
     }
 
     #[test]

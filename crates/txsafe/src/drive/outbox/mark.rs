@@ -1,7 +1,9 @@
 //! How deliveries ended, and what that makes of their messages.
 
 use super::{
-    ask::{Ask, Locked, Rows},
+    ask::{Ask, Rows},
+    bell,
+    changed::{self, Changed},
     claim::Claim,
     events,
 };
@@ -10,7 +12,10 @@ use crate::{
     drive::hooks::panic_message,
     hold::error::Error,
 };
-use std::{any::Any, slice, time::Duration};
+use std::{
+    any::Any,
+    time::{Duration, Instant},
+};
 
 /// How a delivery ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +41,10 @@ pub(super) struct Ended {
     pub(super) claim: Claim,
     pub(super) took: Duration,
     pub(super) fate: Fate,
+    /// Since when marks have found the row locked by another transaction.
+    locked_since: Option<Instant>,
+    /// Whether a mark of it was sent again, because the answer to its COMMIT was lost.
+    was_repeated: bool,
 }
 
 /// Deliveries that ended alike, and are marked by one statement.
@@ -43,19 +52,15 @@ pub(super) struct Ended {
 pub(super) struct Mark {
     pub(super) ask: Ask,
     ended: Vec<Ended>,
-    statement: Statement,
 }
 
-/// How those are marked that ended so.
-type Statement = fn(&[Ended], Locked) -> Ask;
-
-/// One that a [`Mark`] left out: somebody has locked its row, or the lease was lost. It is asked for alone, and waits.
-#[derive(Debug)]
-pub(super) struct LeftOut {
-    ended: Ended,
-    statement: Statement,
-    /// Whether the mark that left it out was sent again.
-    was_repeated: bool,
+/// What marks have done.
+#[derive(Debug, Default)]
+pub(super) struct Marked {
+    /// How many deliveries they were about for the first time.
+    pub(super) deliveries: usize,
+    /// Those whose rows other transactions have locked.
+    pub(super) locked: Vec<Ended>,
 }
 
 impl End {
@@ -98,7 +103,7 @@ impl Ended {
             },
         };
         let took = claim.since.elapsed();
-        Self { claim, took, fate }
+        Self { claim, took, fate, locked_since: None, was_repeated: false }
     }
 
     /// After which it is tried again, if it is.
@@ -117,14 +122,39 @@ impl Ended {
         }
     }
 
-    /// Tells what has become of its message.
-    fn conclude(&self, is_marked: bool) {
-        match self.fate {
-            _ if is_marked => events::concluded(self),
-            // It was marked while its delivery was broken off.
-            Fate::Released => {}
-            Fate::Delivered | Fate::Retried(..) | Fate::Dead(_) => events::lease_lost(self),
+    /// Tells what has become of its message. It is handed back if its row is locked, and hasn't been for as long as
+    /// `patience`.
+    fn conclude(mut self, changed: Option<Changed>, patience: Duration) -> Option<Self> {
+        match changed {
+            Some(Changed::Locked) => {
+                let since = *self.locked_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < patience {
+                    return Some(self);
+                }
+                events::unmarked(&self, &"another transaction has locked its row for too long");
+            }
+            Some(Changed::Done) => events::concluded(&self),
+            Some(Changed::WrittenAgain) => self.conclude_written_again(),
+            // The first of the two marks may have done it.
+            None if self.was_repeated => events::concluded(&self),
+            None => match self.fate {
+                // It was marked while its delivery was broken off.
+                Fate::Released => {}
+                Fate::Delivered | Fate::Retried(..) | Fate::Dead(_) => events::lease_lost(&self),
+            },
         }
+        None
+    }
+
+    /// Its mark has made it due again, and the workers who are awake needn't wait for their next poll.
+    fn conclude_written_again(&self) {
+        match &self.fate {
+            Fate::Delivered => events::concluded(self),
+            Fate::Dead(error) => events::failed_but_written_again(self, error),
+            // These are claimed anyway.
+            Fate::Retried(..) | Fate::Released => return events::concluded(self),
+        }
+        bell::ring(&self.claim.message.topic);
     }
 }
 
@@ -150,57 +180,31 @@ impl Mark {
         marks.into_iter().flatten()
     }
 
-    fn of(ended: Vec<Ended>, statement: Statement) -> Option<Self> {
-        (!ended.is_empty()).then(|| Self { ask: statement(&ended, Locked::Skip), ended, statement })
-    }
-
-    /// Tells what has become of the messages, except of those that it left out.
-    pub(super) fn conclude(
-        self,
-        answer: Result<Rows, Error>,
-        is_repeated: bool,
-    ) -> impl Iterator<Item = LeftOut> {
-        let Self { ended, statement, .. } = self;
-        let left_out = match answer {
-            Ok(rows) => {
-                let marked: Vec<_> = rows.into_iter().flatten().collect();
-                let is_marked = |ended: &Ended| marked.contains(&ended.claim.lease);
-                let (marked, left_out): (Vec<_>, _) = ended.into_iter().partition(is_marked);
-                marked.iter().for_each(|ended| ended.conclude(true));
-                left_out
-            }
-            Err(error) => {
-                ended.iter().for_each(|ended| events::unmarked(ended, &error));
-                Vec::new()
-            }
-        };
-        left_out.into_iter().map(move |ended| LeftOut {
-            ended,
-            statement,
-            was_repeated: is_repeated,
-        })
+    fn of(ended: Vec<Ended>, statement: fn(&[Ended]) -> Ask) -> Option<Self> {
+        (!ended.is_empty()).then(|| Self { ask: statement(&ended), ended })
     }
 }
 
-impl LeftOut {
-    /// How long each of so many may wait: together a quarter of a lease. Others that end meanwhile wait with them, and a
-    /// blocking worker renews nothing; what is renewed at half time lasts that long.
-    pub(super) fn patience(left_out: usize, lease: Duration) -> Duration {
-        lease / 4 / u32::try_from(left_out.max(1)).unwrap_or(u32::MAX)
-    }
-
-    pub(super) fn ask(&self, patience: Duration) -> Ask {
-        (self.statement)(slice::from_ref(&self.ended), Locked::Wait(patience))
-    }
-
-    /// Tells what has become of the message.
-    pub(super) fn conclude(self, answer: Result<Rows, Error>, is_repeated: bool) {
-        match answer {
-            // Of a mark that was sent again, the first may have done it.
-            Ok(rows) => {
-                self.ended.conclude(!rows.is_empty() || is_repeated || self.was_repeated);
+impl Marked {
+    /// Tells what has become of the messages of `mark`, and keeps those whose rows are locked, for as long as `patience`.
+    pub(super) fn conclude(
+        &mut self,
+        mark: Mark,
+        answer: Result<Rows, Error>,
+        is_repeated: bool,
+        patience: Duration,
+    ) {
+        self.deliveries += mark.ended.iter().filter(|ended| ended.locked_since.is_none()).count();
+        let changed = match answer {
+            Ok(rows) => changed::read(rows),
+            Err(error) => {
+                return mark.ended.iter().for_each(|ended| events::unmarked(ended, &error));
             }
-            Err(error) => events::unmarked(&self.ended, &error),
+        };
+        for mut ended in mark.ended {
+            ended.was_repeated |= is_repeated;
+            let changed = changed.get(&ended.claim.lease).copied();
+            self.locked.extend(ended.conclude(changed, patience));
         }
     }
 }
@@ -214,7 +218,6 @@ pub(super) fn is_lost(answer: &Result<Rows, Error>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[test]
     fn what_ended_alike_is_marked_by_one_statement() {

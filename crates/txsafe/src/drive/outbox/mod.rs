@@ -3,6 +3,7 @@
 pub mod ask;
 mod bell;
 pub mod blocking;
+mod changed;
 mod claim;
 mod events;
 pub mod handle;
@@ -11,5 +12,6 @@ mod mark;
 mod pace;
 mod run;
 pub mod store;
+mod unmarked;
 pub mod worker;
 pub mod write;

@@ -5,6 +5,8 @@
 pub(super) struct Pace {
     concurrency: usize,
     in_delivery: usize,
+    /// Deliveries that have ended and couldn't be marked yet, because other transactions have locked the rows.
+    locked: usize,
     /// Whether there may be messages that are due.
     is_hungry: bool,
     is_stopping: bool,
@@ -12,13 +14,15 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(concurrency: usize) -> Self {
-        Self { concurrency, in_delivery: 0, is_hungry: true, is_stopping: false }
+        Self { concurrency, in_delivery: 0, locked: 0, is_hungry: true, is_stopping: false }
     }
 
     /// How many messages are to be claimed now. No more than are delivered at once: none waits in here while its lease
-    /// runs, and while another worker is idle.
+    /// runs, and while another worker is idle. Locked ones are in nobody's hands; they take places only where there are more
+    /// of them than places, so that they are bounded.
     pub(super) fn claims(&self) -> Option<usize> {
-        let free = self.concurrency - self.in_delivery;
+        let places = self.concurrency.min((2 * self.concurrency).saturating_sub(self.locked));
+        let free = places.saturating_sub(self.in_delivery);
         (self.is_hungry && !self.is_stopping && free > 0).then_some(free)
     }
 
@@ -28,9 +32,10 @@ impl Pace {
         self.is_hungry = got >= wanted;
     }
 
-    /// So many deliveries have ended.
-    pub(super) fn ended(&mut self, deliveries: usize) {
+    /// So many deliveries have ended and were to be marked; so many couldn't be, now or before.
+    pub(super) fn marked(&mut self, deliveries: usize, locked: usize) {
         self.in_delivery = self.in_delivery.saturating_sub(deliveries);
+        self.locked = locked;
     }
 
     /// It is time to look again.
@@ -49,7 +54,7 @@ impl Pace {
 
     /// Whether it has stopped, with nothing left to end.
     pub(super) fn is_over(&self) -> bool {
-        self.is_stopping && self.in_delivery == 0
+        self.is_stopping && self.in_delivery == 0 && self.locked == 0
     }
 }
 
@@ -63,10 +68,10 @@ mod tests {
         assert_eq!(pace.claims(), Some(3));
         pace.claimed(3, 3);
         assert_eq!(pace.claims(), None, "all hands are full");
-        pace.ended(1);
+        pace.marked(1, 0);
         assert_eq!(pace.claims(), Some(1), "there were as many as wanted, and may be more");
         pace.claimed(1, 0);
-        pace.ended(2);
+        pace.marked(2, 0);
         assert_eq!(pace.claims(), None, "there are no more");
         pace.look();
         assert_eq!(pace.claims(), Some(3));
@@ -74,7 +79,25 @@ mod tests {
         pace.look();
         pace.stop();
         assert!(pace.claims().is_none() && !pace.is_over());
-        pace.ended(1);
+        pace.marked(1, 0);
+        assert!(pace.is_over());
+    }
+
+    #[test]
+    fn locked_rows_take_places_only_where_there_are_many() {
+        let mut pace = Pace::new(2);
+        pace.claimed(2, 2);
+        pace.marked(2, 2);
+        assert_eq!(pace.claims(), Some(2));
+        pace.claimed(2, 2);
+        pace.marked(1, 3);
+        assert_eq!(pace.claims(), None, "one is in delivery, and there is place for four in all");
+        pace.marked(0, 1);
+        assert_eq!(pace.claims(), Some(1));
+        pace.stop();
+        pace.marked(1, 1);
+        assert!(!pace.is_over());
+        pace.marked(0, 0);
         assert!(pace.is_over());
     }
 }

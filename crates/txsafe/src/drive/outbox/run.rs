@@ -5,9 +5,10 @@ use super::{
     claim::{Claim, is_passing},
     events,
     leases::{Leases, Renewal},
-    mark::{End, Ended, LeftOut, Mark, is_lost},
+    mark::{End, Ended, Mark, Marked, is_lost},
     pace::Pace,
     store::AsyncStore,
+    unmarked::Unmarked,
     worker::{AsyncHandler, OutboxWorker},
 };
 use crate::hold::{error::Error, outbox::message::Message};
@@ -23,7 +24,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tracing::Instrument;
 
@@ -53,7 +54,7 @@ impl<'a, B: AsyncStore> OutboxWorker<B, AsyncHandler<'a>> {
 
     async fn claim(&self, most: usize) -> Claimed {
         let since = Instant::now();
-        let ask = Ask::claim(self.bell.topics(), most, self.delivery.lease);
+        let ask = Ask::claim(self.bell.topics(), most, &self.delivery);
         let rows = self.outbox.ask(&ask).await?;
         Ok(rows.into_iter().map(|row| Claim::read(row, since)).collect())
     }
@@ -63,20 +64,14 @@ impl<'a, B: AsyncStore> OutboxWorker<B, AsyncHandler<'a>> {
         (renewal, answer)
     }
 
-    /// Marks deliveries that have ended; how many.
-    async fn mark(&self, ended: Vec<Ended>) -> usize {
-        let deliveries = ended.len();
-        let mut left_out = Vec::new();
+    /// Marks deliveries that have ended. A row that has been locked for as long as `patience` is given up.
+    async fn mark(&self, ended: Vec<Ended>, patience: Duration) -> Marked {
+        let mut marked = Marked::default();
         for mark in Mark::all(ended) {
             let (answer, is_repeated) = self.ask_to_mark(&mark.ask).await;
-            left_out.extend(mark.conclude(answer, is_repeated));
+            marked.conclude(mark, answer, is_repeated, patience);
         }
-        let patience = LeftOut::patience(left_out.len(), self.delivery.lease);
-        for alone in left_out {
-            let (answer, is_repeated) = self.ask_to_mark(&alone.ask(patience)).await;
-            alone.conclude(answer, is_repeated);
-        }
-        deliveries
+        marked
     }
 
     /// The answer to a mark, and whether it was sent again.
@@ -124,10 +119,11 @@ struct Run<'w, 'a, B> {
     /// The claim that is under way, and of how many.
     claiming: Option<(usize, BoxFuture<'w, Claimed>)>,
     deliveries: FuturesUnordered<BoxFuture<'w, Ended>>,
-    /// What has ended, and isn't marked yet.
-    ended: Vec<Ended>,
+    unmarked: Unmarked,
     /// The marks that are under way.
-    marking: Option<BoxFuture<'w, usize>>,
+    marking: Option<BoxFuture<'w, Marked>>,
+    /// Rings when it is time to ask for locked rows again.
+    retry_alarm: Option<BoxFuture<'static, ()>>,
     /// What is in delivery, to be released where that is broken off.
     leases: Leases<AbortHandle>,
     /// The renewal that is under way.
@@ -144,8 +140,8 @@ enum Next {
     Stop,
     Claimed(usize, Claimed),
     Ended(Ended),
-    /// So many deliveries are marked.
-    Marked(usize),
+    Marked(Marked),
+    RetryAlarm,
     Renewed(Renewed),
     LeaseAlarm,
     Woken,
@@ -159,8 +155,9 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
             pace: Pace::new(worker.delivery.concurrency),
             claiming: None,
             deliveries: FuturesUnordered::new(),
-            ended: Vec::new(),
+            unmarked: Unmarked::new(&worker.delivery),
             marking: None,
+            retry_alarm: None,
             leases: Leases::new(worker.delivery.lease),
             renewing: None,
             lease_alarm: None,
@@ -183,11 +180,15 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
                 Next::Stop => self.stop(),
                 Next::Claimed(most, Ok(claims)) => self.claimed(most, claims),
                 Next::Claimed(most, Err(error)) => self.not_claimed(most, error),
-                Next::Ended(ended) => self.ended.push(ended),
-                Next::Marked(deliveries) => self.pace.ended(deliveries),
+                Next::Ended(ended) => self.unmarked.push(ended),
+                Next::Marked(marked) => self.marked(marked),
+                Next::RetryAlarm => self.unmarked.look(Instant::now()),
                 Next::Renewed(renewed) => self.renewed(renewed),
                 Next::LeaseAlarm => self.look_after_leases(),
-                Next::Woken => self.pace.look(),
+                Next::Woken => {
+                    self.pace.look();
+                    self.unmarked.look(Instant::now());
+                }
                 Next::Alarm if self.pace.is_stopping() => break,
                 Next::Alarm => self.pace.look(),
             }
@@ -215,10 +216,16 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
         }
         self.mark();
         if let Some(marking) = &mut self.marking
-            && let Poll::Ready(deliveries) = marking.as_mut().poll(cx)
+            && let Poll::Ready(marked) = marking.as_mut().poll(cx)
         {
             self.marking = None;
-            return Poll::Ready(Next::Marked(deliveries));
+            return Poll::Ready(Next::Marked(marked));
+        }
+        if let Some(alarm) = &mut self.retry_alarm
+            && alarm.as_mut().poll(cx).is_ready()
+        {
+            self.retry_alarm = None;
+            return Poll::Ready(Next::RetryAlarm);
         }
         if let Some(renewing) = &mut self.renewing
             && let Poll::Ready(renewed) = renewing.as_mut().poll(cx)
@@ -269,7 +276,7 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
             let (abort, aborted) = AbortHandle::new_pair();
             self.leases.hold(claim.clone(), abort);
             if is_released {
-                self.ended.push(worker.end(claim, End::Released));
+                self.unmarked.push(worker.end(claim, End::Released));
             } else {
                 self.deliveries.push(Box::pin(worker.deliver(claim, message, aborted)));
             }
@@ -289,11 +296,23 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
     /// Marks what has ended by now, all of it at once; what ends meanwhile comes next. A renewal is waited for, because it may
     /// be about the same rows.
     fn mark(&mut self) {
-        if self.ended.is_empty() || self.marking.is_some() || self.renewing.is_some() {
+        if self.marking.is_some() || self.renewing.is_some() {
             return;
         }
-        self.ended.iter().for_each(|ended| self.leases.end(&ended.claim.lease));
-        self.marking = Some(Box::pin(self.worker.mark(std::mem::take(&mut self.ended))));
+        let ended = self.unmarked.take(Instant::now());
+        if !ended.is_empty() {
+            ended.iter().for_each(|ended| self.leases.end(&ended.claim.lease));
+            let patience = self.unmarked.patience(self.pace.is_stopping());
+            self.marking = Some(Box::pin(self.worker.mark(ended, patience)));
+        }
+    }
+
+    fn marked(&mut self, marked: Marked) {
+        self.pace.marked(marked.deliveries, marked.locked.len());
+        let now = Instant::now();
+        self.unmarked.marked(marked, now);
+        let rest = self.unmarked.next_retry().map(|retry| retry.saturating_duration_since(now));
+        self.retry_alarm = rest.map(|rest| -> BoxFuture<'_, _> { Box::pin(B::sleep(rest)) });
     }
 
     fn set_lease_alarm(&mut self) {
@@ -337,11 +356,22 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
         // One that isn't polled may keep a connection that another one waits for. What a claim has leased by now waits for its
         // lease.
         self.claiming = None;
-        join(OptionFuture::from(self.marking), OptionFuture::from(self.renewing)).await;
-        self.ended.iter().for_each(|ended| self.leases.end(&ended.claim.lease));
+        let (marked, _) =
+            join(OptionFuture::from(self.marking), OptionFuture::from(self.renewing)).await;
+        let mut ended = marked.unwrap_or_default().locked;
+        ended.extend(self.unmarked.take_all());
+        ended.iter().for_each(|ended| self.leases.end(&ended.claim.lease));
         let released = self.leases.take_all().map(|claim| self.worker.end(claim, End::Released));
-        self.ended.extend(released);
-        self.worker.mark(self.ended).await;
+        ended.extend(released);
+        while !ended.is_empty() {
+            let marked = self.worker.mark(ended, self.unmarked.patience(true)).await;
+            let now = Instant::now();
+            self.unmarked.marked(marked, now);
+            if let Some(retry) = self.unmarked.next_retry() {
+                B::sleep(retry.saturating_duration_since(now)).await;
+            }
+            ended = self.unmarked.take_all();
+        }
         self.failure.map_or(Ok(()), Err)
     }
 }

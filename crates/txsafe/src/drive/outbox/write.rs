@@ -7,7 +7,14 @@ use super::{
 use crate::{
     decide::sqlstate::SqlState,
     drive::lock::Locks,
-    hold::{error::Error, order::relation::LockOrder, outbox::new_message::NewMessage},
+    hold::{
+        error::Error,
+        order::relation::LockOrder,
+        outbox::{
+            new_message::NewMessage,
+            written_message::{WriteEffect, WrittenMessage},
+        },
+    },
 };
 use futures_util::future::BoxFuture;
 
@@ -21,14 +28,14 @@ pub trait Asks: Locks {
     ) -> BoxFuture<'t, Result<Rows, Error>>;
 }
 
-/// Writes a message; its key.
+/// Writes a message.
 ///
 /// # Errors
 /// A message that can't be meant; the table of the outbox is missing; what the server said.
 pub async fn write<D, O, Held>(
     tx: &mut D::Tx<'_, O, Held>,
     message: &NewMessage,
-) -> Result<String, Error>
+) -> Result<WrittenMessage, Error>
 where
     D: Asks,
     O: LockOrder,
@@ -36,9 +43,17 @@ where
     message.validate()?;
     let ask = Ask::write(message);
     let rows = D::rows(tx, &ask).await.map_err(cured)?;
-    // Of the caller's own key there was a message already.
-    let written = rows.into_iter().flatten().next().or_else(|| message.key.clone());
-    Ok(written.unwrap_or_else(|| unreachable!("a key that the server makes is new")))
+    let row = rows.into_iter().next().map(<[String; 2]>::try_from);
+    let Some(Ok([key, effect])) = row else {
+        unreachable!("an upsert returns the row that it wrote");
+    };
+    let effect = match &*effect {
+        "inserted" => WriteEffect::Inserted,
+        "joined" => WriteEffect::Joined,
+        "revived" => WriteEffect::Revived,
+        other => unreachable!("the statement doesn't return {other:?}"),
+    };
+    Ok(WrittenMessage { key, effect })
 }
 
 /// What is to be done once a message is committed, if there is anything: its workers in this process needn't wait for their

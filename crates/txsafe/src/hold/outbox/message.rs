@@ -28,7 +28,7 @@ impl Message {
         &self.key
     }
 
-    /// Its payload.
+    /// Its payload: that of the last write under its key.
     #[must_use]
     pub fn payload(&self) -> &str {
         &self.payload
@@ -40,13 +40,14 @@ impl Message {
         self.payload
     }
 
-    /// The number of this attempt, from 1. A greater one may be a repetition.
+    /// The number of this attempt, from 1. A greater one may be a repetition. One that is delivered again because its key was
+    /// written again begins at 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// How old it was when it was claimed, by the server's clock.
+    /// How old it was when it was claimed, by the server's clock: the age of the first write that no delivery has covered.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.age

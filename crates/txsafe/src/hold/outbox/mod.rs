@@ -4,3 +4,4 @@ pub mod backlog;
 pub mod message;
 pub mod new_message;
 pub mod table;
+pub mod written_message;

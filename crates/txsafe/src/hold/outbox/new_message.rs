@@ -43,13 +43,15 @@ impl NewMessage {
 
     /// The key by which its receiver recognises it: 1 to 512 bytes. Default: a random UUID.
     ///
-    /// While a message of this topic and key is in the outbox, dead ones included, another one isn't written.
+    /// If the outbox has a message of this topic and key, the write joins it, or revives it if it is dead: it gets this
+    /// payload, and a delivery that begins after the COMMIT covers both writes. See [`WriteEffect`](crate::WriteEffect).
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// It isn't delivered before so much time has passed, from now on. Default: none.
+    /// It isn't delivered before so much time has passed, from now on. If it joins one that is due earlier, it is delivered
+    /// with that. Default: none.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
