@@ -9,7 +9,7 @@ pub use diesel::play as play_blocking;
 
 use crate::{error::AppError, script::Script};
 use futures_util::future::BoxFuture;
-use std::{fmt, sync::Arc};
+use std::{fmt, future::ready, sync::Arc};
 use txsafe::{Keyed, TxOptions, guard::Policy};
 
 /// A driver that has an adapter.
@@ -115,18 +115,24 @@ pub trait Database: Send + Sync {
     fn run(&self, call: Call, script: Script) -> BoxFuture<'_, Result<Keyed<()>, AppError>>;
 
     /// Runs a script in a transaction on a connection of the pool that the caller holds: first `before` runs on it, and
-    /// last `after`, if the connection is there still.
+    /// last `after`, if the connection is there still. A database that lends none fails.
     fn run_on(
         &self,
-        before: &'static str,
-        call: Call,
-        script: Script,
-        after: &'static str,
-    ) -> BoxFuture<'_, Result<(), AppError>>;
+        _before: &'static str,
+        _call: Call,
+        _script: Script,
+        _after: &'static str,
+    ) -> BoxFuture<'_, Result<(), AppError>> {
+        Box::pin(ready(Err(LENDS_NONE)))
+    }
 
-    /// Runs simple SQL on a connection of the pool, and gives it back as it is then.
-    fn leave(&self, sql: &'static str) -> BoxFuture<'_, Result<(), AppError>>;
+    /// Runs simple SQL on a connection of the pool, and gives it back as it is then. A database that lends none fails.
+    fn leave(&self, _sql: &'static str) -> BoxFuture<'_, Result<(), AppError>> {
+        Box::pin(ready(Err(LENDS_NONE)))
+    }
 }
+
+const LENDS_NONE: AppError = AppError::Own("this database lends no connections");
 
 /// How a script is to be run.
 #[derive(Debug, Clone)]
