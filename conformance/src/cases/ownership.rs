@@ -74,10 +74,10 @@ async fn commit_is_waited_for_within_the_deadline(driver: Driver) {
     let shop = Shop::open("commit_deadline").await.unwrap();
     let sql = "
         CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NULL; END $$;
+            $$ BEGIN PERFORM pg_advisory_xact_lock_shared(hashtext(current_schema)); RETURN NULL; END $$;
         CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
             FOR EACH ROW EXECUTE FUNCTION wait();
-        SELECT pg_advisory_lock(4711)";
+        SELECT pg_advisory_lock(hashtext(current_schema))";
     shop.watcher.batch_execute(sql).await.unwrap();
     let db = shop.database(driver);
     let options =
@@ -93,7 +93,10 @@ async fn commit_is_waited_for_within_the_deadline(driver: Driver) {
     assert!(entry.notes().is_empty(), "no hook for what isn't known");
     assert_eq!(shop.ask("SELECT count(*) FROM ledger").await, 0);
     // Nothing has cancelled it.
-    shop.watcher.batch_execute("SELECT pg_advisory_unlock(4711)").await.unwrap();
+    shop.watcher
+        .batch_execute("SELECT pg_advisory_unlock(hashtext(current_schema))")
+        .await
+        .unwrap();
     while shop.ask("SELECT count(*) FROM ledger").await == 0 {}
 }
 

@@ -21,8 +21,11 @@ use txsafe_conformance::{drivers::Database, script::Step, shop::Shop};
 /// The report of the last transaction.
 type LastReport = Arc<Mutex<Option<Report>>>;
 
+/// A database by its driver's name.
+type Named = (&'static str, Arc<dyn Database>);
+
 /// A database of each driver, and of diesel-async where nobody sees the wire.
-fn databases(shop: &Shop, policy: &Policy) -> (Vec<(&'static str, Arc<dyn Database>)>, LastReport) {
+fn databases(shop: &Shop, policy: &Policy) -> (Vec<Named>, LastReport) {
     let last = LastReport::default();
     let note = || {
         let last = Arc::clone(&last);

@@ -15,6 +15,7 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         oneshot,
     },
+    time::timeout,
 };
 use txsafe_conformance::{
     drivers::{Call, Database},
@@ -27,6 +28,9 @@ use txsafe_diesel::{
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Far longer than a delivery that is due takes to begin.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The same for each driver.
 macro_rules! cases {
@@ -102,16 +106,9 @@ async fn begin(begun: UnboundedSender<Begun>, message: Message) -> Result<(), &'
 }
 
 /// The next delivery, with this payload and attempt.
-async fn next(
-    post: &Post,
-    begins: &mut UnboundedReceiver<Begun>,
-    payload: &str,
-    attempt: u32,
-) -> Begun {
-    let begun = select! {
-        begun = begins.recv() => begun.unwrap(),
-        () = post.until_empty("sync") => panic!("{payload} is lost"),
-    };
+async fn next(begins: &mut UnboundedReceiver<Begun>, payload: &str, attempt: u32) -> Begun {
+    let begun = timeout(LONGEST, begins.recv()).await;
+    let begun = begun.unwrap_or_else(|_| panic!("{payload} is lost")).unwrap();
     assert_eq!((begun.payload(), begun.message.attempt()), (payload, attempt));
     begun
 }
@@ -128,7 +125,7 @@ async fn until_empty(post: &Post, begins: &mut UnboundedReceiver<Begun>) {
 async fn deliver_last<D: Driver>(post: &Post, db: &D::Db, payload: &str, attempt: u32) {
     let (handle, mut begins) = handler();
     let stop = async {
-        next(post, &mut begins, payload, attempt).await.end(Ok(()));
+        next(&mut begins, payload, attempt).await.end(Ok(()));
         until_empty(post, &mut begins).await;
     };
     D::deliver(db, Settings::default(), handle, stop).await;
@@ -175,12 +172,12 @@ async fn in_delivery_it_is_delivered_again_at_once<D: Driver>() {
     assert_eq!(write(&db, sync("1")).await, Inserted);
     let (handle, mut begins) = handler();
     let stop = async {
-        let first = next(&post, &mut begins, "1", 1).await;
+        let first = next(&mut begins, "1", 1).await;
         assert_eq!(write(&db, sync("2")).await, Joined);
         assert_eq!(write(&db, sync("3")).await, Joined);
         first.end(Ok(()));
         // Nobody looks for messages by now, but because of the mark.
-        next(&post, &mut begins, "3", 1).await.end(Ok(()));
+        next(&mut begins, "3", 1).await.end(Ok(()));
         until_empty(&post, &mut begins).await;
     };
     D::deliver(&db, Settings { poll_interval: HOUR, ..Settings::default() }, handle, stop).await;
@@ -194,7 +191,7 @@ async fn the_handler_may_write_its_own_next_message<D: Driver>() {
     let is_later = "lease IS NULL AND again_at IS NULL AND attempts = 0 AND payload = '2' \
                     AND due_at > now() + interval '59 min' AND written_at <= now()";
     let stop = async {
-        let first = next(&post, &mut begins, "1", 1).await;
+        let first = next(&mut begins, "1", 1).await;
         assert_eq!(write(&db, sync("2").delay(HOUR)).await, Joined);
         assert_eq!(write(&db, sync("2").delay(2 * HOUR)).await, Joined);
         first.end(Ok(()));
@@ -267,10 +264,10 @@ async fn no_worker_claims_it_before_the_writer_has_committed<D: Driver>() {
             // Younger than the one that is locked.
             for key in ["a", "b", "c"] {
                 write(&db, NewMessage::new("sync", "other").key(key)).await;
-                next(&post, &mut begins, "other", 1).await.end(Ok(()));
+                next(&mut begins, "other", 1).await.end(Ok(()));
             }
             writer.end();
-            next(&post, &mut begins, payload, 1).await.end(Ok(()));
+            next(&mut begins, payload, 1).await.end(Ok(()));
             until_empty(&post, &mut begins).await;
         };
         writer.write(&db).await;
@@ -288,7 +285,7 @@ async fn a_claim_that_began_before_the_commit_sees_it<D: Driver>() {
         post.until_somebody_waits().await;
         assert_eq!(write(&db, sync("2")).await, Joined);
         post.go_on().await;
-        next(&post, &mut begins, "2", 1).await.end(Ok(()));
+        next(&mut begins, "2", 1).await.end(Ok(()));
         until_empty(&post, &mut begins).await;
     };
     D::deliver(&db, Settings::default(), handle, stop).await;
@@ -300,10 +297,10 @@ async fn a_failed_attempt_is_retried_and_covers_it<D: Driver>() {
     write(&db, sync("1")).await;
     let (handle, mut begins) = handler();
     let stop = async {
-        let first = next(&post, &mut begins, "1", 1).await;
+        let first = next(&mut begins, "1", 1).await;
         assert_eq!(write(&db, sync("2")).await, Joined);
         first.end(Err("no"));
-        next(&post, &mut begins, "2", 2).await.end(Ok(()));
+        next(&mut begins, "2", 2).await.end(Ok(()));
         until_empty(&post, &mut begins).await;
     };
     D::deliver(&db, Settings::default(), handle, stop).await;
@@ -315,10 +312,10 @@ async fn the_last_attempt_that_fails_does_not_bury_it<D: Driver>() {
     write(&db, sync("1")).await;
     let (handle, mut begins) = handler();
     let stop = async {
-        let first = next(&post, &mut begins, "1", 1).await;
+        let first = next(&mut begins, "1", 1).await;
         assert_eq!(write(&db, sync("2")).await, Joined);
         first.end(Err("no"));
-        next(&post, &mut begins, "2", 1).await.end(Err("never"));
+        next(&mut begins, "2", 1).await.end(Err("never"));
         while !post.has_one("dead_at IS NOT NULL AND last_error = 'never' AND attempts = 1").await {
         }
     };
@@ -347,7 +344,7 @@ async fn a_release_leaves_it_to_the_next<D: Driver>() {
     write(&db, sync("1")).await;
     let (handle, mut begins) = handler();
     let stop = async {
-        let first = next(&post, &mut begins, "1", 1).await;
+        let first = next(&mut begins, "1", 1).await;
         assert_eq!(write(&db, sync("2")).await, Joined);
         // Its end never comes, and it outlasts the grace.
         std::mem::forget(first);
@@ -365,7 +362,7 @@ async fn a_release_waits_for_its_writer<D: Driver>() {
     let writer = Writer::new(sync("2"), Ok(()));
     let (handle, mut begins) = handler();
     let stop = async {
-        let first = next(&post, &mut begins, "1", 1).await;
+        let first = next(&mut begins, "1", 1).await;
         writer.write(&db).await;
         std::mem::forget(first);
     };
@@ -417,16 +414,14 @@ async fn a_mark_that_began_before_the_commit_sees_it<D: Driver>() {
         post.stop_at_rows("outbox_mark").await;
         let (handle, mut begins) = handler();
         let stop = async {
-            next(&post, &mut begins, "1", 1).await.end(result);
+            next(&mut begins, "1", 1).await.end(result);
             post.until_somebody_waits().await;
             assert_eq!(write(&db, sync("2")).await, Joined);
             post.go_on().await;
-            next(&post, &mut begins, "2", attempt).await.end(Ok(()));
+            next(&mut begins, "2", attempt).await.end(Ok(()));
             until_empty(&post, &mut begins).await;
         };
-        // A message that isn't marked at all comes again, with the next number.
-        let lease = Duration::from_secs(3);
-        let settings = Settings { lease, max_attempts, ..Settings::default() };
+        let settings = Settings { max_attempts, ..Settings::default() };
         D::deliver(&db, settings, handle, stop).await;
     }
 }
@@ -438,18 +433,18 @@ async fn a_writer_that_keeps_its_row_locked_holds_up_no_other_message<D: Driver>
     let writer = Writer::new(sync("2"), Ok(()));
     let (handle, mut begins) = handler();
     let stop = async {
-        let first = next(&post, &mut begins, "1", 1).await;
+        let first = next(&mut begins, "1", 1).await;
         writer.write(&db).await;
         first.end(Ok(()));
         // There is place for one.
         for key in ["a", "b", "c"] {
             write(&db, NewMessage::new("sync", "other").key(key)).await;
-            next(&post, &mut begins, "other", 1).await.end(Ok(()));
+            next(&mut begins, "other", 1).await.end(Ok(()));
             while post.seen("sync").await.len() > 1 {}
         }
         writer.end();
         // It isn't waited for until the lease ends, nor until the next poll.
-        next(&post, &mut begins, "2", 1).await.end(Ok(()));
+        next(&mut begins, "2", 1).await.end(Ok(()));
         until_empty(&post, &mut begins).await;
     };
     let settings = Settings { concurrency: 1, poll_interval: HOUR, ..Settings::default() };
@@ -465,7 +460,7 @@ async fn a_writer_that_commits_before_the_lease_ends_does_not_cost_it<D: Driver>
     let writer = Writer::new(sync("2"), Ok(()));
     let (handle, mut begins) = handler();
     let stop = async {
-        let first = next(&post, &mut begins, "1", 1).await;
+        let first = next(&mut begins, "1", 1).await;
         writer.write(&db).await;
         // It was to be renewed at half time.
         post.until_leases_end_in(lease / 20 * 9).await;
@@ -474,7 +469,7 @@ async fn a_writer_that_commits_before_the_lease_ends_does_not_cost_it<D: Driver>
         post.until_leases_would_have_ended(Duration::ZERO).await;
         assert!(begins.try_recv().is_err(), "two deliver it at the same time");
         first.end(Ok(()));
-        next(&post, &mut begins, "2", 1).await.end(Ok(()));
+        next(&mut begins, "2", 1).await.end(Ok(()));
         until_empty(&post, &mut begins).await;
     };
     D::deliver(&db, Settings { lease, ..Settings::default() }, handle, stop).await;

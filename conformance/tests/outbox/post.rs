@@ -90,7 +90,7 @@ impl Post {
              CREATE FUNCTION go_on() RETURNS boolean LANGUAGE plpgsql AS $$
              BEGIN
                  IF current_setting('application_name') LIKE '%{transaction}' THEN
-                     PERFORM pg_advisory_xact_lock_shared(7);
+                     PERFORM pg_advisory_xact_lock_shared(hashtext(current_schema));
                  END IF;
                  RETURN true;
              END $$;
@@ -103,12 +103,12 @@ impl Post {
 
     /// Returns once the transactions that [`go_on`](Self::go_on) let through are over, and has the next ones stop.
     pub(crate) async fn stop_again(&self) {
-        self.execute("SELECT pg_advisory_lock(7)").await;
+        self.execute("SELECT pg_advisory_lock(hashtext(current_schema))").await;
     }
 
     /// See [`stop_at_rows`](Self::stop_at_rows).
     pub(crate) async fn go_on(&self) {
-        self.execute("SELECT pg_advisory_unlock(7)").await;
+        self.execute("SELECT pg_advisory_unlock(hashtext(current_schema))").await;
     }
 
     /// Leases end, and pauses.

@@ -2,7 +2,6 @@
 
 use super::{credit, database};
 use crate::support::{AppError, Shop, accounts};
-use diesel::prelude::*;
 use std::{io::Read, time::Duration};
 use txsafe_diesel::{TxOptions, blocking::Tx};
 

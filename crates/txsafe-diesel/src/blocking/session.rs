@@ -120,7 +120,7 @@ impl<O: Object> BlockingSession for Session<'_, O> {
 
     fn is_unsure(&mut self) -> bool {
         let link = &self.link;
-        let observed = self.lease.with(|conn| Observer::<Link>::known_link_of(conn));
+        let observed = self.lease.with(Observer::<Link>::known_link_of);
         link.is_unsure() || observed.is_none_or(|known| !Arc::ptr_eq(&known, link))
     }
 
