@@ -3,9 +3,6 @@
 /// COMMIT that is checked: the server answers success to the COMMIT of a transaction that is aborted, or isn't there. It
 /// refuses a savepoint in the former (25P02) and outside of one (25P01), and so COMMIT isn't reached. `before` comes
 /// between them.
-pub(crate) fn commit_unseen_sql(before: Option<&str>) -> String {
-    match before {
-        Some(before) => format!("SAVEPOINT txsafe; {before}; COMMIT"),
-        None => "SAVEPOINT txsafe; COMMIT".to_owned(),
-    }
+pub(crate) fn commit_unseen_sql(before: &str) -> String {
+    format!("SAVEPOINT txsafe; {before}; COMMIT")
 }

@@ -46,7 +46,7 @@ pub struct Session<'a> {
     answer_timeout: Duration,
     bind_values: bool,
     /// What COMMIT's message says first.
-    before_commit: Option<Arc<str>>,
+    before_commit: Arc<str>,
     /// COMMIT is on its way.
     committing: bool,
 }
@@ -103,7 +103,7 @@ impl<'a> Session<'a> {
             account: Account::new(),
             answer_timeout: settings.answer_timeout(),
             bind_values: settings.bind_values(),
-            before_commit: None,
+            before_commit: Arc::from(""),
             committing: false,
         }
     }
@@ -182,30 +182,25 @@ impl AsyncSession for Session<'_> {
 
     async fn commit(&mut self, patience: Duration) -> Result<(), Failure> {
         self.committing = true;
-        let commit = Commit { link: Arc::clone(&self.link), before: self.before_commit.take() };
+        let before = Arc::clone(&self.before_commit);
+        let commit = Commit { link: Arc::clone(&self.link), before };
         let answer = match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Pooled(mut object) => {
                 let finish = async move {
-                    let answer = commit.run(&mut object).await;
+                    let answer = commit.within(patience, &mut object).await;
                     (object, answer)
                 };
-                let (object, answer) =
-                    to_the_end(&self.link.alarm, patience, &mut self.account, finish, release)
-                        .await?;
+                let (object, answer) = to_the_end(&mut self.account, finish, release).await;
                 self.lease = Lease::Pooled(object);
                 answer
             }
             lease => {
                 self.lease = lease;
-                let committed = commit.run(self.lease.connection());
-                match self.link.alarm.within(patience, committed).await {
-                    Ok(answer) => answer,
-                    // `Drop` leaves it to arrive.
-                    Err(_elapsed) => return Err(Failure::no_answer("COMMIT", patience)),
-                }
+                commit.within(patience, self.lease.connection()).await
             }
         };
-        self.committing = false;
+        // One that was lost on its way to COMMIT is closed, and nothing is cancelled.
+        self.committing = answer.as_ref().is_err_and(Failure::is_lost);
         answer
     }
 
@@ -247,13 +242,17 @@ impl Drop for Session<'_> {
         match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Gone => {}
             Lease::Pooled(object) => {
-                close(&self.link);
+                if self.committing {
+                    self.link.hang_up();
+                } else {
+                    close(&self.link);
+                }
                 drop(Object::take(*object));
             }
             Lease::Held(mut held, slot) => {
                 // Nobody may use this connection again; but a COMMIT on its way is left to arrive.
                 if self.committing {
-                    close_when_answered(Arc::clone(&self.link));
+                    close_when_answered(Arc::clone(&self.link), self.answer_timeout);
                 } else {
                     close(&self.link);
                 }
@@ -284,16 +283,30 @@ impl fmt::Debug for Session<'_> {
 struct Commit {
     link: Arc<Link>,
     /// What its message says first.
-    before: Option<Arc<str>>,
+    before: Arc<str>,
 }
 
 impl Commit {
+    /// Waits for the answer, at most for `patience`. Then the connection is closed, and nothing is cancelled: a server that
+    /// works on COMMIT doesn't look at its client, and one that never got it rolls back.
+    async fn within(
+        &self,
+        patience: Duration,
+        conn: &mut AsyncPgConnection,
+    ) -> Result<(), Failure> {
+        let answered = self.link.alarm.within(patience, self.run(conn)).await;
+        answered.unwrap_or_else(|_elapsed| {
+            self.link.hang_up();
+            Err(Failure::no_answer("COMMIT", patience))
+        })
+    }
+
     async fn run(&self, conn: &mut AsyncPgConnection) -> Result<(), Failure> {
         self.link.ending();
-        let answer = match (self.link.is_on_wire(), &self.before) {
-            (true, None) => Manager::commit_transaction(conn).await,
-            (true, Some(before)) => commit_as(conn, &format!("{before}; COMMIT")).await,
-            (false, before) => commit_as(conn, &commit_unseen_sql(before.as_deref())).await,
+        let answer = if self.link.is_on_wire() {
+            commit_as(conn, &format!("{}; COMMIT", self.before)).await
+        } else {
+            commit_as(conn, &commit_unseen_sql(&self.before)).await
         };
         match (self.link.end(), answer) {
             // The server said it, whatever became of the connection after.
@@ -348,10 +361,10 @@ fn close(link: &Link) {
     link.hang_up();
 }
 
-fn close_when_answered(link: Arc<Link>) {
+fn close_when_answered(link: Arc<Link>, patience: Duration) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(async move {
-            link.settled().await;
+            let _ = link.alarm.within(patience, link.settled()).await;
             link.hang_up();
         });
     }

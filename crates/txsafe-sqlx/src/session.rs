@@ -132,23 +132,18 @@ impl AsyncSession for Session<'_> {
         let sql = std::mem::take(&mut self.before_commit);
         let answer = match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Pooled(mut conn) => {
+                let alarm = Arc::clone(&self.alarm);
                 let finish = async move {
-                    let answer = commit(&mut conn, sql).await;
+                    let answer = commit_within(&alarm, patience, &mut conn, sql).await;
                     (conn, answer)
                 };
-                let answered =
-                    to_the_end(&self.alarm, patience, &mut self.account, finish, release);
-                let (conn, answer) = answered.await?;
+                let (conn, answer) = to_the_end(&mut self.account, finish, release).await;
                 self.lease = Lease::Pooled(conn);
                 answer
             }
             lease => {
                 self.lease = lease;
-                let committed = commit(self.lease.connection(), sql);
-                match self.alarm.within(patience, committed).await {
-                    Ok(answer) => answer,
-                    Err(_elapsed) => return Err(Failure::no_answer("COMMIT", patience)),
-                }
+                commit_within(&self.alarm, patience, self.lease.connection(), sql).await
             }
         };
         self.is_chained = answer.is_ok();
@@ -261,20 +256,28 @@ pub(crate) async fn settle(conn: &mut PgConnection, observed: &mut Observed) {
     }
 }
 
-/// What COMMIT's message says. The settings of the attempt don't reach COMMIT: a server that looks after its client would
-/// give up waiting for a standby if the client went away, and make visible what isn't replicated.
+/// What COMMIT's message says.
 ///
 /// CHAIN, because SQLx counts transactions by its own calls, and has none for a COMMIT in a message of ours: the empty
 /// transaction that is left is ended by such a call, after the caller has its answer. In a transaction that is aborted
 /// SET fails, and where none is open CHAIN does.
 fn before_commit(begin: &Begin) -> String {
     let mut sql = String::with_capacity(128);
-    if let Some(before) = begin.before_commit() {
-        sql.push_str(&before);
-        sql.push_str("; ");
-    }
-    sql.push_str("SET LOCAL client_connection_check_interval = 0; COMMIT AND CHAIN");
+    sql.push_str(&begin.before_commit());
+    sql.push_str("; COMMIT AND CHAIN");
     sql
+}
+
+/// COMMIT, whose answer is waited for at most for `patience`. Then the connection is closed, and nothing is cancelled: a
+/// server that works on COMMIT doesn't look at its client, and one that never got it rolls back.
+async fn commit_within(
+    alarm: &Alarm,
+    patience: Duration,
+    conn: &mut PgConnection,
+    sql: String,
+) -> Result<(), Failure> {
+    let answered = alarm.within(patience, commit(conn, sql)).await;
+    answered.unwrap_or_else(|_elapsed| Err(Failure::no_answer("COMMIT", patience)))
 }
 
 /// COMMIT, wherever it runs.

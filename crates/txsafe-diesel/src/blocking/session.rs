@@ -40,7 +40,7 @@ pub(crate) struct Session<'a, O: Object> {
     account: Account<BlockingHook>,
     bind_values: bool,
     /// What COMMIT's message says first.
-    before_commit: Option<Arc<str>>,
+    before_commit: Arc<str>,
 }
 
 /// Whose connection it is.
@@ -67,7 +67,7 @@ impl<'a, O: Object> Session<'a, O> {
         };
         let bind_values = settings.bind_values();
         let account = Account::new();
-        let mut session = Self { lease, link, account, bind_values, before_commit: None };
+        let mut session = Self { lease, link, account, bind_values, before_commit: Arc::from("") };
         match session.lease.with(|conn| language.check(conn)) {
             Ok(()) => Ok(session),
             Err(failure) => {
@@ -126,7 +126,7 @@ impl<O: Object> BlockingSession for Session<'_, O> {
 
     fn commit(&mut self) -> Result<(), Failure> {
         self.link.ending();
-        let sql = commit_unseen_sql(self.before_commit.as_deref());
+        let sql = commit_unseen_sql(&self.before_commit);
         let answer = self.lease.with(|conn| {
             // Diesel's own `commit_transaction` would tell it.
             let event = InstrumentationEvent::commit_transaction(NonZeroU32::MIN);

@@ -21,7 +21,7 @@ pub struct Begin {
     sql: String,
     is_awaited: bool,
     mark: Mark,
-    before_commit: Option<Arc<str>>,
+    before_commit: Arc<str>,
 }
 
 impl Begin {
@@ -56,12 +56,13 @@ impl Begin {
         }
         sql.push_str("; SET LOCAL application_name = ");
         push_literal(&mut sql, cut(application_name, APPLICATION_NAME_BYTES));
-        // What waits for locks at COMMIT (deferred triggers, NOTIFY) isn't what the attempt's patience was learned from.
-        let before_commit = (lock_timeout < settings.lock_timeout).then(|| {
-            let mut sql = String::with_capacity(40);
-            push_timeout(&mut sql, "lock_timeout", settings.lock_timeout);
-            sql.into()
-        });
+        // What waits for locks at COMMIT (deferred triggers, NOTIFY) isn't what the attempt's patience was learned from. And a
+        // server that looks after its client would give up waiting for a standby if the client went away, and make visible
+        // what isn't replicated.
+        let mut before_commit = String::with_capacity(96);
+        push_timeout(&mut before_commit, "lock_timeout", settings.lock_timeout);
+        before_commit.push_str("; SET LOCAL client_connection_check_interval = 0");
+        let before_commit = before_commit.into();
         Self { sql, is_awaited: true, mark, before_commit }
     }
 
@@ -82,10 +83,10 @@ impl Begin {
         &self.sql
     }
 
-    /// What COMMIT's message says first, if anything: statements without a `;` at their end.
+    /// What COMMIT's message says first: statements without a `;` at their end. In a transaction that is aborted they fail.
     #[must_use]
-    pub fn before_commit(&self) -> Option<Arc<str>> {
-        self.before_commit.clone()
+    pub fn before_commit(&self) -> Arc<str> {
+        Arc::clone(&self.before_commit)
     }
 
     /// What tells this attempt's transaction from others.
@@ -169,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn a_short_lock_timeout_does_not_reach_commit() {
-        let before = |options| begin(&options, "x").before_commit();
-        let long = before(TxOptions::new());
-        assert_eq!(long.as_deref(), Some("SET LOCAL lock_timeout = 2000"));
-        assert_eq!(before(TxOptions::new().lock_timeout(Duration::from_millis(20))), None);
+    fn what_the_attempt_sets_does_not_reach_commit() {
+        assert_eq!(
+            &*begin(&TxOptions::new(), "x").before_commit(),
+            "SET LOCAL lock_timeout = 2000; SET LOCAL client_connection_check_interval = 0"
+        );
     }
 
     #[test]

@@ -187,8 +187,8 @@ macro_rules! transaction_settings {
         /// The longest to wait for the answer to COMMIT, within the caller's deadline. Deferred constraints and triggers
         /// run in COMMIT, for which the server's `statement_timeout` doesn't count, and with synchronous replication COMMIT
         /// waits for the standby. When the time is up the outcome is
-        /// [`CommitUnknown`](crate::ErrorKind::CommitUnknown). COMMIT itself goes on and keeps its connection, because
-        /// cancelling it could make visible what isn't replicated. Blocking connections wait for as long as it takes.
+        /// [`CommitUnknown`](crate::ErrorKind::CommitUnknown). The connection is closed then, and COMMIT isn't
+        /// cancelled, because that could make visible what isn't replicated: it goes on if the server has got it. Blocking connections wait for as long as it takes.
         /// Default: 30 s, or the `statement_timeout` if that is longer.
         #[must_use]
         pub fn commit_timeout(mut self, timeout: std::time::Duration) -> Self {

@@ -136,20 +136,6 @@ pub(crate) fn abandoned_commit(
     }
 }
 
-/// COMMIT came to its answer after its caller had been told that the outcome is unknown.
-pub(crate) fn late_commit(transaction: &Arc<str>, failure: Option<&Failure>) {
-    match failure {
-        None => warn!(
-            txsafe.transaction = &**transaction,
-            "committed after `commit_timeout`, when the outcome had been reported as unknown",
-        ),
-        Some(failure) => warn!(
-            txsafe.transaction = &**transaction,
-            "COMMIT failed after `commit_timeout`, when the outcome had been reported as unknown: {failure}",
-        ),
-    }
-}
-
 /// Locks were wanted in an order that can deadlock. In a transaction it is a finding; seen from outside, or between orders
 /// that are declared, it is told here.
 pub(crate) fn lock_inversion(inversion: &Inversion) {
