@@ -104,6 +104,7 @@ impl Row {
         TxOptions::new()
             .timeout(if is_blackhole { 4 * LOST_AFTER } else { DEADLINE })
             .answer_timeout(if is_blackhole { LOST_AFTER } else { DEADLINE })
+            .commit_timeout(if is_blackhole { LOST_AFTER } else { DEADLINE })
             .checkout_timeout(LOST_AFTER)
             // On a busy machine a cancellation may come as late as a short lock timeout, and be taken for one.
             .adaptive_lock_timeout(self.fault != Fault::Raise("57014"))
