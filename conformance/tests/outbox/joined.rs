@@ -453,7 +453,7 @@ async fn a_writer_that_keeps_its_row_locked_holds_up_no_other_message<D: Driver>
 
 async fn a_writer_that_commits_before_the_lease_ends_does_not_cost_it<D: Driver>() {
     // What is left of it behind the commit is longer than a busy machine keeps a worker from renewing it.
-    let lease = Duration::from_secs(6);
+    let lease = Duration::from_secs(20);
     let post = Post::open("renewed").await;
     let db = D::open(&post);
     write(&db, sync("1")).await;
