@@ -171,6 +171,7 @@ impl Row {
     async fn run(self, db: Arc<dyn Database>, shop: &Shop, operation: u64) -> End {
         let entry = || Step::sql(format!("INSERT INTO ledger VALUES ({operation})"));
         let lock = || Step::sql(format!("SELECT pg_advisory_lock({operation})"));
+        let unlock = || Step::sql(format!("SELECT pg_advisory_unlock({operation})"));
         let fails = || Step::raise("40001");
         let script = match self.trap {
             Trap::LentFailure => {
@@ -184,7 +185,7 @@ impl Row {
             Trap::LeavesAndFails(end) => {
                 Script::first([entry(), Step::sql(end), fails()], [entry()])
             }
-            Trap::SessionLock => Script::first([lock(), fails()], [lock(), entry()]),
+            Trap::SessionLock => Script::first([lock(), fails()], [lock(), entry(), unlock()]),
             Trap::Deallocated => Script::new([Step::Credit(1, 1), entry()]),
             Trap::ForeignWrite => {
                 Script::new([Step::sql(format!("INSERT INTO foreign_ledger VALUES ({operation})"))])
