@@ -72,17 +72,15 @@ impl Attempt {
     /// A statement came to its end, well or not.
     pub(super) fn statement_ended(&mut self, sql: &str, on_wire: bool, is_ok: bool) {
         let leaves = leaves_transaction(sql);
-        if on_wire {
-            // The tags tell, but for one that has two meanings.
-            if self.rollbacks > 0 && is_ok {
-                self.left |= leaves;
-                self.rollbacks -= u32::from(sql.starts_with("ROLLBACK TO"));
-            }
-        } else if is_ok {
-            self.left |= leaves;
-        } else {
-            // Some of it may have run.
+        if !is_ok {
+            // Some of it may have run, and its tag may have been lost with the connection.
             self.rollbacks += u32::from(leaves);
+        } else if !on_wire {
+            self.left |= leaves;
+        } else if self.rollbacks > 0 {
+            // The tags tell, but for one that has two meanings.
+            self.left |= leaves;
+            self.rollbacks -= u32::from(sql.starts_with("ROLLBACK TO"));
         }
     }
 
