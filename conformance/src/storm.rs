@@ -178,6 +178,16 @@ impl Worker {
                 let sql = format!("UPDATE accounts SET balance = balance + 1 WHERE id = {second}");
                 script = Script::new([steps[0].clone(), Step::Lent(sql), steps[2].clone()]);
             }
+            Some(Trap::Leaves(how)) => {
+                let mut leaving = steps.clone();
+                leaving.push(Step::Lent(how.into()));
+                script = Script::first(leaving, steps.clone());
+            }
+            Some(Trap::LeavesAndFails(how)) => {
+                let mut leaving = steps.clone();
+                leaving.extend([Step::sql(how), Step::raise("40001")]);
+                script = Script::first(leaving, steps.clone());
+            }
             Some(Trap::SessionLock) => {
                 let [lock, unlock] = ["pg_advisory_lock", "pg_advisory_unlock"]
                     .map(|call| Step::sql(format!("SELECT {call}({operation})")));
@@ -206,6 +216,10 @@ impl Worker {
 enum Trap {
     /// A statement on the lent connection.
     Lent,
+    /// The closure leaves its transaction unseen, and returns Ok.
+    Leaves(&'static str),
+    /// It leaves its transaction, and fails by what is tried again otherwise.
+    LeavesAndFails(&'static str),
     /// The first attempt takes a lock of the session, and fails.
     SessionLock,
     /// COMMIT isn't waited for to its end.
@@ -215,8 +229,12 @@ enum Trap {
 }
 
 fn any_trap(dice: &mut Rng) -> Trap {
+    let ways = ["COMMIT; BEGIN", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "ROLLBACK; BEGIN"];
+    let how = ways[dice.usize(..ways.len())];
     let traps = [
         Trap::Lent,
+        Trap::Leaves(how),
+        Trap::LeavesAndFails(how),
         Trap::SessionLock,
         Trap::SlowCommit,
         Trap::Left("BEGIN; INSERT INTO ledger VALUES (-1)"),

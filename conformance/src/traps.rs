@@ -31,6 +31,10 @@ pub enum Trap {
     Leaves(&'static str),
     /// The closure leaves its transaction in this way, and the next statement fails by `40001`.
     LeavesAndFails(&'static str),
+    /// The closure commits by itself, and then its session is ended.
+    LeavesAndDies,
+    /// The closure commits by itself, and the answer to that is lost.
+    LeavesUnheard,
     /// The pool's one connection is in a transaction that somebody left open.
     LeftOpen,
     /// COMMIT takes longer than other answers may.
@@ -75,7 +79,7 @@ pub struct Sprung {
 
 impl Trap {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::LentFailure,
         Self::LentCommit,
         Self::Leaves("COMMIT; BEGIN"),
@@ -85,6 +89,8 @@ impl Trap {
         Self::LeavesAndFails("COMMIT; BEGIN"),
         Self::LeavesAndFails("COMMIT AND CHAIN"),
         Self::LeavesAndFails("ROLLBACK AND CHAIN"),
+        Self::LeavesAndDies,
+        Self::LeavesUnheard,
         Self::LeftOpen,
         Self::SlowCommit,
         Self::CommitGivenUp,
@@ -112,7 +118,11 @@ impl Row {
             Trap::LentFailure | Trap::LeftOpen | Trap::SlowCommit | Trap::SessionLock => {
                 End::Committed
             }
-            Trap::LentCommit | Trap::Leaves(_) | Trap::LeavesAndFails(_) => End::Unknown,
+            Trap::LentCommit
+            | Trap::Leaves(_)
+            | Trap::LeavesAndFails(_)
+            | Trap::LeavesAndDies
+            | Trap::LeavesUnheard => End::Unknown,
             // A thread waits for as long as COMMIT works.
             Trap::CommitGivenUp | Trap::NoStandby if blocks => End::Committed,
             Trap::CommitGivenUp if self.policy == Policy::Report => End::Unknown,
@@ -153,12 +163,17 @@ impl Row {
         self.prepare(&shop).await?;
         let lab = Lab::new(&shop.url)?;
         let session = lab.session().await?;
-        let url = if self.trap == Trap::ForeignWrite { session.url() } else { &shop.url };
+        let fault = match self.trap {
+            Trap::ForeignWrite => Some(Fault::CutBefore),
+            Trap::LeavesUnheard => Some(Fault::CutAfterApplied),
+            _ => None,
+        };
+        let url = if fault.is_some() { session.url() } else { &shop.url };
         let connections = if self.trap == Trap::SessionLock { 4 } else { 1 };
         let db = shop.database_at(self.driver, url, connections);
         self.bait(&*db).await?;
-        if self.trap == Trap::ForeignWrite {
-            session.inject(At::Commit, Fault::CutBefore)?;
+        if let Some(fault) = fault {
+            session.inject(At::Commit, fault)?;
         }
         let end = self.run(Arc::clone(&db), &shop, operation).await;
         while shop.busy().await > 0 {}
@@ -185,6 +200,11 @@ impl Row {
             Trap::LeavesAndFails(end) => {
                 Script::first([entry(), Step::sql(end), fails()], [entry()])
             }
+            Trap::LeavesAndDies => {
+                let dies = Step::sql("SELECT pg_terminate_backend(pg_backend_pid())");
+                Script::first([entry(), Step::sql("COMMIT; BEGIN"), dies], [entry()])
+            }
+            Trap::LeavesUnheard => Script::first([entry(), Step::sql("COMMIT; BEGIN")], [entry()]),
             Trap::SessionLock => Script::first([lock(), fails()], [lock(), entry(), unlock()]),
             Trap::Deallocated => Script::new([Step::Credit(1, 1), entry()]),
             Trap::ForeignWrite => {
@@ -298,6 +318,8 @@ impl fmt::Display for Trap {
             Self::LentCommit => f.write_str("COMMIT; BEGIN on the lent connection, then 40001"),
             Self::Leaves(how) => write!(f, "{how}, then Ok"),
             Self::LeavesAndFails(how) => write!(f, "{how}, then 40001"),
+            Self::LeavesAndDies => f.write_str("COMMIT; BEGIN, then the session is ended"),
+            Self::LeavesUnheard => f.write_str("COMMIT; BEGIN, whose answer is lost"),
             Self::LeftOpen => f.write_str("a pooled connection left in a transaction"),
             Self::SlowCommit => f.write_str("COMMIT slower than other answers"),
             Self::CommitGivenUp => f.write_str("COMMIT slower than commit_timeout"),

@@ -2,7 +2,9 @@
 
 use crate::binds::{nth_bind, without_binds};
 use std::{collections::VecDeque, fmt::Display, time::Instant};
-use txsafe::{Failure, SqlState, Trail, drive::account::Notes};
+use txsafe::{
+    Failure, SqlState, Trail, decide::leaving::leaves_transaction, drive::account::Notes,
+};
 
 /// Statements that were started and not finished are remembered up to this number.
 const MOST_STARTED: usize = 64;
@@ -73,6 +75,13 @@ impl Told {
         for sql in self.started.iter().filter_map(|started| started.with_binds.as_deref()) {
             self.notes.session.ran(sql, false);
         }
+    }
+
+    /// Whether a statement that ends the transaction was started, and nobody has seen its end.
+    #[cfg(feature = "async")]
+    pub(crate) fn may_have_left(&self) -> bool {
+        let started = self.started.iter().filter_map(|started| started.with_binds.as_deref());
+        started.map(without_binds).any(leaves_transaction)
     }
 
     /// A statement ran from `start` to `end`: `sql`, and the same with its bind values, where it was made.

@@ -162,9 +162,10 @@ impl Observed {
     /// How the transaction stands, `depth` savepoints and all.
     pub(crate) fn standing(&self, depth: usize) -> Standing {
         match (&self.lost, &self.aborted_by) {
+            // Whatever came after: what ran before may be committed.
+            _ if self.left => Standing::Ended,
             (Some(failure), _) => Standing::Lost(failure.clone()),
             (None, aborted_by) if self.running.is_some() => Standing::InFlight(aborted_by.clone()),
-            (None, _) if self.left => Standing::Ended,
             (None, Some(failure)) => Standing::Aborted(failure.clone()),
             (None, None) => match depth {
                 0 => Standing::Ended,

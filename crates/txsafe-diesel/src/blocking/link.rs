@@ -62,6 +62,10 @@ impl Link {
     /// How the transaction stands, given the status that Diesel has from libpq.
     pub(crate) fn standing(&self, status: &TransactionManagerStatus) -> Standing {
         let state = self.state();
+        // Whatever came after: what ran before may be committed.
+        if state.left {
+            return Standing::Ended;
+        }
         if let Some(failure) = &state.lost {
             return Standing::Lost(failure.clone());
         }
@@ -71,9 +75,6 @@ impl Link {
         };
         let Some(open) = &status.in_transaction else { return Standing::Ended };
         let Some(told) = &state.told else { return Standing::Ended };
-        if state.left {
-            return Standing::Ended;
-        }
         // Diesel doesn't look at the status when a statement fails in being prepared; so both are asked.
         if let Some(failure) = &told.aborted_by {
             return Standing::Aborted(failure.clone());

@@ -247,7 +247,7 @@ impl Link {
     pub(crate) fn is_unsure(&self, is_replaced: bool) -> bool {
         let state = self.state();
         let Some(attempt) = &state.attempt else { return false };
-        attempt.rollbacks > 0 || (is_replaced && !state.on_wire)
+        attempt.rollbacks > 0 || attempt.told.may_have_left() || (is_replaced && !state.on_wire)
     }
 
     /// Whether nothing is in flight and no transaction is open.
@@ -281,6 +281,10 @@ impl Link {
     /// How the transaction stands.
     pub(crate) fn standing(&self, savepoint_is_open: bool) -> Standing {
         let state = self.state();
+        // Whatever came after: what ran before may be committed.
+        if state.attempt.as_ref().is_some_and(|attempt| attempt.left) {
+            return Standing::Ended;
+        }
         if let Some(failure) = &state.lost {
             return Standing::Lost(failure.clone());
         }
@@ -294,7 +298,7 @@ impl Link {
         if !state.is_idle() {
             return Standing::InFlight(attempt.told.aborted_by.clone());
         }
-        if attempt.left || state.status == Status::Idle {
+        if state.status == Status::Idle {
             return Standing::Ended;
         }
         if let Some(failure) = &attempt.told.aborted_by {

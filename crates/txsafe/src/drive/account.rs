@@ -7,7 +7,7 @@ use super::{
     session::Question,
 };
 use crate::{
-    decide::{failure::Failure, session_state},
+    decide::{failure::Failure, leaving::leaves_transaction, session_state},
     guard::gaps::Gaps,
     hold::{
         order::{
@@ -72,8 +72,8 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// For adapters: a statement's text with its bind values, where it is worth to be made because the statement may lock, or
-    /// leave something on the session. What is written first is its SQL, and if that isn't worth it, the rest isn't made.
+    /// For adapters: a statement's text with its bind values, where it is worth to be made because the statement may lock,
+    /// leave something on the session, or end the transaction. What is written first is its SQL, and if that isn't worth it, the rest isn't made.
     #[must_use]
     pub fn worth_showing(&self, query: &dyn fmt::Display) -> Option<String> {
         struct IfWorth<'n>(String, &'n Notes);
@@ -83,7 +83,8 @@ impl Notes {
                 let Self(text, notes) = self;
                 let is_worth = !text.is_empty()
                     || notes.locks.may_lock(part)
-                    || notes.session.may_change(part);
+                    || notes.session.may_change(part)
+                    || leaves_transaction(part);
                 if !is_worth {
                     return Err(fmt::Error);
                 }

@@ -9,7 +9,7 @@ use crate::{
         sqlstate::SqlState,
     },
     guard::scope::Scope,
-    hold::keyed::Keyed,
+    hold::{error::ErrorKind, keyed::Keyed},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -186,8 +186,8 @@ pub(crate) enum Ended<T, E> {
     NotStarted(Phase, Failure),
     /// The closure returned; the attempt was not committed, for reasons that the standing tells.
     NotCommitted(Result<T, E>, Standing),
-    /// The deadline passed while the closure ran; and whether something ran unseen before.
-    DeadlinePassed(bool),
+    /// The deadline passed while the closure ran, which makes it this error.
+    DeadlinePassed(ErrorKind),
     CommitFailed(Failure, T, Option<Witness>),
 }
 

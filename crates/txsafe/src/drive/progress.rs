@@ -214,10 +214,8 @@ impl<T, H> Progress<T, H> {
                 let standing = idle::named(standing, &trail, &self.call.settings);
                 self.not_committed(result, standing, trail)
             }
-            Ended::DeadlinePassed(unseen) => {
+            Ended::DeadlinePassed(kind) => {
                 self.due.push_back((account, false));
-                let kind =
-                    if unseen { ErrorKind::Unidentified } else { ErrorKind::DeadlineExceeded };
                 self.refuse(kind, Some(GiveUp::Deadline), trail)
             }
             Ended::CommitFailed(failure, value, witness) => {

@@ -18,7 +18,7 @@ use crate::{
         session_state::keep_session_state,
         within::{raise_all, within},
     },
-    hold::keyed::Keyed,
+    hold::{error::ErrorKind, keyed::Keyed},
 };
 use futures_util::future::{Either, select};
 use std::{
@@ -124,8 +124,12 @@ async fn attempt<W: AsyncWork>(
     let Some(result) = before(alarm, body).await else {
         raise_all(&scope).await;
         // Dropped in the middle of whatever it did: its connection is closed. What is known of it, is told.
-        session.settle(Duration::ZERO).await;
-        return (Ended::DeadlinePassed(session.is_unsure()), std::mem::take(session.account()));
+        let kind = match session.settle(Duration::ZERO).await {
+            Standing::Ended => ErrorKind::EndedByClosure,
+            _ if session.is_unsure() => ErrorKind::Unidentified,
+            _ => ErrorKind::DeadlineExceeded,
+        };
+        return (Ended::DeadlinePassed(kind), std::mem::take(session.account()));
     };
     let patience = if result.is_ok() { settings.answer_timeout } else { PATIENCE_AFTER_ERROR };
     let mut standing = session.settle(patience).await;

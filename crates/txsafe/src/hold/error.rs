@@ -53,8 +53,8 @@ pub enum ErrorKind {
     /// The closure left the connection that it was lent in the midst of an exchange, such as a COPY that isn't read to its
     /// end, and the next request would have got the wrong answer. The connection is closed.
     OutOfStep,
-    /// Statements ran where they can't be seen, and the server couldn't be asked whether the transaction was still the
-    /// one that was begun. It isn't repeated.
+    /// Statements ran whose effect on the transaction isn't known: on a lent connection, or with a COMMIT whose answer was
+    /// lost. The server couldn't be asked whether the transaction was still the one that was begun. It isn't repeated.
     Unidentified,
     /// `transaction_on` was given a connection that is in a transaction. Nothing was sent in it.
     OpenTransaction,
@@ -265,9 +265,10 @@ impl fmt::Display for ErrorKind {
                  `finish` or `abort` on it",
             ),
             Self::Unidentified => f.write_str(
-                "statements ran on the lent connection, where they can't be seen, and the connection was lost before \
-                 the server could say whether the transaction was still open, so its outcome is unknown and it isn't \
-                 repeated; run statements on `&mut tx`, where they are seen",
+                "the closure ran statements whose effect on the transaction isn't known, on the lent connection or \
+                 with COMMIT in them, and the server couldn't be asked whether the transaction was still open, so its \
+                 outcome is unknown and it isn't repeated; run statements on `&mut tx`, and leave COMMIT and \
+                 ROLLBACK to txsafe",
             ),
             Self::OpenTransaction => f.write_str(
                 "nothing was run: the caller's transaction stays as it was; commit it first, use the transaction that \
