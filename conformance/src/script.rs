@@ -24,7 +24,7 @@ pub enum Step {
     /// Runs simple SQL on the connection that the driver lends, and returns the error if that fails; the transaction isn't
     /// told of it.
     Lent(String),
-    /// Writes a message to the outbox, and keeps what it is told of it.
+    /// Writes a message to the outbox, and keeps the answer.
     Outbox(NewMessage),
     /// Runs steps behind a savepoint, and keeps an error to itself.
     Savepoint(Vec<Step>),

@@ -1,4 +1,4 @@
-//! What a transaction leaves on the session of its connection is told, and never meets its own next attempt.
+//! The guard reports what a transaction leaves on the session of its connection, and a retry never meets it.
 
 use super::Case;
 use crate::{

@@ -76,7 +76,7 @@ cases_of_all!(
     a_transaction_with_an_older_snapshot_is_retried,
 );
 
-/// A delivery that waits for its end to be told.
+/// A delivery that waits until the test ends it.
 struct Begun {
     message: Message,
     ends: oneshot::Sender<Result<(), &'static str>>,

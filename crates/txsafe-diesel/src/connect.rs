@@ -109,7 +109,7 @@ const POOL: &str = "a pool of diesel-async";
 /// `AsyncPgConnection::try_from_client_and_connection`.
 ///
 /// What `sslmode` asks for is done as the driver does it: with `require`, `tls` is used or the connection fails; with `prefer`,
-/// the default, the server is asked whether it does TLS; with `disable` or [`NoTls`] nobody is asked. Whichever it is, the
+/// the default, it asks the server whether that does TLS; with `disable` or [`NoTls`] it doesn't ask. Whichever it is, the
 /// connection is observed, also over a Unix socket.
 ///
 /// To cancel what runs on it, use [`cancel_request`](crate::cancel_request()). A token of the driver's has no way to a server

@@ -149,7 +149,7 @@ impl AsyncSession for Session<'_> {
         self.is_chained = answer.is_ok();
         if answer.is_ok() && matches!(self.lease, Lease::Held(..)) {
             // The caller will use the connection; if this fails, its next statement does.
-            let ended = end_chained(self.lease.connection());
+            let ended = Manager::commit(self.lease.connection());
             let _ = self.alarm.within(self.answer_timeout, ended).await;
         }
         answer
@@ -293,11 +293,6 @@ async fn commit(conn: &mut PgConnection, sql: String) -> Result<(), Failure> {
     Err(failure)
 }
 
-/// Ends the empty transaction that COMMIT has left.
-async fn end_chained(conn: &mut PgConnection) -> Result<(), SqlxError> {
-    Manager::commit(conn).await
-}
-
 /// COMMIT came to its answer. The connection goes back to its pool, after the empty transaction has ended.
 fn release(mut conn: PoolConnection<Postgres>, is_committed: bool) {
     if !is_committed {
@@ -305,7 +300,7 @@ fn release(mut conn: PoolConnection<Postgres>, is_committed: bool) {
         return;
     }
     tokio::spawn(async move {
-        match end_chained(&mut conn).await {
+        match Manager::commit(&mut conn).await {
             Ok(()) => drop(conn),
             Err(_) => drop(conn.detach()),
         }

@@ -33,7 +33,7 @@ pub fn pool_options() -> PoolOptions<Postgres> {
 
 /// [`pool_options`] of a pool that runs these hooks, too.
 ///
-/// The guard is told first, then the hooks run, in the order in which they were added.
+/// The guard notes the checkout first, then the hooks run, in the order in which they were added.
 ///
 /// # Examples
 /// ```

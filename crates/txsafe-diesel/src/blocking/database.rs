@@ -44,7 +44,8 @@ impl<O: LockOrder, P: Pool> Database<O, P> {
     /// be replaced, and the transaction fails. After a panic it is rolled back and must not be used.
     ///
     /// # Errors
-    /// As for [`transaction`](Database::transaction).
+    /// As for [`transaction`](Database::transaction); and [`ErrorKind::OpenTransaction`](txsafe::ErrorKind::OpenTransaction)
+    /// if the connection is in a transaction, which stays as it is.
     #[track_caller]
     pub fn transaction_on<'a, C, T, E, F>(
         &'a self,

@@ -23,7 +23,7 @@ const R2D2: &str = "a pool of r2d2";
 /// for `event_handler`: give yours to [`pool_builder_with`]. r2d2 keeps one event handler. One that is set on this builder
 /// takes the place of ours, and the pool tells nothing.
 ///
-/// r2d2 sends no event for `try_get`, and nothing is told of it.
+/// r2d2 sends no event for `try_get`, and the guard doesn't see it.
 ///
 /// # Examples
 /// ```
@@ -43,7 +43,7 @@ pub fn pool_builder() -> Builder<ConnectionManager<PgConnection>> {
     pool_builder_with(Box::new(NopEventHandler))
 }
 
-/// [`pool_builder`] of a pool that calls this handler, too: for every event, after the guard was told.
+/// [`pool_builder`] of a pool that calls this handler, too: for every event, after the guard has noted the checkout.
 ///
 /// # Examples
 /// ```

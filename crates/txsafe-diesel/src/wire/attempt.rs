@@ -26,8 +26,9 @@ pub(super) struct Attempt {
     pub(super) failed_statement: Option<String>,
     /// The closure ended the transaction.
     pub(super) left: bool,
-    /// Ends by ROLLBACK that no statement accounts for: `ROLLBACK TO` a savepoint has the tag of `ROLLBACK AND CHAIN`.
-    pub(super) rollbacks: u32,
+    /// What may have ended the transaction, and nothing that was seen tells: `ROLLBACK TO` a savepoint has the tag of
+    /// `ROLLBACK AND CHAIN`, and a message with COMMIT in it may fail before or after that.
+    pub(super) doubts: u32,
     /// The end has been asked for, and how it came.
     pub(super) ending: bool,
     pub(super) end: Option<Tag>,
@@ -60,7 +61,7 @@ impl Attempt {
             told: Told::new(bind_values, notes, now),
             failed_statement: None,
             left: false,
-            rollbacks: 0,
+            doubts: 0,
             ending: false,
             end: None,
             statement: None,
@@ -74,13 +75,13 @@ impl Attempt {
         let leaves = leaves_transaction(sql);
         if !is_ok {
             // Some of it may have run, and its tag may have been lost with the connection.
-            self.rollbacks += u32::from(leaves);
+            self.doubts += u32::from(leaves);
         } else if !on_wire {
             self.left |= leaves;
-        } else if self.rollbacks > 0 {
+        } else if self.doubts > 0 {
             // The tags tell, but for one that has two meanings.
             self.left |= leaves;
-            self.rollbacks -= u32::from(sql.starts_with("ROLLBACK TO"));
+            self.doubts -= u32::from(sql.starts_with("ROLLBACK TO"));
         }
     }
 

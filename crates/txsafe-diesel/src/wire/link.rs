@@ -144,7 +144,7 @@ impl Link {
         }
         match tag {
             Tag::Commit => attempt.left = true,
-            Tag::Rollback => attempt.rollbacks += 1,
+            Tag::Rollback => attempt.doubts += 1,
             // Inside a transaction the server only warns of BEGIN.
             Tag::Begin | Tag::Savepoint | Tag::Release => {}
             Tag::Other => attempt.told.recovered_from = None,
@@ -247,7 +247,7 @@ impl Link {
     pub(crate) fn is_unsure(&self, is_replaced: bool) -> bool {
         let state = self.state();
         let Some(attempt) = &state.attempt else { return false };
-        attempt.rollbacks > 0 || attempt.told.may_have_left() || (is_replaced && !state.on_wire)
+        attempt.doubts > 0 || attempt.told.may_have_left() || (is_replaced && !state.on_wire)
     }
 
     /// Whether nothing is in flight and no transaction is open.

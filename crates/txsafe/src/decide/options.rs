@@ -225,7 +225,9 @@ macro_rules! transaction_settings {
         }
 
         /// Whether the server is asked what became of a COMMIT whose answer was lost. It costs one round trip before
-        /// each COMMIT, or two where the driver prepares the question each time (diesel-async). Default: `false`, and a lost answer is the error `CommitUnknown`.
+        /// each COMMIT, or two where the driver prepares the question each time (diesel-async). A transaction without an id
+        /// stays unknown: foreign data wrappers and `NOTIFY` write without one. Default: `false`, and a lost answer is the
+        /// error [`CommitUnknown`](crate::ErrorKind::CommitUnknown).
         #[must_use]
         pub fn verify_commit(mut self, verify: bool) -> Self {
             self $(.$options)? .verify_commit = Some(verify);

@@ -149,3 +149,20 @@ fn is_word_start(byte: u8) -> bool {
 pub(super) fn is_word_part(byte: u8) -> bool {
     is_word_start(byte) || byte.is_ascii_digit()
 }
+
+/// For tests: texts of these parts and of what quotes and comments are made of, in any order.
+#[cfg(test)]
+#[expect(clippy::print_stdout, reason = "a test that fails shows its seed")]
+pub(super) fn odd_texts(words: &[&str], mut each: impl FnMut(&str)) {
+    const SIGNS: [&str; 14] =
+        ["'", "\"", "$", "$$", "$a$", "--", "\n", "/*", "*/", ";", "E'", "\\", "é", " "];
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let parts: Vec<&str> = SIGNS.iter().chain(words).copied().collect();
+    for _ in 0..20_000 {
+        let length = dice.usize(..14);
+        let sql: String = (0..length).map(|_| parts[dice.usize(..parts.len())]).collect();
+        each(&sql);
+    }
+}

@@ -206,11 +206,14 @@ fn end_asking<S: Session>(
     mark: Option<(&Mark, &Settings)>,
     deadlock: Option<&PostMortem>,
 ) -> Parted {
+    let is_replaced = step == Step::Replace;
     let rolled_back = match step {
         Step::RollBack => session.rollback().map_err(|failure| failure.is_lost()),
-        Step::Commit | Step::Close => Err(true),
+        // Closing it rolls back, too; but then it can't be asked.
+        Step::Replace if mark.is_some() => session.rollback().map_err(|failure| failure.is_lost()),
+        Step::Replace | Step::Commit | Step::Close => Err(true),
     };
-    let mut is_clean = rolled_back.is_ok();
+    let mut is_clean = rolled_back.is_ok() && !is_replaced;
     let mut asked_of_mark = Asked::default();
     // A refused ROLLBACK may be the answer to something else, too.
     if let (Some((mark, settings)), Ok(()) | Err(false)) = (mark, rolled_back) {

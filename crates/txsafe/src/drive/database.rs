@@ -124,7 +124,8 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
     /// fails. After a cancellation or a panic it must not be used; the adapter's `Held` says when it is closed.
     ///
     /// # Errors
-    /// As for [`transaction`](Self::transaction).
+    /// As for [`transaction`](Self::transaction); and [`ErrorKind::OpenTransaction`](crate::ErrorKind::OpenTransaction) if
+    /// the connection is in a transaction, which stays as it is.
     #[track_caller]
     pub fn transaction_on<'a, C, T, E, F>(
         &'a self,

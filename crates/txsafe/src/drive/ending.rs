@@ -18,6 +18,8 @@ use std::{sync::Arc, time::Duration};
 pub(crate) enum Step {
     Commit,
     RollBack,
+    /// Like `RollBack`, but the failure lies in this very connection: the next attempt must not get it again.
+    Replace,
     Close,
 }
 
@@ -25,11 +27,10 @@ pub(crate) enum Step {
 pub(crate) fn step(closure_is_ok: bool, standing: &Standing) -> Step {
     match standing {
         Standing::Open(_) if closure_is_ok => Step::Commit,
-        // The failure lies in this very connection: the next attempt must not get it again.
         Standing::Open(Some(failure)) | Standing::Aborted(failure)
             if Cause::of(failure, Phase::Body).remedy() == Remedy::Reconnect =>
         {
-            Step::Close
+            Step::Replace
         }
         Standing::Open(_) | Standing::Aborted(_) | Standing::NotBegun(_) => Step::RollBack,
         Standing::Unprotected(_)

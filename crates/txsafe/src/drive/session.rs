@@ -117,9 +117,9 @@ pub trait AsyncSession: Send {
     /// [`settle`](Self::settle) says. The run loop then asks the server.
     fn is_unsure(&mut self) -> bool;
 
-    /// Commits; its answer is waited for at most `patience`. Once this future has been polled, COMMIT runs to its answer
-    /// even if the future is dropped or the time is up, and nothing cancels it or closes its connection before. If it is
-    /// dropped, hooks of the [`Account`] are run by whoever runs it.
+    /// Commits, and waits at most `patience` for the answer. When the time is up it closes the connection, cancels nothing,
+    /// and returns a lost connection. Once this future has been polled, COMMIT runs to that end even if the future is
+    /// dropped; the hooks of the [`Account`] then run where COMMIT does.
     fn commit(&mut self, patience: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Rolls back.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::hold::session_log::SessionLog;
 
-/// The closure has returned `Ok`: what its statements left for the next transaction on the connection is told with the end
+/// The closure has returned `Ok`: the guard reports what its statements left for the next transaction on the connection with the end
 /// of the poll, each kind once.
 pub(crate) fn keep_session_state(scope: &Scope, session: &SessionLog) {
     let leaks = session.leaks();

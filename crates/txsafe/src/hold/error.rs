@@ -246,7 +246,8 @@ impl fmt::Display for ErrorKind {
                 match xid {
                     Some(xid) => write!(f, " (transaction id {xid})"),
                     None => f.write_str(
-                        "; `verify_commit(true)` asks the server, `idempotency_key(…)` makes a repetition safe",
+                        "; `verify_commit(true)` asks the server where the transaction has an id, and \
+                         `idempotency_key(…)` makes a repetition safe",
                     ),
                 }
             }

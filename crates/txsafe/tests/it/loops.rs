@@ -396,6 +396,18 @@ fn what_ran_unseen_is_retried_only_if_nothing_of_it_was_committed() {
 }
 
 #[test]
+fn what_ran_unseen_is_asked_for_before_its_connection_is_replaced() {
+    let stale = Attempt {
+        body: Some("wrapped"),
+        standing: Some(Standing::Aborted(Failure::stale_plan("cached plan"))),
+        ..Attempt::default()
+    };
+    let (result, told) = unseen(stale, &[answer("MARK|")]);
+    assert_eq!(result.unwrap(), Keyed::Ran(2));
+    assert_eq!(told[..6], notes("open, begin, body 1, rollback, ask mark, close"));
+}
+
+#[test]
 fn the_callers_own_error_is_its_own_where_something_ran_unseen_too() {
     let own = Attempt { body: Some("sold out"), ..Attempt::default() };
     let (result, told) = unseen(own, &[answer("MARK|")]);
