@@ -152,7 +152,6 @@ pub(super) fn is_word_part(byte: u8) -> bool {
 
 /// For tests: texts of these parts and of what quotes and comments are made of, in any order.
 #[cfg(test)]
-#[expect(clippy::print_stdout, reason = "a test that fails shows its seed")]
 pub(super) fn odd_texts(words: &[&str], mut each: impl FnMut(&str)) {
     const SIGNS: [&str; 14] =
         ["'", "\"", "$", "$$", "$a$", "--", "\n", "/*", "*/", ";", "E'", "\\", "é", " "];
