@@ -272,7 +272,7 @@ async fn a_lost_commit_is_unknown_or_verified() {
         (Fault::CutAfter, true, Some(1), 102),
         (Fault::CutBefore, true, Some(2), 103),
     ] {
-        let relay = Relay::start(shop.port(), "SAVEPOINT txsafe; COMMIT", fault).await;
+        let relay = Relay::start(shop.port(), "COMMIT", fault).await;
         // The relay knows nothing of what libpq says before its startup message.
         let url = format!("{}&sslmode=disable&gssencmode=disable", shop.at_port(relay.port));
         let manager = ConnectionManager::<PgConnection>::new(url);

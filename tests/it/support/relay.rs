@@ -10,7 +10,7 @@ use tokio::{
     sync::watch,
 };
 
-/// What the relay does to the first simple query that starts with the given text.
+/// What the relay does to the first simple query one of whose statements starts with the given text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
     /// Cuts the connection; the server never sees the query.
@@ -83,7 +83,7 @@ async fn relay_one(
     let mut is_startup = true;
     while let Some(message) = read_message(&mut from_client, is_startup).await {
         is_startup = false;
-        let is_it = message[0] == b'Q' && message[5..].starts_with(at.as_bytes());
+        let is_it = message[0] == b'Q' && says(&message[5..], at);
         if !(is_it && armed.swap(false, Ordering::Relaxed)) {
             if to_server.write_all(&message).await.is_err() {
                 break;
@@ -107,6 +107,11 @@ async fn relay_one(
         }
     }
     answers.abort();
+}
+
+/// Whether one of the statements of `sql` starts with `at`, for queries of the library's own, whose literals have no `; `.
+fn says(sql: &[u8], at: &str) -> bool {
+    String::from_utf8_lossy(sql).split("; ").any(|statement| statement.starts_with(at))
 }
 
 /// One message of the client, as it was sent.
