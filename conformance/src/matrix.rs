@@ -123,7 +123,7 @@ impl Row {
         let entry = Step::sql(format!("INSERT INTO ledger VALUES ({operation})"));
         let script = Script::new([Step::Credit(1, 1), entry]);
         let run = self.policy.run(&*db, self.options(), operation, script);
-        let end = if self.fault == Fault::Blackhole && !self.driver.is_async() {
+        let answer = if self.fault == Fault::Blackhole && !self.driver.is_async() {
             let network = async {
                 while session.waiting() > 0 {
                     tokio::task::yield_now().await;
@@ -134,6 +134,7 @@ impl Row {
         } else {
             run.await
         };
+        let end = End::of(&answer);
         while shop.busy().await > 0 {}
         let entries = format!("SELECT count(*) FROM ledger WHERE operation = {operation}");
         let entries = shop.ask(&entries).await;

@@ -26,19 +26,19 @@ impl Policy {
     pub const ALL: [Self; 3] = [Self::Report, Self::Verify, Self::Key];
 
     /// Runs an operation in this way; its number is its key.
+    ///
+    /// # Errors
+    /// What its caller hears; [`End::of`] says what that lets it conclude.
     pub async fn run(
         self,
         db: &dyn Database,
         options: TxOptions,
         operation: u64,
         script: Script,
-    ) -> End {
+    ) -> Result<(), AppError> {
         let call = Call::new("operation").with(options.verify_commit(self == Self::Verify));
         let call = if self == Self::Key { call.key(operation.to_string()) } else { call };
-        match db.run(call, script).await {
-            Ok(_) => End::Committed,
-            Err(error) => End::of(&error),
-        }
+        db.run(call, script).await.map(drop)
     }
 }
 
@@ -64,7 +64,13 @@ pub enum End {
 }
 
 impl End {
-    fn of(error: &AppError) -> Self {
+    /// What this answer lets its caller conclude.
+    ///
+    /// # Panics
+    /// If an error says that the transaction was committed.
+    #[must_use]
+    pub fn of(answer: &Result<(), AppError>) -> Self {
+        let Err(error) = answer else { return Self::Committed };
         match error.outcome() {
             Outcome::Unknown => Self::Unknown,
             Outcome::RolledBack => Self::RolledBack,
@@ -114,15 +120,17 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one more.
-    pub fn count(&mut self, end: End, entries: i64) {
+    pub fn count(&mut self, end: End, entries: i64) -> Verdict {
         self.operations += 1;
         self.unknown += u64::from(end == End::Unknown);
-        match end.judge(entries) {
+        let verdict = end.judge(entries);
+        match verdict {
             Verdict::True => {}
             Verdict::Lost => self.lost += 1,
             Verdict::Duplicated => self.duplicated += 1,
             Verdict::WronglyKnown => self.wrongly_known += 1,
         }
+        verdict
     }
 
     /// Whether nothing was said that isn't so.

@@ -1,7 +1,10 @@
 //! A shop with ten accounts of 100 each and a ledger, in a schema of its own, and somebody who watches from outside.
 
 use crate::drivers::{Database, Driver};
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_postgres::{Client, NoTls};
 use txsafe::{IDEMPOTENCY_KEYS_SQL, guard::Policy};
 use txsafe_testkit::{Postgres, Schema};
@@ -99,8 +102,20 @@ impl Shop {
         self.ask(&format!("SELECT balance FROM accounts WHERE id = {id}")).await
     }
 
-    /// How many of this shop's connections are in a transaction or hold a lock.
+    /// How many of this shop's connections stay in a transaction or keep a lock. What ends right behind the caller's
+    /// answer, as the empty transaction that SQLx's COMMIT leaves, is waited for.
     pub async fn busy(&self) -> i64 {
+        let patience = Instant::now() + Duration::from_secs(10);
+        loop {
+            let busy = self.busy_now().await;
+            if busy == 0 || Instant::now() > patience {
+                return busy;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn busy_now(&self) -> i64 {
         self.ask(&format!(
             "SELECT count(*) FROM pg_stat_activity a WHERE application_name LIKE '{}%'
              AND pid <> pg_backend_pid()

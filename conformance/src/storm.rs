@@ -3,7 +3,7 @@
 
 use crate::{
     drivers::{Database, Driver},
-    policy::{End, Policy, Tally},
+    policy::{End, Policy, Tally, Verdict},
     script::{Script, Step},
     shop::Shop,
 };
@@ -56,6 +56,8 @@ pub struct Weathered {
     pub kills: u64,
     /// Servers that crashed and recovered.
     pub crashes: u64,
+    /// What was told wrongly, for people.
+    pub wrong: Vec<String>,
     /// Whether each entry of the ledger has its credits.
     pub books_balance: bool,
     /// From start to end.
@@ -110,7 +112,7 @@ impl Plan {
         let faults = ends.iter().map(|(_, met)| u64::from(met.faults)).sum();
         let traps = ends.iter().map(|(_, met)| met.traps).sum();
         let ends = ends.into_iter().flat_map(|(ends, _)| ends);
-        let (tally, books_balance) = audit(&shop, ends).await?;
+        let (tally, wrong, books_balance) = audit(&shop, ends).await?;
         let seconds = started.elapsed().as_secs_f64();
         let Self { driver, policy, .. } = self;
         Ok(Weathered {
@@ -121,6 +123,7 @@ impl Plan {
             traps,
             kills,
             crashes,
+            wrong,
             books_balance,
             seconds,
         })
@@ -136,6 +139,15 @@ struct Worker {
     done: Arc<AtomicU64>,
 }
 
+/// What became of an operation.
+struct Done {
+    operation: u64,
+    trap: Option<Trap>,
+    end: End,
+    /// The errors that its caller heard, one after another.
+    heard: Vec<String>,
+}
+
 /// What a worker met.
 struct Met {
     faults: u32,
@@ -144,7 +156,7 @@ struct Met {
 
 impl Worker {
     /// Works; every third operation meets a fault, and every eighth a trap.
-    async fn work(mut self, operations: impl Iterator<Item = u64>) -> (Vec<(u64, End)>, Met) {
+    async fn work(mut self, operations: impl Iterator<Item = u64>) -> (Vec<Done>, Met) {
         let (mut ends, mut traps) = (Vec::new(), 0);
         for operation in operations {
             if self.dice.u8(..3) == 0 && self.session.waiting() == 0 {
@@ -155,14 +167,14 @@ impl Worker {
             let accounts = [self.dice.i32(1..=10), self.dice.i32(1..=10)];
             let trap = (self.dice.u8(..8) == 0).then(|| any_trap(&mut self.dice));
             traps += u64::from(trap.is_some());
-            ends.push((operation, self.operate(operation, accounts, trap).await));
+            ends.push(self.operate(operation, accounts, trap).await);
             self.done.fetch_add(1, Ordering::Relaxed);
         }
         (ends, Met { faults: self.session.injected(), traps })
     }
 
     /// Two accounts in random order, and an entry in the ledger.
-    async fn operate(&self, operation: u64, [first, second]: [i32; 2], trap: Option<Trap>) -> End {
+    async fn operate(&self, operation: u64, [first, second]: [i32; 2], trap: Option<Trap>) -> Done {
         let steps = vec![
             Step::Credit(first, 1),
             Step::Credit(second, 1),
@@ -200,12 +212,19 @@ impl Worker {
             // The server may be gone just then, and nothing is left.
             Some(Trap::Left(sql)) => drop(self.db.leave(sql).await),
         }
+        let mut heard = Vec::new();
         loop {
-            let end = self.policy.run(&*self.db, options.clone(), operation, script).await;
-            // That is what a key is for: whoever doesn't know asks again.
-            if (self.policy, end) != (Policy::Key, End::Unknown) {
-                return end;
+            let answer = self.policy.run(&*self.db, options.clone(), operation, script).await;
+            let end = End::of(&answer);
+            // That is what a key is for: whoever doesn't know asks again, until it has happened. A later attempt that was rolled
+            // back doesn't say what became of the first.
+            let asks_again = self.policy == Policy::Key
+                && (end == End::Unknown || end == End::RolledBack && !heard.is_empty());
+            if !asks_again {
+                heard.extend(answer.err().map(|error| format!("{error:?}")));
+                return Done { operation, trap, end, heard };
             }
+            heard.extend(answer.err().map(|error| format!("{error:?}")));
             script = Script::new(steps.clone());
         }
     }
@@ -347,15 +366,20 @@ impl Trouble<'_> {
 /// Holds what was said against the ledger, and the ledger against the accounts.
 async fn audit(
     shop: &Shop,
-    ends: impl Iterator<Item = (u64, End)>,
-) -> anyhow::Result<(Tally, bool)> {
+    ends: impl Iterator<Item = Done>,
+) -> anyhow::Result<(Tally, Vec<String>, bool)> {
     let sql = "SELECT operation, count(*) FROM ledger GROUP BY operation";
     let rows = shop.watcher.query(sql, &[]).await?;
     let entries: HashMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let mut tally = Tally::default();
-    for (operation, end) in ends {
-        tally.count(end, entries.get(&operation.cast_signed()).copied().unwrap_or(0));
+    let (mut tally, mut wrong) = (Tally::default(), Vec::new());
+    for Done { operation, trap, end, heard } in ends {
+        let entries = entries.get(&operation.cast_signed()).copied().unwrap_or(0);
+        let verdict = tally.count(end, entries);
+        if verdict != Verdict::True {
+            wrong
+                .push(format!("{operation} {verdict:?}: {entries} of {trap:?}, {end:?} {heard:?}"));
+        }
     }
     let credits = shop.ask("SELECT (sum(balance) - 1000)::bigint FROM accounts").await;
-    Ok((tally, credits == 2 * entries.values().sum::<i64>()))
+    Ok((tally, wrong, credits == 2 * entries.values().sum::<i64>()))
 }

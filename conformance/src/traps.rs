@@ -216,7 +216,7 @@ impl Row {
         };
         let run = self.policy.run(&*db, self.options(), operation, script);
         if self.trap != Trap::NoStandby {
-            return run.await;
+            return End::of(&run.await);
         }
         // A thread must be let go while it waits; who may give up has given up by then.
         let release = async {
@@ -228,7 +228,8 @@ impl Row {
                 shop.watcher.batch_execute("SELECT pg_reload_conf()").await.expect("a superuser");
             }
         };
-        let (end, ()) = tokio::join!(run, release);
+        let (answer, ()) = tokio::join!(run, release);
+        let end = End::of(&answer);
         let visible = format!("SELECT count(*) FROM ledger WHERE operation = {operation}");
         if self.driver.is_async() {
             assert_eq!(shop.ask(&visible).await, 0, "{self}: not replicated, and visible");

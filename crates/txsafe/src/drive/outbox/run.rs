@@ -15,7 +15,7 @@ use crate::hold::{error::Error, outbox::message::Message};
 use futures_util::{
     FutureExt, StreamExt,
     future::{
-        AbortHandle, AbortRegistration, Abortable, BoxFuture, Either, OptionFuture, join, select,
+        AbortHandle, AbortRegistration, Abortable, BoxFuture, Either, OptionFuture, join3, select,
     },
     stream::FuturesUnordered,
 };
@@ -27,6 +27,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tracing::Instrument;
+
+/// How long a claim that is under way is waited for when deliveries are broken off: far longer than one takes. If no answer
+/// comes, what it has leased waits for its lease.
+const LAST_CLAIM: Duration = Duration::from_secs(1);
 
 impl<'a, B: AsyncStore> OutboxWorker<B, AsyncHandler<'a>> {
     /// Delivers messages until `stop` is ready. Then nothing more is claimed, and what is in delivery has
@@ -353,13 +357,20 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
     /// Breaks off what is in delivery, and marks the rest.
     async fn break_off(mut self) -> Result<(), Error> {
         self.deliveries.clear();
-        // One that isn't polled may keep a connection that another one waits for. What a claim has leased by now waits for its
-        // lease.
-        self.claiming = None;
-        let (marked, _) =
-            join(OptionFuture::from(self.marking), OptionFuture::from(self.renewing)).await;
+        // All of them together: one that isn't polled may keep a connection that another one waits for.
+        let claiming =
+            self.claiming.map(|(_, claiming)| select(claiming, Box::pin(B::sleep(LAST_CLAIM))));
+        let (marked, _, claimed) = join3(
+            OptionFuture::from(self.marking),
+            OptionFuture::from(self.renewing),
+            OptionFuture::from(claiming),
+        )
+        .await;
         let mut ended = marked.unwrap_or_default().locked;
         ended.extend(self.unmarked.take_all());
+        if let Some(Either::Left((Ok(claims), _))) = claimed {
+            ended.extend(claims.into_iter().map(|claim| self.worker.end(claim, End::Released)));
+        }
         ended.iter().for_each(|ended| self.leases.end(&ended.claim.lease));
         let released = self.leases.take_all().map(|claim| self.worker.end(claim, End::Released));
         ended.extend(released);
