@@ -54,7 +54,7 @@ async fn with_verification_it_is_known() {
         let relay = Relay::start(shop.port(), "COMMIT", fault).await;
         let attempts = Attempts::default();
         let options =
-            TxOptions::new().verify_commit(true).answer_timeout(Duration::from_millis(2_000));
+            TxOptions::new().verify_commit(true).commit_timeout(Duration::from_millis(2_000));
         pay(&shop, &relay, &attempts, options).await.unwrap();
         assert_eq!(attempts.count(), runs, "{fault:?}");
         assert_eq!(shop.balance_of(1).await, 101, "{fault:?}");

@@ -69,6 +69,15 @@ impl Told {
         self.started.push_back(Started { at: Instant::now(), with_binds });
     }
 
+    /// What was started and has ended now. Those before it whose callers have gone stay.
+    #[cfg(feature = "async")]
+    pub(crate) fn take_started(&mut self, sql: &str) -> Option<Started> {
+        let is_it = |started: &Started| {
+            started.with_binds.as_deref().is_none_or(|text| without_binds(text) == sql)
+        };
+        self.started.remove(self.started.iter().position(is_it)?)
+    }
+
     /// The closure has ended, and the callers of what is still started are gone: it may have run, or not.
     #[cfg(feature = "async")]
     pub(crate) fn abandoned(&self) {

@@ -372,7 +372,7 @@ impl Listener for Link {
         let Some(attempt) = attempt.as_mut().filter(|attempt| !attempt.ending) else { return };
         let (sql, failure) = (query.to_string(), error.map(of_diesel));
         attempt.statement_ended(&sql, *on_wire, failure.is_none());
-        let started = attempt.told.started.pop_front();
+        let started = attempt.told.take_started(&sql);
         let end = if *on_wire { attempt.last_answer } else { Instant::now() };
         // Statements that were sent together share their start.
         let start = attempt.statement.take().or(started.as_ref().map(|s| s.at)).unwrap_or(end);
