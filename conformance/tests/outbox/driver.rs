@@ -113,7 +113,7 @@ macro_rules! asynchronous {
                 R: Future<Output = ()> + Send,
             {
                 let worker =
-                    configured!(db, settings).timeout(settings.lease).grace(Duration::ZERO);
+                    configured!(db, settings).timeout(2 * settings.lease).grace(Duration::ZERO);
                 let worker = worker.deliver("sync", handler).build().unwrap();
                 worker.run_until(stop).await.unwrap();
             }
