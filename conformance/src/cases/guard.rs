@@ -363,7 +363,9 @@ async fn others_of_the_process_are_external_too(driver: Driver) {
         [("mutex", contended, true), ("channel", channel, true), ("yields", yields, false)]
     {
         db.run(Call::new(name), Script::new([read(), step, read()])).await.unwrap();
-        let findings = told(&findings, usize::from(expected)).await;
+        let mut findings = told(&findings, usize::from(expected)).await;
+        // On a busy machine the one before waited once more, for the task to end.
+        findings.retain(|finding| *finding.transaction == *name);
         assert_eq!(!findings.is_empty(), expected, "{name}: {findings:?}");
     }
 }
