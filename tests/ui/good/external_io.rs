@@ -156,7 +156,7 @@ fn is_send<T: Send>(value: T) -> T {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+pub(super) async fn main() {
     assert_eq!(is_send(charge(1, "2")).await.unwrap().to_string(), "3");
     assert!(charge(1, "").await.is_err() && charge(1, "x").await.is_err());
     assert_eq!(is_send(borrows("text", "")).await, "text");

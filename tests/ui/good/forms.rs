@@ -46,6 +46,6 @@ async fn forms(db: &Database) -> Result<(), Error> {
     .await
 }
 
-fn main() {
+pub(super) fn main() {
     let _ = forms;
 }

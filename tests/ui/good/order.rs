@@ -85,7 +85,7 @@ async fn pay(db: txsafe_diesel::Database<Whole>) -> Result<()> {
 
 fn spawned<F: Future<Output: Send> + Send>(_: F) {}
 
-fn main() {
+pub(super) fn main() {
     let _ = |db: Database| spawned(place(db, &Loyalty, true));
     let _ = |db: txsafe_diesel::Database<Whole>| spawned(pay(db));
     fn plain<'c>(tx: &mut txsafe_diesel::Tx<'c>) -> &'c str {
