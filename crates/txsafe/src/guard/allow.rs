@@ -1,8 +1,7 @@
 //! What is allowed, and why.
 
-use super::{code::Code, finding::Finding};
+use super::{code::Code, day::Day, finding::Finding};
 use crate::decide::invalid::InvalidSetting;
-use time::{Date, format_description::well_known::Iso8601};
 
 /// A rule that allows findings, with the reason for it.
 ///
@@ -97,9 +96,9 @@ impl Allow {
     }
 
     /// The reason and the day, if it has expired.
-    pub(super) fn expired(&self, today: Date) -> Option<String> {
+    pub(super) fn expired(&self, today: Day) -> Option<String> {
         let until = self.until.as_deref()?;
-        (day(until)? < today).then(|| format!("{}, until {until}", self.reason))
+        (Day::parse(until)? < today).then(|| format!("{}, until {until}", self.reason))
     }
 
     pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
@@ -120,16 +119,12 @@ impl Allow {
                 return Err(InvalidSetting::new(setting, "\"\"", cure));
             }
         }
-        if let Some(until) = until.as_deref().filter(|until| day(until).is_none()) {
+        if let Some(until) = until.as_deref().filter(|until| Day::parse(until).is_none()) {
             let cure = "write a day as `2027-03-31`";
             return Err(InvalidSetting::new("until", format!("{until:?}"), cure));
         }
         Ok(())
     }
-}
-
-fn day(text: &str) -> Option<Date> {
-    Date::parse(text, &Iso8601::DATE).ok()
 }
 
 #[cfg(test)]
@@ -140,8 +135,8 @@ mod tests {
     fn a_rule_holds_through_its_last_day() {
         let rule = Allow::new("why").transaction("t").until("2027-03-31");
         assert!(rule.validate().is_ok());
-        assert_eq!(rule.expired(day("2027-03-31").unwrap()), None);
-        let expired = rule.expired(day("2027-04-01").unwrap());
+        assert_eq!(rule.expired(Day::parse("2027-03-31").unwrap()), None);
+        let expired = rule.expired(Day::parse("2027-04-01").unwrap());
         assert_eq!(expired.as_deref(), Some("why, until 2027-03-31"));
     }
 

@@ -4,6 +4,7 @@
 pub mod allow;
 pub mod code;
 pub mod connection;
+mod day;
 mod events;
 pub mod finding;
 pub mod gaps;

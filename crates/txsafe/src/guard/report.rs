@@ -4,6 +4,7 @@
 use super::origin::{self, Trace};
 use super::{
     code::Code,
+    day::Day,
     events,
     finding::{Finding, Site},
     kept::Kept,
@@ -25,7 +26,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use time::OffsetDateTime;
 
 /// So many sites are remembered; what is found at others is counted, and told once for all of them and each code.
 const MOST_SITES: usize = 1_024;
@@ -253,7 +253,7 @@ impl Guard {
     fn allowed(&self, finding: &Finding) -> Allowed {
         let mut allowed = Allowed::Not;
         for rule in self.policy.allow.iter().filter(|rule| rule.matches(finding)) {
-            match rule.expired(OffsetDateTime::now_utc().date()) {
+            match rule.expired(Day::today()) {
                 Some(rule) => allowed = Allowed::NoMore(rule),
                 None => return Allowed::Now,
             }
