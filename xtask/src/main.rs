@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks that way")]
 
+mod cost;
 mod npm;
 mod packages;
 mod postgres;
@@ -29,6 +30,7 @@ Commands:
            with `--all`, also those of `clients/`, which take minutes to build
   faults   strike every driver with every fault; arguments go on (try `faults --help`)
   bench    run the benchmarks; arguments go to them
+  cost     build services without txsafe and with it, and print what it adds; arguments name services (all take an hour)
   help     print this
 
 Options of each command:
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
             let bench = ["run", "--release", "-p", "txsafe-benches", "--"];
             run::cargo(bench, &arguments, server.as_deref())
         }),
+        Some("cost") => cost::run(&arguments),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())

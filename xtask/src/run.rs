@@ -39,10 +39,20 @@ pub(crate) fn target_folder() -> PathBuf {
     workspace_root().join(folder)
 }
 
-fn command(fixed: &[&str], more: &[OsString], server: Option<&Path>) -> Command {
+/// Cargo for a package of its own, whose target folder is in it.
+pub(crate) fn cargo_in(folder: &Path) -> Command {
+    let mut command = cargo_itself();
+    command.current_dir(folder).env_remove("CARGO_TARGET_DIR");
+    command
+}
+
+fn cargo_itself() -> Command {
     // Cargo tells what it runs which cargo it is.
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn command(fixed: &[&str], more: &[OsString], server: Option<&Path>) -> Command {
+    let mut command = cargo_itself();
     command.args(fixed).args(more).current_dir(workspace_root());
     if let Some(server) = server {
         command.env("TXSAFE_PG_BIN", server);
@@ -50,7 +60,7 @@ fn command(fixed: &[&str], more: &[OsString], server: Option<&Path>) -> Command 
     command
 }
 
-fn workspace_root() -> &'static Path {
+pub(crate) fn workspace_root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
 }
