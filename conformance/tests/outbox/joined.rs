@@ -47,9 +47,9 @@ macro_rules! cases {
 macro_rules! cases_of_all {
     ($($case:ident),* $(,)?) => {
         cases! {
-            diesel_async: DieselAsync { a_release_leaves_it_to_the_next, a_release_waits_for_its_writer, $($case),* }
-            sqlx: Sqlx { a_release_leaves_it_to_the_next, a_release_waits_for_its_writer, $($case),* }
-            interact: Interact { a_release_leaves_it_to_the_next, a_release_waits_for_its_writer, $($case),* }
+            diesel_async: DieselAsync { a_release_leaves_it_to_the_next, a_release_waits_for_its_writer, a_claim_under_way_is_released, $($case),* }
+            sqlx: Sqlx { a_release_leaves_it_to_the_next, a_release_waits_for_its_writer, a_claim_under_way_is_released, $($case),* }
+            interact: Interact { a_release_leaves_it_to_the_next, a_release_waits_for_its_writer, a_claim_under_way_is_released, $($case),* }
             diesel_blocking: DieselBlocking { $($case),* }
         }
     };
@@ -378,6 +378,24 @@ async fn a_release_waits_for_its_writer<D: Driver>() {
     join!(D::deliver(&db, Settings::default(), handle, stop), commit);
     assert!(post.has_one("lease IS NULL AND again_at IS NULL AND attempts = 0").await);
     deliver_last::<D>(&post, &db, "2", 1).await;
+}
+
+async fn a_claim_under_way_is_released<D: Driver>() {
+    let post = Post::open("last_claim").await;
+    let db = D::open(&post);
+    write(&db, sync("1")).await;
+    post.stop_at_rows("outbox_claim").await;
+    let (handle, mut begins) = handler();
+    let (stops, stop) = oneshot::channel();
+    let claim = async {
+        post.until_somebody_waits().await;
+        stops.send(()).unwrap();
+        post.go_on().await;
+    };
+    let stop = async { stop.await.unwrap() };
+    join!(D::deliver(&db, Settings::default(), handle, stop), claim);
+    assert!(begins.try_recv().is_err(), "it is handed over after the stop");
+    assert!(post.has_one("lease IS NULL AND attempts = 0").await);
 }
 
 /// Leaves the message as a worker does that was killed in the midst of an attempt, and the rest to the next one.

@@ -30,7 +30,7 @@ use tracing::Instrument;
 
 /// How long a claim that is under way is waited for when deliveries are broken off: far longer than one takes. If no answer
 /// comes, what it has leased waits for its lease.
-const LAST_CLAIM: Duration = Duration::from_secs(1);
+const LAST_CLAIM: Duration = Duration::from_secs(5);
 
 impl<'a, B: AsyncStore> OutboxWorker<B, AsyncHandler<'a>> {
     /// Delivers messages until `stop` is ready. Then nothing more is claimed, and what is in delivery has
