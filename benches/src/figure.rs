@@ -19,7 +19,7 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 33] = [
+pub(crate) const FIGURES: [Figure; 34] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
@@ -34,6 +34,11 @@ pub(crate) const FIGURES: [Figure; 33] = [
         name: "round_trips_extra_sqlx",
         bound: Bound::Exactly(0.0),
         compares: "the same on SQLx",
+    },
+    Figure {
+        name: "round_trips_behind_sqlx",
+        bound: Bound::Exactly(1.0),
+        compares: "answers that SQLx's connection waits for behind the caller's, guarded minus bare",
     },
     Figure {
         name: "wall_vs_bare",

@@ -45,7 +45,7 @@ type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 const MEASUREMENTS: [(Measure, &[&str]); 27] = [
     (round_trips::diesel_async, &["round_trips_extra"]),
     (round_trips::diesel, &["round_trips_extra_diesel"]),
-    (round_trips::sqlx, &["round_trips_extra_sqlx"]),
+    (round_trips::sqlx, &["round_trips_extra_sqlx", "round_trips_behind_sqlx"]),
     (wall::bare, &["wall_vs_bare"]),
     (wall::diesel, &["wall_vs_bare_diesel"]),
     (wall::sqlx, &["wall_vs_bare_sqlx"]),

@@ -1,4 +1,4 @@
-//! How many answers a transaction waits for.
+//! How many answers a transaction waits for, and how many its connection waits for after the caller has left.
 
 use crate::{
     Result,
@@ -24,10 +24,10 @@ pub(crate) fn diesel_async(ground: &Ground, _plan: &Plan) -> Result<Findings> {
     let (db, pool) = (guarded(&url, 1)?, bare_pool(&url, 1)?);
     let ours = async || run_guarded(&db, &[1]).await;
     let theirs = async || run_bare(&pool, &[1]).await;
-    work::runtime()?.block_on(extra("round_trips_extra", &relay, ours, theirs))
+    work::runtime()?.block_on(extra(["round_trips_extra"], &relay, ours, theirs))
 }
 
-/// The same on SQLx.
+/// The same on SQLx, and those of giving the connection back.
 pub(crate) fn sqlx(ground: &Ground, _plan: &Plan) -> Result<Findings> {
     use work::sqlx::{on_one_connection, run_bare, run_guarded};
     let relay = Relay::start(ground.address()?, AWAY)?;
@@ -36,7 +36,7 @@ pub(crate) fn sqlx(ground: &Ground, _plan: &Plan) -> Result<Findings> {
         let (db, pool) = on_one_connection(&url)?;
         let ours = async || run_guarded(&db).await;
         let theirs = async || run_bare(&pool).await;
-        extra("round_trips_extra_sqlx", &relay, ours, theirs).await
+        extra(["round_trips_extra_sqlx", "round_trips_behind_sqlx"], &relay, ours, theirs).await
     })
 }
 
@@ -47,30 +47,49 @@ pub(crate) fn diesel(ground: &Ground, _plan: &Plan) -> Result<Findings> {
     let url = ground.through(relay.port());
     let (db, pool) = on_one_connection(&url)?;
     let (ours, theirs) = (async || run_guarded(&db), async || run_bare(&pool));
-    work::runtime()?.block_on(extra("round_trips_extra_diesel", &relay, ours, theirs))
+    work::runtime()?.block_on(extra(["round_trips_extra_diesel"], &relay, ours, theirs))
 }
 
-async fn extra(
-    name: &'static str,
+/// The difference before the caller has its answer and, if it has a name, the one after.
+async fn extra<const N: usize>(
+    names: [&'static str; N],
     relay: &Relay,
     ours: impl AsyncFn() -> Result<()>,
     theirs: impl AsyncFn() -> Result<()>,
 ) -> Result<Findings> {
     let (ours, theirs) = (flights(relay, ours).await?, flights(relay, theirs).await?);
-    Ok(Findings {
-        values: vec![Value::counted(name, ours - theirs)],
-        notes: vec![format!("{name}: {ours} / {theirs}")],
-    })
+    let compared = names.into_iter().zip(ours.into_iter().zip(theirs));
+    let (values, notes) = compared
+        .map(|(name, (ours, theirs))| {
+            (Value::counted(name, ours - theirs), format!("{name}: {ours} / {theirs}"))
+        })
+        .unzip();
+    Ok(Findings { values, notes })
 }
 
-/// The flights of one transaction, once its connection and its statement are there.
-async fn flights(relay: &Relay, run: impl AsyncFn() -> Result<()>) -> Result<f64> {
+/// The flights of one transaction until its caller has the answer, and those after, once its connection and its
+/// statement are there.
+async fn flights(relay: &Relay, run: impl AsyncFn() -> Result<()>) -> Result<[f64; 2]> {
     run().await?;
-    let mut counts = Vec::new();
+    let (mut before_answer, mut after_answer) = (Vec::new(), Vec::new());
     for _ in 0..COUNTED {
-        let before = relay.flights();
+        let begun = quiet(relay).await;
         run().await?;
-        counts.push((relay.flights() - before) as f64);
+        let answered = relay.flights();
+        before_answer.push((answered - begun) as f64);
+        after_answer.push((quiet(relay).await - answered) as f64);
     }
-    Ok(median(counts))
+    Ok([median(before_answer), median(after_answer)])
+}
+
+/// The flights so far, once there are no more of them.
+async fn quiet(relay: &Relay) -> u64 {
+    let mut flights = relay.flights();
+    loop {
+        tokio::time::sleep(8 * AWAY).await;
+        match relay.flights() {
+            now if now == flights => return now,
+            now => flights = now,
+        }
+    }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks that way")]
 
+mod commands;
 mod cost;
 mod npm;
 mod packages;
@@ -31,6 +32,7 @@ Commands:
   faults   strike every driver with every fault; arguments go on (try `faults --help`)
   bench    run the benchmarks; arguments go to them
   cost     build services without txsafe and with it, and print what it adds; arguments name services (all take an hour)
+  commands run every command that README.md names, as a reader would; arguments name other files
   help     print this
 
 Options of each command:
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
             run::cargo(bench, &arguments, server.as_deref())
         }),
         Some("cost") => cost::run(&arguments),
+        Some("commands") => commands::run(&arguments),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())

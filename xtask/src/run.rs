@@ -46,14 +46,21 @@ pub(crate) fn cargo_in(folder: &Path) -> Command {
     command
 }
 
+/// Cargo in the workspace's root.
+pub(crate) fn cargo_here() -> Command {
+    let mut command = cargo_itself();
+    command.current_dir(workspace_root());
+    command
+}
+
 fn cargo_itself() -> Command {
     // Cargo tells what it runs which cargo it is.
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 fn command(fixed: &[&str], more: &[OsString], server: Option<&Path>) -> Command {
-    let mut command = cargo_itself();
-    command.args(fixed).args(more).current_dir(workspace_root());
+    let mut command = cargo_here();
+    command.args(fixed).args(more);
     if let Some(server) = server {
         command.env("TXSAFE_PG_BIN", server);
     }

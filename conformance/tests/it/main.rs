@@ -1,0 +1,16 @@
+//! What takes more than a script of the suite to try: each module is a concept, on every driver that has it.
+//!
+//! One program, because linking one takes as long as running most of them. What sets something for its whole process,
+//! or needs the machine for itself, is a program of its own beside this one.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
+mod hooks;
+mod idle;
+mod lock_order;
+mod outbox;
+mod pgbouncer;
+mod pools;
+mod second;
+mod sqlx_only;
+mod standstill;

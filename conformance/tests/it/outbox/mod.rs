@@ -1,0 +1,16 @@
+//! The outbox, on all drivers: what is committed is delivered, whatever dies in between.
+
+mod asynchronous;
+mod blocking;
+mod crash;
+mod joined;
+mod lease;
+mod locked;
+mod marks;
+mod plan;
+mod shutdown;
+mod signals;
+mod workers;
+
+mod driver;
+mod post;
