@@ -6,15 +6,30 @@ use std::path::Path;
 use crate::run;
 
 const WORKSPACE: [&str; 3] = ["test", "--workspace", "--all-features"];
+const PACKAGES: [&str; 2] = ["test", "--all-features"];
 const CLIENTS: [&str; 3] = ["test", "--manifest-path", "clients/Cargo.toml"];
 
-/// Tests the workspace; with `--all`, then the clients too, which are a workspace of their own.
+/// Tests the workspace, or the packages that the arguments name; with `--all`, then the clients too, which are a workspace
+/// of their own.
 pub(crate) fn run(mut arguments: Vec<OsString>, server: Option<&Path>) -> Result<(), String> {
+    if names_packages(&arguments) {
+        return run::cargo(PACKAGES, &arguments, server);
+    }
     if !take_all(&mut arguments) {
         return run::cargo(WORKSPACE, &arguments, server);
     }
     run::cargo_first(WORKSPACE, &arguments, server)?;
     run::cargo(CLIENTS, &arguments, server)
+}
+
+/// Whether cargo is given packages. With `--workspace` it would take no notice of them.
+fn names_packages(arguments: &[OsString]) -> bool {
+    let for_cargo = arguments.iter().take_while(|argument| *argument != "--");
+    let names = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        argument.starts_with("--package") || argument.starts_with("-p")
+    };
+    for_cargo.into_iter().any(names)
 }
 
 /// Whether `--all` is among our arguments; it isn't one for cargo, or for the tests behind `--`.
@@ -30,6 +45,18 @@ fn take_all(arguments: &mut Vec<OsString>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packages_are_named_by_either_flag() {
+        let names = |line: &str| {
+            let arguments: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            names_packages(&arguments)
+        };
+        assert!(
+            names("-p txsafe") && names("--package txsafe deadlock") && names("--package=txsafe")
+        );
+        assert!(!names("deadlock") && !names("--lib -- -p"));
+    }
 
     fn take(line: &str) -> (bool, String) {
         let mut arguments: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();

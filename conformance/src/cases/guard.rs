@@ -148,8 +148,9 @@ async fn a_wait_for_something_else_is_told_with_its_story(driver: Driver) {
     assert_eq!((finding.code, finding.severity), (Code::ExternalWait, Severity::Warn));
     assert_eq!((&*finding.transaction, finding.statements), ("pay", 3));
     assert_eq!(finding.last_sql.as_deref(), Some("SELECT count(*) FROM accounts"));
-    assert!(finding.waited.unwrap() >= CALL && finding.elapsed >= CALL, "{finding}");
-    assert!(finding.times.unwrap().external >= CALL, "{finding}");
+    // A timer runs from where it is made; a busy machine may be late to end the poll, from where on it is waited for.
+    assert!(finding.waited.unwrap() >= CALL / 2 && finding.elapsed >= CALL, "{finding}");
+    assert!(finding.times.unwrap().external >= CALL / 2, "{finding}");
     assert!(finding.times.unwrap().database > Duration::ZERO, "{finding}");
     let site = finding.site.as_ref().unwrap();
     if driver.is_async() {

@@ -66,6 +66,7 @@ use txsafe::{guard::connection_taken, hold::excused::lock};
 /// # }
 /// ```
 #[must_use]
+#[inline] // compiled by the service, which connects, and not here as well
 pub fn manager(url: impl Into<String>) -> AsyncDieselConnectionManager<AsyncPgConnection> {
     manager_with(url, NoTls)
 }

