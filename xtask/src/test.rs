@@ -5,20 +5,21 @@ use std::path::Path;
 
 use crate::run;
 
-const WORKSPACE: [&str; 3] = ["test", "--workspace", "--all-features"];
-const PACKAGES: [&str; 2] = ["test", "--all-features"];
+const TEST: [&str; 2] = ["test", "--all-features"];
 const CLIENTS: [&str; 3] = ["test", "--manifest-path", "clients/Cargo.toml"];
 
-/// Tests the workspace, or the packages that the arguments name; with `--all`, then the clients too, which are a workspace
-/// of their own.
+/// Tests the packages that the arguments name, or the workspace; with `--all`, then the clients too, which are a workspace of
+/// their own.
 pub(crate) fn run(mut arguments: Vec<OsString>, server: Option<&Path>) -> Result<(), String> {
-    if names_packages(&arguments) {
-        return run::cargo(PACKAGES, &arguments, server);
+    let all = take_all(&mut arguments);
+    let mut ours = arguments.clone();
+    if !names_packages(&ours) {
+        ours.insert(0, "--workspace".into());
     }
-    if !take_all(&mut arguments) {
-        return run::cargo(WORKSPACE, &arguments, server);
+    if !all {
+        return run::cargo(TEST, &ours, server);
     }
-    run::cargo_first(WORKSPACE, &arguments, server)?;
+    run::cargo_first(TEST, &ours, server)?;
     run::cargo(CLIENTS, &arguments, server)
 }
 

@@ -1,4 +1,6 @@
 //! A connection while it runs one attempt.
+//!
+//! What owns a connection is `inline`: the service that is linked in the end compiles it, and this crate doesn't as well.
 
 use crate::{
     asked::Asked,

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read, Result, Seek, Write},
+    io::{ErrorKind, Read, Result, Seek, Write},
     path::Path,
 };
 
@@ -56,8 +56,7 @@ fn is_entry(line: &str) -> bool {
 fn open(path: &Path) -> Result<(File, String)> {
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    // Until it is closed, or the process dies.
-    file.lock()?;
+    lock(&file)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     if text.is_empty() {
@@ -65,4 +64,14 @@ fn open(path: &Path) -> Result<(File, String)> {
         file.write_all(text.as_bytes())?;
     }
     Ok((file, text))
+}
+
+/// Until it is closed, or the process dies. A signal interrupts the wait for others.
+fn lock(file: &File) -> Result<()> {
+    loop {
+        match file.lock() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            locked => return locked,
+        }
+    }
 }
