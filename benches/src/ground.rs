@@ -68,9 +68,10 @@ impl Ground {
         self.at(self.socket.as_ref().unwrap_or(&self.config), " -c synchronous_commit=off")
     }
 
-    /// Where to connect through a relay that listens on this port of 127.0.0.1.
+    /// Where to connect through a relay that listens on this port of 127.0.0.1. libpq would begin with a request for TLS,
+    /// whose answer is no message that the relay could read.
     pub(crate) fn through(&self, port: u16) -> String {
-        self.describe("127.0.0.1", port, "")
+        self.describe("127.0.0.1", port, "") + "&sslmode=disable"
     }
 
     /// Host and port of the server, for a relay.
