@@ -14,10 +14,8 @@ use std::{
 };
 use txsafe::{
     LockGraph,
-    hold::order::{
-        graph::{class::Class, log::LockLog},
-        rank::Target,
-    },
+    driver::LockLog,
+    locks::{graph::class::Class, rank::Target},
 };
 
 /// Locks of one transaction.

@@ -6,7 +6,7 @@ use crate::{
     script::{Script, Step},
 };
 use futures_util::future::BoxFuture;
-use txsafe::{Database, Keyed, NoOrder, Unlocked, drive::driver::AsyncDriver};
+use txsafe::{Database, Keyed, NoOrder, Unlocked, driver::AsyncDriver};
 
 /// How a driver plays steps.
 pub(super) trait Play: AsyncDriver {

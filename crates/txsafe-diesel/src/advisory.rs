@@ -5,7 +5,7 @@
 use crate::{driver::Driver, tx::Tx};
 use futures_util::future::BoxFuture;
 use std::panic::Location;
-use txsafe::{AdvisoryRank, Error, LockOrder, Passed, Position, drive::lock};
+use txsafe::{AdvisoryRank, Error, LockOrder, Passed, Position, driver::lock};
 
 impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Takes an advisory lock of the current rank, waiting for it as for a row: at most the lock timeout, and deadlocks are

@@ -6,7 +6,7 @@ use diesel::{
     result::QueryResult,
     sql_types::{Array, Nullable, Text},
 };
-use txsafe::drive::session::Question;
+use txsafe::driver::Question;
 
 /// A question with its bind values, which answers one text or none.
 pub(crate) struct Asked<'a>(pub(crate) Question<'a>);

@@ -1,6 +1,6 @@
 //! Bind values, as Diesel shows them behind a statement: ` -- binds: [7, "x", Some(8)]`.
 
-use txsafe::hold::order::graph::log::BindKey;
+use txsafe::driver::BindKey;
 
 /// The value with this number, counted from 0, if it is one that keys are made of.
 pub(crate) fn nth_bind(shown: &str, n: usize) -> Option<BindKey> {

@@ -13,16 +13,15 @@ use diesel_async::{
     },
 };
 use futures_util::future::poll_immediate;
-use std::{pin::pin, time::Instant};
-use txsafe::{Failure, decide::settings::Settings, drive::driver::checkout_patience};
+use std::pin::pin;
+use txsafe::{Failure, driver::SessionOptions};
 
-/// Takes a connection from the pool, within the checkout timeout and before `deadline`.
+/// Takes a connection from the pool, within the checkout timeout.
 pub(crate) async fn checkout(
     pool: &Pool<AsyncPgConnection>,
-    settings: &Settings,
-    deadline: Option<Instant>,
+    options: SessionOptions,
 ) -> Result<Object<AsyncPgConnection>, Failure> {
-    let patience = checkout_patience(settings, deadline);
+    let patience = options.checkout_timeout;
     let mut get = pin!(pool.get());
     // A timer is made only if one must wait.
     let got = match poll_immediate(&mut get).await {

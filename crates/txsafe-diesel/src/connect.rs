@@ -21,7 +21,7 @@ use tokio_postgres::{
     config::{Host, SslMode, SslNegotiation},
     tls::{MakeTlsConnect, TlsConnect},
 };
-use txsafe::{guard::connection_taken, hold::excused::lock};
+use txsafe::{driver::lock_mutex as lock, guard::connection_taken};
 
 /// A manager for a pool of observed connections to `url`, over TCP without TLS or over a Unix socket.
 ///

@@ -13,21 +13,11 @@ use crate::{
 use deadpool::managed::Manager as _;
 use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
 use futures_util::future::BoxFuture;
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{future::Future, time::Duration};
 use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
-    decide::settings::Settings,
-    drive::{
-        driver::AsyncDriver,
-        lock::{Locks, Reads},
-        session::Question,
-    },
-    hold::order::{
-        held::HeldLocks,
-        statement::{LockCall, LockStatement},
+    driver::{
+        AsyncDriver, HeldLocks, LockCall, LockStatement, Locks, Question, Reads, SessionOptions,
     },
 };
 
@@ -38,10 +28,10 @@ use txsafe::{
 pub type Database<O = NoOrder> = txsafe::Database<Driver, O>;
 
 /// A [`Database`] with the options of one call; made by [`Database::with`].
-pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Driver, O>;
+pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Database<O>>;
 
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
-pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Driver, O>;
+pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Database<O>>;
 
 /// diesel-async on PostgreSQL.
 #[derive(Debug, Clone, Copy)]
@@ -96,11 +86,10 @@ impl AsyncDriver for Driver {
 
     async fn checkout<'a>(
         pool: &'a Self::Pool,
-        settings: &Settings,
-        deadline: Option<Instant>,
+        options: SessionOptions,
     ) -> Result<Session<'a>, Failure> {
-        let object = checkout(pool, settings, deadline).await?;
-        Session::pooled(object, settings)
+        let object = checkout(pool, options).await?;
+        Session::pooled(object, options)
     }
 
     fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Self::Tx<'c, O, Unlocked> {

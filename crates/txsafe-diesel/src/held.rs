@@ -21,8 +21,7 @@ use std::{
 };
 use txsafe::{
     Failure,
-    decide::settings::Settings,
-    drive::driver::{AsyncHeld, Slot},
+    driver::{AsyncHeld, SessionOptions, Slot},
 };
 
 /// A connection that `transaction_on` can run on: a plain one, or a pool's object, in whose place another one of its pool is
@@ -58,7 +57,7 @@ impl Held<'_> {
     }
 
     /// Puts a new connection of its pool in the place of a lost one.
-    pub(crate) async fn replace(&mut self, settings: &Settings) -> Result<(), Failure> {
+    pub(crate) async fn replace(&mut self, options: SessionOptions) -> Result<(), Failure> {
         let Kind::Pooled(object, Some(pool)) = &mut self.0 else {
             return Err(Failure::local(
                 "a connection that is in no pool, or in none any more, can't be replaced: take another one",
@@ -67,7 +66,7 @@ impl Held<'_> {
         if Object::pool(object).is_some() {
             give_up_place(object, pool).await?;
         }
-        **object = checkout(pool, settings, None).await?;
+        **object = checkout(pool, options).await?;
         Ok(())
     }
 }
@@ -106,9 +105,9 @@ impl<'a> AsyncHeld for Held<'a> {
         self,
         _pool: &Self::Pool,
         slot: Arc<Slot<Self>>,
-        settings: &Settings,
+        options: SessionOptions,
     ) -> impl Future<Output = Result<Session<'a>, Failure>> + Send {
-        Session::on_held(self, slot, settings)
+        Session::on_held(self, slot, options)
     }
 
     fn is_replaceable(&self) -> bool {

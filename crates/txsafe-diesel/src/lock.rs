@@ -8,7 +8,7 @@ use std::panic::Location;
 use txsafe::{
     Allows, At, Error, LockOrder, LockSet, Locked, Mode, NoKeyUpdate, Passed, Position, Rank,
     TableRank,
-    drive::{lock, lock_set},
+    driver::{lock, lock_set},
 };
 
 impl<'c, O: LockOrder, Held> Tx<'c, O, Held> {

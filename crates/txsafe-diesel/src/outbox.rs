@@ -9,14 +9,11 @@ use crate::{
 use futures_util::future::BoxFuture;
 use txsafe::{
     Error, LockOrder, NewMessage, NoOrder, WrittenMessage,
-    drive::{
-        lock::Locks,
-        outbox::{
-            ask::{Ask, Rows},
-            worker::AsyncHandler,
-            write::{Asks, after_commit, write},
-        },
-        session::Question,
+    driver::{Locks, Question},
+    outbox::{
+        ask::{Ask, Rows},
+        worker::AsyncHandler,
+        write::{Asks, after_commit, write},
     },
 };
 

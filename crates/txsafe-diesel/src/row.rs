@@ -10,7 +10,7 @@ use diesel::{
     result::QueryResult,
     sql_types::{SqlType, Text},
 };
-use txsafe::{Ranked, hold::order::statement::LockStatement};
+use txsafe::{Ranked, driver::LockStatement};
 
 /// A row type that can be locked: it derives `Queryable` and `Selectable`, and it [belongs to a rank](txsafe::ranked).
 pub trait Row: Ranked + Selectable<Pg> + Sized + Send + 'static {

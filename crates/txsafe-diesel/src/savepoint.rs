@@ -4,7 +4,8 @@ use crate::{failure::of_diesel, tx::Tx, wire::link::Link};
 use diesel_async::{AnsiTransactionManager, TransactionManager};
 use std::future::Future;
 use txsafe::{
-    AsyncFuncOnce, Error, Failure, LockOrder, drive::session::Standing, guard::within::savepoint,
+    AsyncFuncOnce, Error, Failure, LockOrder,
+    driver::{Standing, savepoint},
 };
 
 impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {

@@ -27,15 +27,10 @@ use std::{
 };
 use txsafe::{
     Failure, SqlState,
-    decide::{begin::Begin, settings::Settings},
-    drive::{
-        account::Account,
-        driver::{AsyncHeld, Slot},
-        hooks::AsyncHook,
-        session::{AsyncSession, Question, Standing},
-        shield::to_the_end,
+    driver::{
+        Account, AsyncHeld, AsyncHook, AsyncSession, Begin, Connection, Question, SessionOptions,
+        Slot, Standing, to_the_end,
     },
-    guard::connection::Connection,
 };
 
 type Manager = AnsiTransactionManager;
@@ -66,18 +61,18 @@ impl<'a> Session<'a> {
     #[inline]
     pub(crate) fn pooled(
         object: Object<AsyncPgConnection>,
-        settings: &Settings,
+        options: SessionOptions,
     ) -> Result<Self, Failure> {
         let mut object = Box::new(object);
         let link = link_of(&mut object)?;
-        Ok(Self::new(Lease::Pooled(object), link, settings))
+        Ok(Self::new(Lease::Pooled(object), link, options))
     }
 
     /// On the caller's connection; one that was lost is replaced first, where that can be.
     pub(crate) async fn on_held(
         mut held: Held<'a>,
         slot: Arc<Slot<Held<'a>>>,
-        settings: &Settings,
+        options: SessionOptions,
     ) -> Result<Self, Failure> {
         let link = match link_of(held.connection()) {
             Ok(link) => link,
@@ -86,10 +81,10 @@ impl<'a> Session<'a> {
                 return Err(refused);
             }
         };
-        let mut session = Self::new(Lease::Held(held, slot), link, settings);
+        let mut session = Self::new(Lease::Held(held, slot), link, options);
         let Lease::Held(held, _) = &mut session.lease else { unreachable!("made one line above") };
         if PoolableConnection::is_broken(held.connection()) && held.is_replaceable() {
-            held.replace(settings).await?;
+            held.replace(options).await?;
             session.link = link_of(held.connection())?;
         }
         if is_in_transaction(&session.link, held.connection()).await? {
@@ -100,13 +95,13 @@ impl<'a> Session<'a> {
     }
 
     #[inline]
-    fn new(lease: Lease<'a>, link: Arc<Link>, settings: &Settings) -> Self {
+    fn new(lease: Lease<'a>, link: Arc<Link>, options: SessionOptions) -> Self {
         Self {
             lease,
             link,
             account: Account::new(),
-            answer_timeout: settings.answer_timeout(),
-            bind_values: settings.bind_values(),
+            answer_timeout: options.answer_timeout,
+            bind_values: options.bind_values,
             before_commit: Arc::from(""),
             committing: false,
         }

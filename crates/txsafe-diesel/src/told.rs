@@ -2,9 +2,7 @@
 
 use crate::binds::{nth_bind, without_binds};
 use std::{collections::VecDeque, fmt::Display, time::Instant};
-use txsafe::{
-    Failure, SqlState, Trail, decide::leaving::leaves_transaction, drive::account::Notes,
-};
+use txsafe::{Failure, SqlState, Trail, driver::Notes};
 
 /// Statements that were started and not finished are remembered up to this number.
 const MOST_STARTED: usize = 64;
@@ -90,7 +88,7 @@ impl Told {
     #[cfg(feature = "async")]
     pub(crate) fn may_have_left(&self) -> bool {
         let started = self.started.iter().filter_map(|started| started.with_binds.as_deref());
-        started.map(without_binds).any(leaves_transaction)
+        started.map(without_binds).any(txsafe::driver::leaves_transaction)
     }
 
     /// A statement ran from `start` to `end`: `sql`, and the same with its bind values, where it was made.

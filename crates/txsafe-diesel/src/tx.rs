@@ -10,10 +10,7 @@ use std::{
 };
 use txsafe::{
     NoOrder, Unlocked,
-    drive::{
-        account::Account,
-        hooks::{AsyncHook, HookResult, async_hook},
-    },
+    driver::{Account, AsyncHook, HookResult, async_hook},
 };
 
 /// A transaction that is running. Diesel's queries run on `&mut tx`.

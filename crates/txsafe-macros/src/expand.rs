@@ -83,10 +83,7 @@ fn texts(order: &Order, relation: &Relation, out: &mut Tokens) {
         order.name.to_string()
     ));
     items
-        .in_crate(
-            &order.krate,
-            "const NEIGHBOURS: &'static [@::hold::order::relation::Neighbours] = &",
-        )
+        .in_crate(&order.krate, "const NEIGHBOURS: &'static [@::locks::relation::Neighbours] = &")
         .group(Delimiter::Bracket, neighbours)
         .text(";");
     out.in_crate(&order.krate, &format!("impl @::LockOrder for {}", order.name))
@@ -167,7 +164,7 @@ fn places(order: &Order, relation: &Relation, out: &mut Tokens) {
 
 /// A text in which `@` stands for the module of relations.
 fn relative(text: &str) -> String {
-    text.replace('@', "@::hold::order::relation::")
+    text.replace('@', "@::locks::relation::")
 }
 
 /// The same by an impl for each pair.
@@ -196,7 +193,7 @@ fn distinct(order: &Order, out: &mut Tokens) {
     let mut arguments = Tokens::default();
     arguments.text("&").group(Delimiter::Bracket, targets);
     arguments.text(", &").group(Delimiter::Bracket, messages);
-    out.in_crate(&order.krate, "const _: () = @::hold::order::rank::assert_distinct")
+    out.in_crate(&order.krate, "const _: () = @::locks::rank::assert_distinct")
         .group(Delimiter::Parenthesis, arguments)
         .text(";");
 }

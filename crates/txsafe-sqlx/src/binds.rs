@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgArguments;
 use std::fmt::{self, Write};
-use txsafe::hold::order::graph::log::BindKey;
+use txsafe::driver::BindKey;
 
 /// More than that isn't made, nor read: what tells a row is short, and rarely stands behind what is long.
 const MOST_BYTES: usize = 4 * 1024;

@@ -2,27 +2,22 @@
 
 use crate::failure::of_connecting;
 use sqlx::{Error as SqlxError, PgPool, Postgres, pool::PoolConnection};
-use std::{
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, time::Duration};
 use txsafe::{
     Failure,
-    decide::settings::Settings,
-    drive::{alarm::Alarm, driver::checkout_patience},
+    driver::{Alarm, SessionOptions},
 };
 
-/// Takes a connection from the pool, within the checkout timeout and before `deadline`.
+/// Takes a connection from the pool, within the checkout timeout.
 ///
 /// SQLx's pool makes several attempts at a server that refuses connections for the moment (`53300`, `57P03`, nobody
 /// listens) and doesn't tell of them: what is left of these is that none came free in time.
 pub(crate) async fn checkout(
     pool: &PgPool,
     alarm: &Alarm,
-    settings: &Settings,
-    deadline: Option<Instant>,
+    options: SessionOptions,
 ) -> Result<PoolConnection<Postgres>, Failure> {
-    let patience = checkout_patience(settings, deadline);
+    let patience = options.checkout_timeout;
     let Ok(acquired) = alarm.within(patience, pin!(pool.acquire())).await else {
         return Err(none_free(pool, patience));
     };

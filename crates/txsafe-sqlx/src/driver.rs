@@ -10,22 +10,11 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Row as _};
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, sync::Arc, time::Duration};
 use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
-    decide::settings::Settings,
-    drive::{
-        driver::AsyncDriver,
-        lock::{Locks, Reads},
-        session::Question,
-    },
-    hold::order::{
-        held::HeldLocks,
-        statement::{LockCall, LockStatement},
+    driver::{
+        AsyncDriver, HeldLocks, LockCall, LockStatement, Locks, Question, Reads, SessionOptions,
     },
 };
 
@@ -33,10 +22,10 @@ use txsafe::{
 pub type Database<O = NoOrder> = txsafe::Database<Driver, O>;
 
 /// A [`Database`] with the options of one call; made by [`Database::with`].
-pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Driver, O>;
+pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Database<O>>;
 
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
-pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Driver, O>;
+pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Database<O>>;
 
 /// SQLx on PostgreSQL.
 #[derive(Debug, Clone, Copy)]
@@ -95,12 +84,11 @@ impl AsyncDriver for Driver {
 
     async fn checkout<'a>(
         pool: &'a PgPool,
-        settings: &Settings,
-        deadline: Option<Instant>,
+        options: SessionOptions,
     ) -> Result<Session<'a>, Failure> {
         let alarm = Arc::default();
-        let conn = checkout(pool, &alarm, settings, deadline).await?;
-        Ok(Session::pooled(conn, alarm, settings))
+        let conn = checkout(pool, &alarm, options).await?;
+        Ok(Session::pooled(conn, alarm, options))
     }
 
     fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Self::Tx<'c, O, Unlocked> {

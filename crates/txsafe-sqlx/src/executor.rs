@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
-use txsafe::guard::connection::{Calls, Waiting};
+use txsafe::driver::{Calls, Waiting};
 
 impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     type Database = Postgres;

@@ -9,11 +9,7 @@ use sqlx_core::transaction::TransactionManager;
 use std::{fmt, sync::Arc};
 use txsafe::{
     Failure,
-    decide::settings::Settings,
-    drive::{
-        alarm::Alarm,
-        driver::{AsyncHeld, Slot},
-    },
+    driver::{Alarm, AsyncHeld, SessionOptions, Slot},
 };
 
 /// A connection that `transaction_on` can run on: a plain one, or one of a pool, inside which a lost connection is
@@ -86,13 +82,13 @@ impl Held<'_> {
     ///
     /// Only a pool runs `after_connect`, and this one may have no other place than that of the old connection. So another
     /// pool with the same options makes the new one.
-    async fn replace(&mut self, pool: &PgPool, settings: &Settings) -> Result<(), Failure> {
+    async fn replace(&mut self, pool: &PgPool, options: SessionOptions) -> Result<(), Failure> {
         if let (true, Kind::Pooled(conn)) = (self.in_doubt, &mut self.conn) {
-            let options = pool.options().clone().min_connections(0).max_connections(1);
+            let made_by = pool.options().clone().min_connections(0).max_connections(1);
             // Without a task that closes idle connections.
-            let options = options.max_lifetime(None).idle_timeout(None);
-            let maker = options.connect_lazy_with((*pool.connect_options()).clone());
-            let made = checkout(&maker, &Alarm::default(), settings, None).await?;
+            let made_by = made_by.max_lifetime(None).idle_timeout(None);
+            let maker = made_by.connect_lazy_with((*pool.connect_options()).clone());
+            let made = checkout(&maker, &Alarm::default(), options).await?;
             ***conn = made.detach();
             self.in_doubt = false;
         }
@@ -108,17 +104,17 @@ impl<'a> AsyncHeld for Held<'a> {
         mut self,
         pool: &PgPool,
         slot: Arc<Slot<Self>>,
-        settings: &Settings,
+        options: SessionOptions,
     ) -> Result<Session<'a>, Failure> {
         let ready = async {
-            self.replace(pool, settings).await?;
+            self.replace(pool, options).await?;
             if self.is_in_transaction().await? { Err(Failure::in_transaction()) } else { Ok(()) }
         };
         if let Err(failure) = ready.await {
             slot.put_back(self);
             return Err(failure);
         }
-        Ok(Session::on_held(self, slot, settings))
+        Ok(Session::on_held(self, slot, options))
     }
 
     fn is_replaceable(&self) -> bool {

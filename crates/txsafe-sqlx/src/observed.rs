@@ -5,10 +5,7 @@ use sqlx::{Error as SqlxError, SqlStr, postgres::PgArguments};
 use std::{sync::Arc, time::Instant};
 use txsafe::{
     Failure, Trail,
-    decide::leaving::leaves_transaction,
-    drive::{account::Notes, session::Standing},
-    guard::connection::Calls,
-    hold::{order::graph::log::LockLog, session_log::SessionLog},
+    driver::{Calls, LockLog, Notes, SessionLog, Standing, leaves_transaction},
 };
 
 /// What is known of the attempt that runs.

@@ -8,13 +8,11 @@ use crate::{
 use futures_util::future::BoxFuture;
 use txsafe::{
     Error, LockOrder, NewMessage, NoOrder, WrittenMessage,
-    drive::{
-        lock::Locks,
-        outbox::{
-            ask::{Ask, Rows},
-            worker::AsyncHandler,
-            write::{Asks, after_commit, write},
-        },
+    driver::Locks,
+    outbox::{
+        ask::{Ask, Rows},
+        worker::AsyncHandler,
+        write::{Asks, after_commit, write},
     },
 };
 

@@ -8,7 +8,7 @@ use crate::{
 };
 use sqlx_core::transaction::TransactionManager;
 use std::{future::Future, sync::Arc};
-use txsafe::{AsyncFuncOnce, Error, LockOrder, guard::within::savepoint};
+use txsafe::{AsyncFuncOnce, Error, LockOrder, driver::savepoint};
 
 impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.

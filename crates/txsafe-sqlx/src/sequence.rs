@@ -3,7 +3,7 @@
 use crate::{driver::Driver, tx::Tx};
 use futures_util::future::BoxFuture;
 use std::panic::Location;
-use txsafe::{Error, LockOrder, Position, SequenceRank, drive::lock};
+use txsafe::{Error, LockOrder, Position, SequenceRank, driver::lock};
 
 impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Takes the next number of a scope, of the sequence that is the current rank: the next incident of one organization.

@@ -19,16 +19,10 @@ use std::{
 };
 use txsafe::{
     Failure,
-    decide::{begin::Begin, settings::Settings},
-    drive::{
-        account::{Account, Notes},
-        alarm::Alarm,
-        driver::Slot,
-        hooks::AsyncHook,
-        session::{AsyncSession, Question, Standing},
-        shield::to_the_end,
+    driver::{
+        Account, Alarm, AsyncHook, AsyncSession, Begin, Connection as Watched, Notes, Question,
+        SessionOptions, Slot, Standing, to_the_end,
     },
-    guard::connection::Connection as Watched,
 };
 
 pub(crate) type Manager = PgTransactionManager;
@@ -59,25 +53,29 @@ impl<'a> Session<'a> {
     pub(crate) fn pooled(
         conn: PoolConnection<Postgres>,
         alarm: Arc<Alarm>,
-        settings: &Settings,
+        options: SessionOptions,
     ) -> Self {
-        Self::new(Lease::Pooled(conn), alarm, settings)
+        Self::new(Lease::Pooled(conn), alarm, options)
     }
 
     /// On the caller's connection.
     #[inline]
-    pub(crate) fn on_held(held: Held<'a>, slot: Arc<Slot<Held<'a>>>, settings: &Settings) -> Self {
-        Self::new(Lease::Held(held, slot), Arc::default(), settings)
+    pub(crate) fn on_held(
+        held: Held<'a>,
+        slot: Arc<Slot<Held<'a>>>,
+        options: SessionOptions,
+    ) -> Self {
+        Self::new(Lease::Held(held, slot), Arc::default(), options)
     }
 
     #[inline]
-    fn new(lease: Lease<'a>, alarm: Arc<Alarm>, settings: &Settings) -> Self {
+    fn new(lease: Lease<'a>, alarm: Arc<Alarm>, options: SessionOptions) -> Self {
         Self {
             lease,
             observed: Observed::new(&Notes::default(), Arc::default()),
             account: Account::new(),
             alarm,
-            answer_timeout: settings.answer_timeout(),
+            answer_timeout: options.answer_timeout,
             before_commit: String::new(),
             is_chained: false,
         }

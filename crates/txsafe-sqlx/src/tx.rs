@@ -5,10 +5,7 @@ use sqlx::PgConnection;
 use std::{error::Error as StdError, fmt, future::Future, marker::PhantomData};
 use txsafe::{
     NoOrder, Unlocked,
-    drive::{
-        account::Account,
-        hooks::{AsyncHook, HookResult, async_hook},
-    },
+    driver::{Account, AsyncHook, HookResult, async_hook},
 };
 
 /// A transaction that is running. SQLx's queries run on `&mut tx`, which is an [`Executor`](sqlx::Executor).

@@ -1,57 +1,68 @@
 #![doc = include_str!("../README.md")]
 
-pub mod decide;
-pub mod drive;
+mod clock;
+mod dialect;
+pub mod driver;
+mod error;
 pub mod guard;
-pub mod hold;
+mod invalid;
+pub mod locks;
+mod name;
+pub mod outbox;
+mod retry;
+mod telemetry;
+mod transaction;
 
-pub use decide::{
-    budget::Budget,
+pub use dialect::{
     deadlock::{Deadlock, Opponent},
     failure::Failure,
-    options::{Isolation, TxOptions},
-    remedy::{Cause, Phase, Remedy},
-    retry::{GiveUp, RetryPolicy},
+    isolation::Isolation,
     sqlstate::SqlState,
 };
-pub use drive::{
+pub use error::{
+    Error, ErrorKind,
+    outcome::Outcome,
+    refusal::LockOrderRefusal,
+    report::{Attempt, Report},
+    trail::{Statement, Trail},
+};
+pub use invalid::InvalidSetting;
+pub use locks::{
+    evidence::{Deletes, LockOf, ParentsLocked, References, Writes},
+    graph::{edges::LockGraph, inversion::Inversion, observed::ObservedOrder},
+    key::LockKey,
+    lock_set::{Holding, LockSet},
+    locked::Locked,
+    mode::{ForUpdate, KeyShare, Mode, NoKeyUpdate, Share},
+    rank::{AdvisoryRank, Rank, Ranked, SequenceRank, TableRank},
+    relation::{Allows, At, Higher, LockOrder, NoOrder, Passed, Position, Unlocked},
+    sequence::SEQUENCES_SQL,
+    set::{ManyRows, OneKey, OneRow, advisory, row, rows},
+};
+pub use outbox::{
+    backlog::Backlog,
+    blocking::OutboxStopper,
+    handle::Outbox,
+    message::{DeadMessage, Message},
+    new_message::NewMessage,
+    table::OUTBOX_SQL,
+    worker::{OutboxWorker, OutboxWorkerBuilder},
+    written_message::{WriteEffect, WrittenMessage},
+};
+pub use retry::{
+    budget::Budget,
+    policy::{GiveUp, RetryPolicy},
+    remedy::{Cause, Phase, Remedy},
+};
+pub use telemetry::pool::PoolState;
+pub use transaction::{
+    blocking::database::BlockingDatabase,
     builder::Builder,
     closure::{AsyncFuncMut, AsyncFuncOnce},
     configured::{Configured, WithKey},
     database::Database,
-    lock_set::{Holding, LockSet},
-    outbox::{
-        blocking::OutboxStopper,
-        handle::Outbox,
-        worker::{OutboxWorker, OutboxWorkerBuilder},
-    },
-};
-pub use hold::{
-    error::{Error, ErrorKind},
     keyed::{IDEMPOTENCY_KEYS_SQL, Keyed},
-    order::{
-        evidence::{Deletes, LockOf, ParentsLocked, References, Writes},
-        graph::{edges::LockGraph, inversion::Inversion, observed::ObservedOrder},
-        key::LockKey,
-        locked::Locked,
-        mode::{ForUpdate, KeyShare, Mode, NoKeyUpdate, Share},
-        rank::{AdvisoryRank, Rank, Ranked, SequenceRank, TableRank},
-        refusal::LockOrderRefusal,
-        relation::{Allows, At, Higher, LockOrder, NoOrder, Passed, Position, Unlocked},
-        sequence::SEQUENCES_SQL,
-        set::{ManyRows, OneKey, OneRow, advisory, row, rows},
-    },
-    outbox::{
-        backlog::Backlog,
-        message::{DeadMessage, Message},
-        new_message::NewMessage,
-        table::OUTBOX_SQL,
-        written_message::{WriteEffect, WrittenMessage},
-    },
-    outcome::Outcome,
-    pool::PoolState,
-    report::{Attempt, Report},
-    trail::{Statement, Trail},
+    options::TxOptions,
 };
 
 #[doc(hidden)]

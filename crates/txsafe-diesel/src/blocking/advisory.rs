@@ -1,11 +1,11 @@
 //! Advisory locks, which have a rank like rows.
 
-use super::{
-    driver::{Driver, ready},
-    tx::Tx,
-};
+use super::{driver::Driver, tx::Tx};
 use std::panic::Location;
-use txsafe::{AdvisoryRank, Error, LockOrder, Passed, Position, drive::lock};
+use txsafe::{
+    AdvisoryRank, Error, LockOrder, Passed, Position,
+    driver::lock::{self, ready},
+};
 
 impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Takes an advisory lock of the current rank, waiting for it as for a row: at most the lock timeout, and deadlocks are

@@ -2,16 +2,12 @@
 
 use super::pool::{R2d2Object, R2d2Pool};
 use crate::failure::of_connecting_words;
-use std::time::{Duration, Instant};
-use txsafe::{Failure, decide::settings::Settings, drive::driver::checkout_patience};
+use std::time::Duration;
+use txsafe::{Failure, driver::SessionOptions};
 
-/// Takes a connection from the pool, within the checkout timeout and before `deadline`.
-pub(crate) fn checkout(
-    pool: &R2d2Pool,
-    settings: &Settings,
-    deadline: Option<Instant>,
-) -> Result<R2d2Object, Failure> {
-    let patience = checkout_patience(settings, deadline);
+/// Takes a connection from the pool, within the checkout timeout.
+pub(crate) fn checkout(pool: &R2d2Pool, options: SessionOptions) -> Result<R2d2Object, Failure> {
+    let patience = options.checkout_timeout;
     pool.get_timeout(patience).map_err(|error| of_pool(pool, &error.to_string(), patience))
 }
 

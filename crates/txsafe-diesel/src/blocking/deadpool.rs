@@ -1,6 +1,7 @@
 //! Pools of deadpool-diesel, from a blocking thread.
 
 use super::{
+    driver::Driver,
     pool::{Object as Lent, Pool, R2d2Pool, Sealed},
     session::abandon,
 };
@@ -8,22 +9,24 @@ use crate::{
     deadpools::{none_free, of_pool, state_of},
     failure::{of_connecting, of_diesel},
 };
-use deadpool_diesel::{
-    Error as ManagerError,
-    postgres::{Object, Pool as DeadpoolPool},
-};
+pub(crate) use deadpool_diesel::postgres::Pool as DeadpoolPool;
+use deadpool_diesel::{Error as ManagerError, postgres::Object};
 use diesel::PgConnection;
-use std::time::Instant;
 use tokio::runtime::Handle;
-use txsafe::{Failure, PoolState, decide::settings::Settings, drive::driver::checkout_patience};
+use txsafe::{
+    Failure, PoolState,
+    driver::{OnBlockingThreads, SessionOptions},
+};
 
 impl Pool for DeadpoolPool {}
+
+impl OnBlockingThreads for Driver<DeadpoolPool> {}
 
 impl Sealed for DeadpoolPool {
     type Object = Object;
 
-    fn checkout(&self, settings: &Settings, deadline: Option<Instant>) -> Result<Object, Failure> {
-        let patience = checkout_patience(settings, deadline);
+    fn checkout(&self, options: SessionOptions) -> Result<Object, Failure> {
+        let patience = options.checkout_timeout;
         let got = Handle::current().block_on(tokio::time::timeout(patience, self.get()));
         match got {
             Ok(got) => got.map_err(|error| of_pool(self, error, of_manager)),

@@ -1,27 +1,70 @@
-//! What the core knows of Diesel's blocking connections, where locks are taken.
+//! What the core knows of Diesel's blocking connections.
 
-use super::tx::Tx;
+use super::{
+    held::Held,
+    language::Language,
+    pool::{Pool, R2d2Pool, Sealed},
+    session::{Lease, Session},
+    tx::Tx,
+};
 use crate::{asked::Asked, failure::of_diesel, row::Row};
-use futures_util::{FutureExt, future::BoxFuture};
-use std::future::{Future, ready as made};
+use futures_util::future::BoxFuture;
+use std::{convert::Infallible, future::ready as made, marker::PhantomData};
 use txsafe::{
-    Error, LockOrder,
-    drive::{
-        lock::{Locks, Reads},
-        session::Question,
-    },
-    hold::order::{
-        held::HeldLocks,
-        statement::{LockCall, LockStatement},
+    Error, Failure, LockOrder, NoOrder, PoolState,
+    driver::{
+        BlockingDriver, HeldLocks, LockCall, LockStatement, Locks, OnThisThread, Question, Reads,
+        SessionOptions,
     },
 };
 
-/// Diesel's own connections to PostgreSQL.
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::exhaustive_enums, reason = "it is never made")]
-pub enum Driver {}
+/// A database over a pool of Diesel's blocking connections: r2d2's, or deadpool-diesel's.
+pub type Database<O = NoOrder, P = R2d2Pool> = txsafe::BlockingDatabase<Driver<P>, O>;
 
-impl Locks for Driver {
+/// A [`Database`] with the options of one call; made by [`Database::with`].
+pub type Configured<'d, O = NoOrder, P = R2d2Pool> = txsafe::Configured<'d, Database<O, P>>;
+
+/// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
+pub type WithKey<'d, O = NoOrder, P = R2d2Pool> = txsafe::WithKey<'d, Database<O, P>>;
+
+/// Diesel's own connections to PostgreSQL, from a pool of this type. It is never made.
+#[derive(Debug, Clone, Copy)]
+pub struct Driver<P = R2d2Pool>(Infallible, PhantomData<fn() -> P>);
+
+impl<P: Pool> BlockingDriver for Driver<P> {
+    type Pool = P;
+    type Known = Language;
+    type Held<'a> = Held<'a, P>;
+    type Session<'a> = Session<'a, P>;
+
+    fn state(pool: &P) -> PoolState {
+        pool.state()
+    }
+
+    fn max_size(pool: &P) -> usize {
+        Sealed::max_size(pool)
+    }
+
+    fn checkout<'a>(
+        pool: &P,
+        language: &Language,
+        options: SessionOptions,
+    ) -> Result<Session<'a, P>, Failure> {
+        Session::new(Lease::Pooled(pool.checkout(options)?), language, options)
+    }
+
+    fn run<O: LockOrder, R>(session: &mut Session<'_, P>, body: impl FnOnce(Tx<'_, O>) -> R) -> R {
+        session.run(body)
+    }
+
+    fn ask_beside(pool: &P, question: Question<'_>) -> Option<String> {
+        pool.ask(question)
+    }
+}
+
+impl OnThisThread for Driver {}
+
+impl<P: Pool> Locks for Driver<P> {
     type Tx<'c, O: LockOrder, Held> = Tx<'c, O, Held>;
 
     fn held<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> &'t mut HeldLocks {
@@ -44,7 +87,7 @@ impl Locks for Driver {
     }
 }
 
-impl<T: Row> Reads<T> for Driver {
+impl<P: Pool, T: Row> Reads<T> for Driver<P> {
     fn read<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
         statement: LockStatement,
@@ -52,9 +95,4 @@ impl<T: Row> Reads<T> for Driver {
         let read = T::lock_blocking(tx, statement);
         Box::pin(made(read.map_err(|error| of_diesel(&error).into())))
     }
-}
-
-/// What a future returns whose every await is on the futures above.
-pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
-    future.now_or_never().unwrap_or_else(|| unreachable!("nothing in it waits"))
 }

@@ -11,7 +11,7 @@ use txsafe::Failure;
 
 /// Whether the server of one database was found to be understood.
 #[derive(Debug, Default)]
-pub(crate) struct Language {
+pub struct Language {
     is_known: AtomicBool,
 }
 

@@ -14,9 +14,7 @@ use std::{
 };
 use txsafe::{
     Failure, SqlState, Trail,
-    decide::leaving::leaves_transaction,
-    drive::{account::Notes, session::Standing},
-    guard::{connection::Connection, gaps::Gaps},
+    driver::{Connection, Gaps, Notes, Standing, leaves_transaction},
 };
 
 /// What is known of one connection.

@@ -1,15 +1,15 @@
 //! Locks in the order that the types demand.
 
-use super::{
-    driver::{Driver, ready},
-    tx::Tx,
-};
+use super::{driver::Driver, tx::Tx};
 use crate::row::Row;
 use std::panic::Location;
 use txsafe::{
     Allows, At, Error, LockOrder, LockSet, Locked, Mode, NoKeyUpdate, Passed, Position, Rank,
     TableRank,
-    drive::{lock, lock_set},
+    driver::{
+        lock::{self, ready},
+        lock_set,
+    },
 };
 
 impl<'c, O: LockOrder, Held> Tx<'c, O, Held> {

@@ -62,38 +62,28 @@
 
 mod advisory;
 mod checkout;
-mod configured;
-mod database;
 #[cfg(feature = "deadpool-diesel")]
 mod deadpool;
 mod driver;
 mod held;
 mod instrumentation;
-#[cfg(feature = "deadpool-diesel")]
-mod interact;
-#[cfg(feature = "deadpool-diesel")]
-mod interact_outbox;
 mod language;
 mod link;
 mod lock;
 mod outbox;
 mod pool;
-mod reached;
 mod savepoint;
 mod sequence;
 mod session;
 mod tx;
 mod watch;
-mod work;
 mod write;
 
-pub use configured::{Configured, WithKey};
-pub use database::Database;
-pub use driver::Driver;
+pub use driver::{Configured, Database, Driver, WithKey};
 pub use held::Held;
 pub use instrumentation::chain_instrumentation;
 #[cfg(feature = "deadpool-diesel")]
-pub use interact_outbox::InteractOutboxWorker;
+pub use outbox::InteractOutboxWorker;
 pub use outbox::OutboxWorker;
 pub use pool::Pool;
 pub use tx::Tx;

@@ -1,36 +1,37 @@
 //! Messages that are written in the transaction, and delivered after it.
 
+#[cfg(feature = "deadpool-diesel")]
+use super::deadpool::DeadpoolPool;
 use super::{
-    configured::unkeyed,
-    database::Database,
-    driver::{Driver, ready},
+    driver::{Database, Driver},
     pool::Pool,
     tx::Tx,
-    work::Work,
 };
 use crate::{
     asked::{Asked, AskedForRows},
     failure::of_diesel,
 };
 use futures_util::future::BoxFuture;
-use std::{future::ready as made, panic::Location};
+use std::future::ready as made;
 use txsafe::{
-    Error, LockOrder, NewMessage, NoOrder, Outbox, WrittenMessage,
-    drive::{
-        lock::Locks,
-        outbox::{
-            ask::{Ask, Rows},
-            store::{Blocking, Store},
-            worker::BlockingHandler,
-            write::{Asks, after_commit, write},
-        },
-        session::Question,
+    Error, LockOrder, NewMessage, NoOrder, WrittenMessage,
+    driver::{Locks, Question, lock::ready},
+    outbox::{
+        ask::{Ask, Rows},
+        store::{Blocking, BlockingAsks},
+        worker::BlockingHandler,
+        write::{Asks, after_commit, write},
     },
 };
 
 /// Delivers messages of the outbox; set up by `db.outbox().worker()`.
 pub type OutboxWorker<'a, O = NoOrder> =
     txsafe::OutboxWorker<Blocking<Database<O>>, BlockingHandler<'a>>;
+
+/// Delivers messages of the outbox by async handlers, over a pool of deadpool-diesel; set up by `db.outbox().worker()`.
+#[cfg(feature = "deadpool-diesel")]
+pub type InteractOutboxWorker<'a, O = NoOrder> =
+    txsafe::OutboxWorker<Database<O, DeadpoolPool>, txsafe::outbox::worker::AsyncHandler<'a>>;
 
 impl<O: LockOrder, Held> Tx<'_, O, Held> {
     /// Writes a message that is delivered once this transaction has committed, whatever happens to this process then.
@@ -69,30 +70,7 @@ impl<O: LockOrder, Held> Tx<'_, O, Held> {
     }
 }
 
-impl<O: LockOrder> Database<O> {
-    /// The outbox: messages that are written in transactions, and delivered after them.
-    #[must_use]
-    #[track_caller]
-    pub fn outbox(&self) -> Outbox<Blocking<Self>> {
-        Outbox::new(Blocking(self.clone()))
-    }
-}
-
-impl<O: LockOrder> Store for Database<O> {
-    fn ask(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
-        self.rows(ask, place)
-    }
-}
-
-impl<O: LockOrder, P: Pool> Database<O, P> {
-    /// One statement of the outbox in a transaction of its own.
-    pub(crate) fn rows(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
-        let call = self.with(ask.options()).call(ask.transaction(), place)?;
-        unkeyed(call, Work::new(self, |mut tx: Tx<'_, O>| ready(Driver::rows(&mut tx, ask))))
-    }
-}
-
-impl Asks for Driver {
+impl<P: Pool> Asks for Driver<P> {
     fn rows<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
         ask: &'t Ask,
@@ -101,4 +79,13 @@ impl Asks for Driver {
         let rows = AskedForRows(Asked(question)).ask_blocking(tx);
         Box::pin(made(rows.map_err(|error| of_diesel(&error).into())))
     }
+}
+
+impl BlockingAsks for Driver {
+    type Store<O: LockOrder> = Blocking<Database<O>>;
+}
+
+#[cfg(feature = "deadpool-diesel")]
+impl BlockingAsks for Driver<DeadpoolPool> {
+    type Store<O: LockOrder> = Database<O, DeadpoolPool>;
 }

@@ -6,8 +6,10 @@ use diesel::{
     PgConnection,
     r2d2::{self, ConnectionManager, PooledConnection},
 };
-use std::time::Instant;
-use txsafe::{Failure, PoolState, decide::settings::Settings, drive::session::Question};
+use txsafe::{
+    Failure, PoolState,
+    driver::{Question, SessionOptions},
+};
 
 /// An r2d2 pool of Diesel's connections.
 pub(crate) type R2d2Pool = r2d2::Pool<ConnectionManager<PgConnection>>;
@@ -24,12 +26,8 @@ pub trait Sealed {
     /// A connection of it.
     type Object: Object;
 
-    /// Takes a connection, by `deadline` if there is one.
-    fn checkout(
-        &self,
-        settings: &Settings,
-        deadline: Option<Instant>,
-    ) -> Result<Self::Object, Failure>;
+    /// Takes a connection, within the checkout timeout.
+    fn checkout(&self, options: SessionOptions) -> Result<Self::Object, Failure>;
 
     /// This pool, if a lost connection can be replaced from it where the caller holds it.
     fn r2d2(&self) -> Option<&R2d2Pool>;
@@ -60,12 +58,8 @@ impl Pool for R2d2Pool {}
 impl Sealed for R2d2Pool {
     type Object = R2d2Object;
 
-    fn checkout(
-        &self,
-        settings: &Settings,
-        deadline: Option<Instant>,
-    ) -> Result<R2d2Object, Failure> {
-        checkout(self, settings, deadline)
+    fn checkout(&self, options: SessionOptions) -> Result<R2d2Object, Failure> {
+        checkout(self, options)
     }
 
     fn r2d2(&self) -> Option<&R2d2Pool> {

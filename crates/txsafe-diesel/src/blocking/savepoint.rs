@@ -4,7 +4,8 @@ use super::{link::Link, session::Manager, tx::Tx};
 use crate::failure::of_diesel;
 use diesel::{PgConnection, connection::TransactionManager};
 use txsafe::{
-    Error, Failure, LockOrder, drive::session::Standing, guard::within::savepoint_blocking,
+    Error, Failure, LockOrder,
+    driver::{Standing, savepoint_blocking},
 };
 
 impl<O: LockOrder, Held> Tx<'_, O, Held> {

@@ -1,11 +1,11 @@
 //! Numbers of scoped sequences.
 
-use super::{
-    driver::{Driver, ready},
-    tx::Tx,
-};
+use super::{driver::Driver, tx::Tx};
 use std::panic::Location;
-use txsafe::{Error, LockOrder, Position, SequenceRank, drive::lock};
+use txsafe::{
+    Error, LockOrder, Position, SequenceRank,
+    driver::lock::{self, ready},
+};
 
 impl<O: LockOrder, Held: 'static> Tx<'_, O, Held> {
     /// Takes the next number of a scope, of the sequence that is the current rank: the next incident of one organization.

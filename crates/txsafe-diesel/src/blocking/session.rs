@@ -1,10 +1,10 @@
 //! A blocking connection while it runs one attempt.
 
 use super::{
-    held::{Held, Slot},
+    held::Held,
     language::Language,
     link::Link,
-    pool::Object,
+    pool::{Object, Pool},
     tx::Tx,
 };
 use crate::{
@@ -19,23 +19,20 @@ use diesel::{
     result::Error as DieselError,
     sql_types::{Nullable, Text},
 };
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, rc::Rc, sync::Arc, time::Duration};
 use txsafe::{
     Failure,
-    decide::{begin::Begin, settings::Settings},
-    drive::{
-        account::Account,
-        hooks::BlockingHook,
-        session::{Question, Session as BlockingSession, Standing},
+    driver::{
+        Account, Begin, BlockingHook, Connection as Watched, Question, Session as BlockingSession,
+        SessionOptions, Slot, Standing,
     },
-    guard::connection::Connection as Watched,
 };
 
 pub(crate) type Manager = AnsiTransactionManager;
 
 /// A connection while it runs one attempt. Dropped before `give_back`, it is closed.
-pub(crate) struct Session<'a, O: Object> {
-    lease: Lease<'a, O>,
+pub struct Session<'a, P: Pool> {
+    lease: Lease<'a, P>,
     link: Arc<Link>,
     account: Account<BlockingHook>,
     bind_values: bool,
@@ -44,18 +41,18 @@ pub(crate) struct Session<'a, O: Object> {
 }
 
 /// Whose connection it is.
-pub(crate) enum Lease<'a, O> {
-    Pooled(O),
-    Held(Held<'a>, Slot<'a>),
+pub(crate) enum Lease<'a, P: Pool> {
+    Pooled(P::Object),
+    Held(Held<'a, P>, Rc<Slot<Held<'a, P>>>),
     Gone,
 }
 
-impl<'a, O: Object> Session<'a, O> {
+impl<'a, P: Pool> Session<'a, P> {
     /// On a connection of a server that is understood.
     pub(crate) fn new(
-        mut lease: Lease<'a, O>,
+        mut lease: Lease<'a, P>,
         language: &Language,
-        settings: &Settings,
+        options: SessionOptions,
     ) -> Result<Self, Failure> {
         let is_held = matches!(lease, Lease::Held(..));
         let link = match lease.with(|conn| ready(conn, is_held)) {
@@ -65,7 +62,7 @@ impl<'a, O: Object> Session<'a, O> {
                 return Err(refused);
             }
         };
-        let bind_values = settings.bind_values();
+        let bind_values = options.bind_values;
         let account = Account::new();
         let mut session = Self { lease, link, account, bind_values, before_commit: Arc::from("") };
         match session.lease.with(|conn| language.check(conn)) {
@@ -91,7 +88,7 @@ impl<'a, O: Object> Session<'a, O> {
     }
 }
 
-impl<O: Object> BlockingSession for Session<'_, O> {
+impl<P: Pool> BlockingSession for Session<'_, P> {
     fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         let begun = self.lease.with(|conn| Manager::begin_transaction_sql(conn, begin.sql()));
         begun.map_err(|error| match error {
@@ -161,7 +158,7 @@ impl<O: Object> BlockingSession for Session<'_, O> {
     }
 }
 
-impl<O: Object> Drop for Session<'_, O> {
+impl<P: Pool> Drop for Session<'_, P> {
     /// In doubt: the connection is closed, now. One that was given back is somebody else's, and so is its link.
     fn drop(&mut self) {
         match std::mem::replace(&mut self.lease, Lease::Gone) {
@@ -173,13 +170,13 @@ impl<O: Object> Drop for Session<'_, O> {
             Lease::Held(mut held, slot) => {
                 self.link.finish();
                 abandon(held.connection());
-                slot.set(Some(held));
+                slot.put_back(held);
             }
         }
     }
 }
 
-impl<O: Object> Lease<'_, O> {
+impl<P: Pool> Lease<'_, P> {
     fn with<R>(&mut self, work: impl FnOnce(&mut PgConnection) -> R) -> R {
         match self {
             Self::Pooled(object) => object.with(work),
@@ -192,12 +189,12 @@ impl<O: Object> Lease<'_, O> {
         match self {
             // Dropping it returns it to the pool.
             Self::Pooled(_) | Self::Gone => {}
-            Self::Held(held, slot) => slot.set(Some(held)),
+            Self::Held(held, slot) => slot.put_back(held),
         }
     }
 }
 
-impl<O: Object> fmt::Debug for Session<'_, O> {
+impl<P: Pool> fmt::Debug for Session<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("link", &self.link).finish_non_exhaustive()
     }

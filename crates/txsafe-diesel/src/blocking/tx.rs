@@ -9,10 +9,7 @@ use std::{
 };
 use txsafe::{
     NoOrder, Unlocked,
-    drive::{
-        account::Account,
-        hooks::{BlockingHook, HookResult, blocking_hook},
-    },
+    driver::{Account, BlockingHook, HookResult, blocking_hook},
 };
 
 /// A transaction that is running. Diesel's queries run on `&mut *tx`.

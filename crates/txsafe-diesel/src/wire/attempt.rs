@@ -3,7 +3,10 @@
 use super::said::Tag;
 use crate::told::Told;
 use std::time::Instant;
-use txsafe::{Failure, SqlState, decide::leaving::leaves_transaction, drive::account::Notes};
+use txsafe::{
+    Failure, SqlState,
+    driver::{Notes, leaves_transaction},
+};
 
 /// The transaction status of ReadyForQuery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::{
 };
 use fastrand::Rng;
 use std::{env, panic, str::FromStr, sync::Arc};
-use txsafe::drive::account::Notes;
+use txsafe::driver::Notes;
 
 const FRAMES: u64 = 200_000;
 

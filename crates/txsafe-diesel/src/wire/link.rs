@@ -22,9 +22,7 @@ use std::{
 };
 use txsafe::{
     Failure, Trail,
-    drive::{account::Notes, alarm::Alarm, session::Standing},
-    guard::connection::Connection,
-    hold::excused::lock,
+    driver::{Alarm, Connection, Notes, Standing, lock_mutex as lock},
 };
 
 type Cancel = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;

@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use txsafe::hold::excused::lock;
+use txsafe::driver::lock_mutex as lock;
 
 /// A stream whose bytes pass unchanged, and are read on the way.
 pub(crate) struct Observed<S> {

@@ -4,7 +4,7 @@ use super::{message::Message, unit::Request};
 use std::collections::HashMap;
 use txsafe::{
     LockGraph,
-    hold::order::graph::log::{HeldTable, LockLog},
+    driver::{HeldTable, LockLog},
 };
 
 const HELD_TABLES: &str = include_str!("../../sql/held_tables.sql");

@@ -1,7 +1,7 @@
 //! What is allowed, and why.
 
 use super::{code::Code, day::Day, finding::Finding};
-use crate::decide::invalid::InvalidSetting;
+use crate::invalid::InvalidSetting;
 
 /// A rule that allows findings, with the reason for it.
 ///

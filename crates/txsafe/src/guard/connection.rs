@@ -3,7 +3,7 @@
 #[cfg(feature = "origins")]
 use super::late;
 use super::scope::Driving;
-use crate::hold::times::now;
+use crate::clock::times::now;
 use std::{
     fmt,
     future::{Future, poll_fn},

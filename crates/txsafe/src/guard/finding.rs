@@ -1,7 +1,7 @@
 //! What is told of one finding.
 
 use super::{code::Code, policy::Severity};
-use crate::hold::times::Times;
+use crate::clock::times::Times;
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
 /// Something that a transaction should not do: what, where, and what to do instead.

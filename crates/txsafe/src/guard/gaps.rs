@@ -10,7 +10,7 @@ use super::{
     scope::{scope, statement_ends, statement_starts},
     thread::Clocks,
 };
-use crate::hold::{
+use crate::clock::{
     excused::Excused,
     times::{Ledger, Wait, now},
 };

@@ -1,7 +1,7 @@
 //! A transaction that runs, to be handed to work that is spawned.
 
 use super::scope::{Scope, enter, in_transaction, scope};
-use crate::hold::times::Times;
+use crate::clock::times::Times;
 use pin_project_lite::pin_project;
 use std::{
     fmt,

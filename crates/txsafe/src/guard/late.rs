@@ -8,7 +8,7 @@ use super::{
     report::{Found, Where},
     scope::{Scope, is_late, scope},
 };
-use crate::hold::excused::lock;
+use crate::clock::excused::lock;
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicBool, Ordering::Relaxed},

@@ -5,7 +5,7 @@ use super::{
     report::{Seen, Where},
     scope::{Allowing, Scope, in_transaction, watched},
 };
-use crate::hold::excused::{Excuse, Excusing};
+use crate::clock::excused::{Excuse, Excusing};
 use pin_project_lite::pin_project;
 use std::{
     borrow::Cow,

@@ -47,7 +47,7 @@ pub use self::{
     standstill::checkout_timed_out,
     system::{note_send, note_system_call},
 };
-pub use crate::hold::times::Times;
+pub use crate::clock::times::Times;
 
 /// Marks a function as a call of something outside, whatever it does: the attribute to the function of the same name.
 ///
@@ -86,3 +86,5 @@ pub use crate::hold::times::Times;
 /// ```
 #[doc(inline)]
 pub use txsafe_macros::__external_io_txsafe as external_io;
+
+pub mod session_log;

@@ -1,7 +1,7 @@
 //! How much the guard looks at, and what follows from what it finds.
 
 use super::{allow::Allow, code::Code, finding::Finding};
-use crate::decide::invalid::InvalidSetting;
+use crate::invalid::InvalidSetting;
 use std::{env, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 /// The variable that chooses the policy of a database that wasn't given one.

@@ -1,6 +1,6 @@
 //! What the guard asks of the pool that a transaction's connection is of.
 
-use crate::hold::pool::PoolState;
+use crate::telemetry::pool::PoolState;
 use futures_util::future::BoxFuture;
 
 /// What the guard asks of the pool that a transaction's connection is of.

@@ -8,11 +8,11 @@ use super::{
     scope::{Scope, Subject},
     within::within,
 };
-use crate::{
-    decide::{invalid::InvalidSetting, settings::IDLE_TIMEOUT},
-    hold::order::graph::log::LockLog,
-};
-use std::{fmt, future::Future, panic::Location, sync::Arc};
+use crate::{invalid::InvalidSetting, locks::graph::log::LockLog};
+use std::{fmt, future::Future, panic::Location, sync::Arc, time::Duration};
+
+/// That of transactions by default.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs futures as if they were closures of transactions, without a database: to test a layer, a client or a policy.
 ///

@@ -13,11 +13,11 @@ use super::{
     todo::Todo,
 };
 use crate::{
-    decide::invalid::InvalidSetting,
-    hold::{
+    clock::{
         excused::{Excuse, Excusing},
         times::{Ledger, Times},
     },
+    invalid::InvalidSetting,
 };
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},

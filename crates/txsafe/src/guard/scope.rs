@@ -14,7 +14,7 @@ use super::{
     origin::Questions,
     standstill::{Blocked, Standing},
 };
-use crate::hold::{order::graph::log::LockLog, times::Ledger};
+use crate::{clock::times::Ledger, locks::graph::log::LockLog};
 use std::{
     cell::Cell,
     collections::HashSet,

@@ -4,8 +4,8 @@ use super::{
     code::Code,
     report::{Seen, Where},
     scope::Scope,
+    session_log::SessionLog,
 };
-use crate::hold::session_log::SessionLog;
 
 /// The closure has returned `Ok`: the guard reports what its statements left for the next transaction on the connection with the end
 /// of the poll, each kind once.

@@ -10,7 +10,7 @@ use super::{
     report::{Seen, Where},
     scope::{Scope, Telling, in_transaction, is_driving, is_watched, scope, watched},
 };
-use crate::hold::excused::{Excuse, Excusing};
+use crate::clock::excused::{Excuse, Excusing};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 /// No socket has this number.

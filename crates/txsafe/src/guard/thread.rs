@@ -92,7 +92,7 @@ mod clocks {
 
     impl Clocks {
         /// As they stand now, if the system tells.
-        pub(in super::super) fn read() -> Option<Self> {
+        pub(in crate::guard) fn read() -> Option<Self> {
             let processor = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
             let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
             let (queued, slices) = statistics().unwrap_or_default();

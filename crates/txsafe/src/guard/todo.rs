@@ -10,7 +10,7 @@ use self::{
     list::{add, lines},
 };
 use super::finding::Finding;
-use crate::decide::invalid::InvalidSetting;
+use crate::invalid::InvalidSetting;
 use std::{
     collections::HashSet,
     env,

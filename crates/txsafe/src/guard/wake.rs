@@ -3,8 +3,8 @@
 #[cfg(feature = "origins")]
 use super::origin::Trace;
 #[cfg(feature = "origins")]
-use crate::hold::excused::lock;
-use crate::hold::times::now;
+use crate::clock::excused::lock;
+use crate::clock::times::now;
 #[cfg(feature = "origins")]
 use std::sync::{Mutex, Weak};
 use std::{

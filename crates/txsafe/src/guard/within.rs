@@ -12,7 +12,7 @@ use super::{
 };
 #[cfg(feature = "origins")]
 use super::{late::Late, origin, standstill::Inquiry};
-use crate::hold::{
+use crate::clock::{
     excused::Excused,
     times::{Ledger, Wait, now},
 };

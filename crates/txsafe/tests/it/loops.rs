@@ -4,7 +4,7 @@ use crate::script::{Attempt, Opaque, Played, play_both, play_both_on};
 use std::time::{Duration, Instant};
 use txsafe::{
     Builder, Cause, Error, ErrorKind, Failure, GiveUp, Isolation, Keyed, Outcome, Remedy,
-    RetryPolicy, SqlState, TxOptions, drive::session::Standing,
+    RetryPolicy, SqlState, TxOptions, driver::Standing,
 };
 
 fn deadlock() -> Failure {

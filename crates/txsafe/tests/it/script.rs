@@ -4,19 +4,15 @@ use std::{
     collections::VecDeque,
     panic::Location,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use txsafe::{
     Builder, Error, Failure, Keyed, TxOptions,
-    decide::{begin::Begin, settings::Settings},
-    drive::{
-        account::Account,
-        call::Call,
-        hooks::{AsyncHook, BlockingHook, async_hook, blocking_hook},
-        session::{AsyncSession, AsyncWork, Question, Session, Standing, Work},
-        shared::Shared,
+    driver::{
+        Account, AsyncHook, AsyncSession, AsyncWork, Begin, BlockingHook, Call, Calls, Connection,
+        Question, Session, SessionOptions, Shared, Standing, Work, async_hook, blocking_hook, run,
+        run_blocking,
     },
-    guard::connection::{Calls, Connection},
 };
 
 /// What one attempt meets. Whatever isn't set goes well.
@@ -92,9 +88,9 @@ pub(crate) fn play_both_on(
     let (on_async, on_blocking) = (stage(), stage());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let work = AsyncPlay { stage: Arc::clone(&on_async), attempts: 0 };
-    let first = runtime.block_on(txsafe::drive::run::run(call(), work));
+    let first = runtime.block_on(run(call(), work));
     let work = BlockingPlay { stage: Arc::clone(&on_blocking), attempts: 0 };
-    let second = txsafe::drive::blocking::run(call(), work);
+    let second = run_blocking(call(), work);
     let notes = on_async.notes.lock().unwrap().clone();
     assert_eq!(notes, *on_blocking.notes.lock().unwrap(), "the loops differ");
     assert_eq!(said(&first), said(&second), "the loops differ");
@@ -206,11 +202,7 @@ impl AsyncWork for AsyncPlay {
     type Value = u32;
     type Error = Opaque;
 
-    async fn open(
-        &mut self,
-        _settings: &Settings,
-        _deadline: Option<Instant>,
-    ) -> Result<AsyncActor, Failure> {
+    async fn open(&mut self, _options: SessionOptions) -> Result<AsyncActor, Failure> {
         Ok(AsyncActor { actor: self.stage.enter()?, account: Account::new() })
     }
 
@@ -288,11 +280,7 @@ impl Work for BlockingPlay {
     type Value = u32;
     type Error = Opaque;
 
-    fn open(
-        &mut self,
-        _settings: &Settings,
-        _deadline: Option<Instant>,
-    ) -> Result<BlockingActor, Failure> {
+    fn open(&mut self, _options: SessionOptions) -> Result<BlockingActor, Failure> {
         Ok(BlockingActor { actor: self.stage.enter()?, account: Account::new() })
     }
 

@@ -6,13 +6,13 @@ use super::{
     trace::Trace,
 };
 use crate::{
+    clock::times::Wait,
     guard::{
         code::Code,
         finding::{Finding, Site},
         scope::Scope,
         standstill,
     },
-    hold::times::Wait,
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,7 +1,6 @@
 use super::*;
-use crate::{
-    decide::settings::IDLE_TIMEOUT,
-    guard::{connection::Calls, handle::current, policy::Policy, within::within},
+use crate::guard::{
+    connection::Calls, handle::current, policy::Policy, rehearsal::IDLE_TIMEOUT, within::within,
 };
 use std::{
     future::poll_fn,

@@ -6,13 +6,13 @@ use super::{
     own_lock::{Waiter, question},
 };
 use crate::{
+    clock::times::now,
     guard::{
         code::Code,
         pool::Pool,
         report::{Seen, Where},
         scope::Scope,
     },
-    hold::times::now,
 };
 use futures_util::FutureExt;
 use std::{

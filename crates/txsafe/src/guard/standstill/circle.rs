@@ -1,6 +1,6 @@
 //! Pools whose connections are all held by transactions that wait for one.
 
-use crate::hold::pool::PoolState;
+use crate::telemetry::pool::PoolState;
 
 /// A pool, and the transactions that hold connections of it.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use super::idle;
 use crate::{
+    clock::excused::lock,
     guard::{code::Code, scope::Scope},
-    hold::excused::lock,
 };
 use std::sync::{Arc, Mutex};
 

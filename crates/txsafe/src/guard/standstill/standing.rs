@@ -1,6 +1,7 @@
 //! What a transaction waits for, and since when: said by its task, read by others.
 
 use crate::{
+    clock::{excused::lock, times::now},
     guard::{
         code::Code,
         finding::Site,
@@ -9,7 +10,6 @@ use crate::{
         scope::Scope,
         wake::Alert,
     },
-    hold::{excused::lock, times::now},
 };
 use std::{
     sync::{Arc, Mutex},

@@ -1,0 +1,4 @@
+//! Time, and where it goes.
+
+pub(crate) mod excused;
+pub(crate) mod times;

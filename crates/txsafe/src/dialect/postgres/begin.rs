@@ -1,0 +1,197 @@
+//! The two messages of a transaction: BEGIN with its settings, and what COMMIT's message says before COMMIT.
+//!
+//! Isolation and access follow BEGIN in SET TRANSACTION: a refusal inside BEGIN itself would leave the session outside
+//! any transaction, while one after it leaves an aborted transaction that refuses what follows. `NOT DEFERRABLE`, which
+//! is the server's default, can't be refused where no transaction is open. Inside one that has run a query the server
+//! refuses it (`25001`), and only warns of BEGIN alone: so nobody's transaction is taken over.
+//!
+//! All settings are `SET LOCAL`: they end with the transaction and pass through a pooler in transaction mode. The
+//! [`Mark`] alone has a value for the session, which the next transaction replaces.
+//! Source: PostgreSQL manual, "SET" and section 20.11, "Client Connection Defaults".
+
+use super::mark::Mark;
+use crate::dialect::{begin::BeginSettings, isolation::Isolation};
+use std::{fmt::Write, sync::Arc, time::Duration};
+
+/// The longest `application_name` that the server keeps (`NAMEDATALEN - 1`).
+const APPLICATION_NAME_BYTES: usize = 63;
+
+/// What is sent to begin one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    sql: String,
+    is_awaited: bool,
+    mark: Mark,
+    before_commit: Arc<str>,
+}
+
+impl Begin {
+    /// BEGIN with `settings`.
+    pub(crate) fn new(settings: &BeginSettings<'_>, mark: Mark) -> Self {
+        let mut sql = String::with_capacity(384);
+        sql.push_str(if settings.deferrable { "BEGIN DEFERRABLE" } else { "BEGIN NOT DEFERRABLE" });
+        let characteristics =
+            [settings.isolation.map(set_isolation), settings.read_only.then_some("READ ONLY")];
+        for (i, characteristic) in characteristics.into_iter().flatten().enumerate() {
+            sql.push_str(if i == 0 { "; SET TRANSACTION " } else { ", " });
+            sql.push_str(characteristic);
+        }
+        mark.push_onto(&mut sql);
+        let idle = settings.idle_in_transaction_session_timeout;
+        for (setting, timeout) in [
+            ("lock_timeout", Some(settings.lock_timeout)),
+            ("statement_timeout", Some(settings.statement_timeout)),
+            ("idle_in_transaction_session_timeout", Some(idle)),
+            ("transaction_timeout", settings.transaction_timeout),
+        ] {
+            if let Some(timeout) = timeout {
+                sql.push_str("; ");
+                push_timeout(&mut sql, setting, timeout);
+            }
+        }
+        sql.push_str("; SET LOCAL application_name = ");
+        push_literal(&mut sql, cut(settings.application_name, APPLICATION_NAME_BYTES));
+        // A server that looks after its client would give up waiting for a standby if the client went away, and make visible
+        // what isn't replicated.
+        let mut before_commit = String::with_capacity(96);
+        push_timeout(&mut before_commit, "lock_timeout", settings.lock_timeout_at_commit);
+        before_commit.push_str("; SET LOCAL client_connection_check_interval = 0");
+        let before_commit = before_commit.into();
+        Self { sql, is_awaited: true, mark, before_commit }
+    }
+
+    /// The same, with its answer waited for before anything else is sent, or not.
+    pub(crate) fn awaited(self, is_awaited: bool) -> Self {
+        Self { is_awaited, ..self }
+    }
+
+    /// Whether the first statement waits for the answer to BEGIN; else it may be sent right behind it.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited
+    }
+
+    /// One simple-query message.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// What COMMIT's message says first: statements without a `;` at their end. In a transaction that is aborted they fail.
+    #[must_use]
+    pub fn before_commit(&self) -> Arc<str> {
+        Arc::clone(&self.before_commit)
+    }
+
+    /// What tells this attempt's transaction from others.
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
+    }
+}
+
+fn push_timeout(sql: &mut String, setting: &str, timeout: Duration) {
+    // Formatting it as the u128 that it is takes ten times as long.
+    let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+    for part in ["SET LOCAL ", setting, " = "] {
+        sql.push_str(part);
+    }
+    // Writing to a String can't fail.
+    let _ = write!(sql, "{ms}");
+}
+
+fn set_isolation(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::ReadCommitted => "ISOLATION LEVEL READ COMMITTED",
+        Isolation::RepeatableRead => "ISOLATION LEVEL REPEATABLE READ",
+        Isolation::Serializable => "ISOLATION LEVEL SERIALIZABLE",
+    }
+}
+
+/// `text` cut to `bytes` on a character boundary.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// A string literal that is safe whatever `standard_conforming_strings` is.
+/// Source: PostgreSQL manual, section 4.1.2.2, "String Constants with C-Style Escapes".
+pub(crate) fn push_literal(sql: &mut String, text: &str) {
+    if text.contains('\\') {
+        sql.push('E');
+    }
+    sql.push('\'');
+    for c in text.chars() {
+        if matches!(c, '\'' | '\\') {
+            sql.push(c);
+        }
+        sql.push(c);
+    }
+    sql.push('\'');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(application_name: &str) -> BeginSettings<'_> {
+        BeginSettings {
+            isolation: None,
+            read_only: false,
+            deferrable: false,
+            lock_timeout: Duration::from_millis(20),
+            lock_timeout_at_commit: Duration::from_secs(2),
+            statement_timeout: Duration::from_secs(5),
+            idle_in_transaction_session_timeout: Duration::from_secs(30),
+            transaction_timeout: None,
+            application_name,
+        }
+    }
+
+    fn begin(settings: &BeginSettings<'_>) -> Begin {
+        Begin::new(settings, Mark::new(7))
+    }
+
+    #[test]
+    fn one_message_holds_everything() {
+        let report = BeginSettings {
+            isolation: Some(Isolation::Serializable),
+            read_only: true,
+            deferrable: true,
+            transaction_timeout: Some(Duration::from_secs(9)),
+            ..settings("shop/report")
+        };
+        assert_eq!(
+            begin(&report).sql(),
+            "BEGIN DEFERRABLE\
+             ; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY\
+             ; SET txsafe.transaction = '0000000000000007'; SET LOCAL txsafe.transaction = '0000000000000007+'\
+             ; SET LOCAL lock_timeout = 20\
+             ; SET LOCAL statement_timeout = 5000\
+             ; SET LOCAL idle_in_transaction_session_timeout = 30000\
+             ; SET LOCAL transaction_timeout = 9000\
+             ; SET LOCAL application_name = 'shop/report'"
+        );
+        assert!(begin(&settings("x")).sql().starts_with("BEGIN NOT DEFERRABLE; SET txsafe"));
+    }
+
+    #[test]
+    fn what_the_attempt_sets_does_not_reach_commit() {
+        assert_eq!(
+            &*begin(&settings("x")).before_commit(),
+            "SET LOCAL lock_timeout = 2000; SET LOCAL client_connection_check_interval = 0"
+        );
+    }
+
+    #[test]
+    fn names_cannot_leave_their_literal() {
+        let name_of = |name| {
+            let begin = begin(&settings(name));
+            let sql = begin.sql();
+            sql.rsplit_once("application_name = ").unwrap().1.to_owned()
+        };
+        assert_eq!(name_of("o'clock"), "'o''clock'");
+        assert_eq!(name_of("'; DROP TABLE t; --"), "'''; DROP TABLE t; --'");
+        assert_eq!(name_of(r"back\'slash"), r"E'back\\''slash'");
+        assert_eq!(name_of(&"é".repeat(40)), format!("'{}'", "é".repeat(31)));
+    }
+}

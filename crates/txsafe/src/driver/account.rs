@@ -1,0 +1,200 @@
+//! What an attempt leaves behind beside its result: hooks to run and the trail.
+
+use super::{
+    hooks::{self, AsyncHook, BlockingHook, Hooks},
+    session::Question,
+};
+use crate::{
+    clock::times::Ledger,
+    dialect::{
+        failure::Failure,
+        postgres::{leaving::leaves_transaction, session_state},
+    },
+    error::{outcome::Outcome, trail::Trail},
+    guard::{gaps::Gaps, session_log::SessionLog},
+    locks::{
+        graph::log::LockLog,
+        held::{self, HeldLocks},
+    },
+    telemetry::events,
+};
+use std::{
+    fmt::{self, Write},
+    sync::Arc,
+};
+
+/// What becomes of a connection when nothing is in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parting {
+    GiveBack,
+    /// Statements left something on its session.
+    Close,
+    /// An advisory lock is among that. A server notices only some time later that a connection was closed, and until then
+    /// the next attempt would wait for the lock.
+    UnlockAndClose,
+}
+
+/// Releases the advisory locks of a session.
+pub(crate) const UNLOCK: Question<'static> =
+    Question { sql: "SELECT pg_advisory_unlock_all()::text AS answer", binds: &[] };
+
+/// The account of one attempt, kept by the adapter's session and read by the run loop.
+#[derive(Debug)]
+pub struct Account<H> {
+    /// The transaction's name.
+    pub transaction: Arc<str>,
+    /// Hooks that depend on how the attempt ends.
+    pub hooks: Hooks<H>,
+    /// `after_rollback` hooks of savepoints that were rolled back: they run however the attempt ends.
+    pub due: Vec<H>,
+    /// The statements of the closure.
+    pub trail: Trail,
+    /// The locks that were taken through types.
+    pub locks: HeldLocks,
+    /// Where what the connection sees is noted, besides.
+    pub notes: Notes,
+}
+
+/// Where a connection notes what it sees of an attempt, statement by statement. By default nothing is.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Notes {
+    /// What statements lock.
+    pub locks: LockLog,
+    /// What goes by between them, told by blocking connections.
+    pub gaps: Gaps,
+    /// Where time goes.
+    pub ledger: Option<Arc<Ledger>>,
+    /// What statements leave on the session.
+    pub session: SessionLog,
+}
+
+impl Notes {
+    /// For adapters: a statement's text with its bind values, where it is worth to be made because the statement may lock,
+    /// leave something on the session, or end the transaction. What is written first is its SQL, and if that isn't worth it, the rest isn't made.
+    #[must_use]
+    pub fn worth_showing(&self, query: &dyn fmt::Display) -> Option<String> {
+        struct IfWorth<'n>(String, &'n Notes);
+
+        impl Write for IfWorth<'_> {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                let Self(text, notes) = self;
+                let is_worth = !text.is_empty()
+                    || notes.locks.may_lock(part)
+                    || notes.session.may_change(part)
+                    || leaves_transaction(part);
+                if !is_worth {
+                    return Err(fmt::Error);
+                }
+                text.push_str(part);
+                Ok(())
+            }
+        }
+
+        let mut text = IfWorth(String::new(), self);
+        write!(text, "{query}").ok()?;
+        Some(text.0)
+    }
+}
+
+/// Where an attempt stood when a savepoint was set.
+#[derive(Debug)]
+pub struct Mark {
+    hooks: (hooks::Mark, hooks::Mark),
+    locks: held::Mark,
+    session: session_state::Mark,
+}
+
+impl<H> Account<H> {
+    /// An empty account.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            transaction: "".into(),
+            hooks: Hooks::new(),
+            due: Vec::new(),
+            trail: Trail::default(),
+            locks: HeldLocks::default(),
+            notes: Notes::default(),
+        }
+    }
+
+    /// The attempt begins, of the transaction of this name, and these are its notes.
+    pub(crate) fn begin(&mut self, transaction: &Arc<str>, notes: Notes) {
+        self.transaction = Arc::clone(transaction);
+        self.locks.watch(notes.locks.clone());
+        self.notes = notes;
+    }
+
+    /// For adapters: a savepoint was set.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            hooks: self.hooks.mark(),
+            locks: self.locks.mark(),
+            session: self.notes.session.mark(),
+        }
+    }
+
+    /// For adapters: a savepoint was rolled back that was set at `mark`.
+    pub fn savepoint_rolled_back(&mut self, mark: Mark) {
+        self.hooks.savepoint_rolled_back(mark.hooks, &mut self.due);
+        self.locks.rolled_back_to(mark.locks);
+        self.notes.session.rolled_back_to(mark.session);
+    }
+
+    /// What becomes of the connection, the attempt having ended by COMMIT or by ROLLBACK.
+    pub(crate) fn parting(&self, is_committed: bool) -> Parting {
+        let session = &self.notes.session;
+        if session.may_give_back(is_committed) {
+            return Parting::GiveBack;
+        }
+        events::closing_for_session_state(&self.transaction);
+        if session.is_locked() { Parting::UnlockAndClose } else { Parting::Close }
+    }
+
+    /// Takes the hooks to be run, in order, now that the attempt ended.
+    pub(crate) fn take_hooks(&mut self, committed: bool) -> Vec<H> {
+        let mut hooks = std::mem::take(&mut self.due);
+        hooks.extend(self.hooks.take(committed));
+        hooks
+    }
+}
+
+impl Account<AsyncHook> {
+    /// Runs the hooks of an attempt that ended.
+    pub(crate) async fn run_hooks(mut self, committed: bool) {
+        let hooks = self.take_hooks(committed);
+        hooks::run_async(hooks, |message| events::hook_failed(&self.transaction, message)).await;
+    }
+
+    /// For adapters: COMMIT came to its answer after its caller had gone away, and the connection was given back.
+    pub async fn conclude_abandoned(self, answer: Result<(), Failure>) {
+        let failure = answer.as_ref().err();
+        let outcome = match failure {
+            None => Outcome::Committed,
+            Some(failure) if failure.is_lost() => Outcome::Unknown,
+            Some(_) => Outcome::RolledBack,
+        };
+        events::abandoned_commit(&self.transaction, outcome, failure);
+        match outcome {
+            Outcome::Committed => self.run_hooks(true).await,
+            Outcome::RolledBack => self.run_hooks(false).await,
+            Outcome::Unknown => {}
+        }
+    }
+}
+
+impl Account<BlockingHook> {
+    /// The blocking twin of the above.
+    pub(crate) fn run_hooks_blocking(mut self, committed: bool) {
+        let hooks = self.take_hooks(committed);
+        hooks::run_blocking(hooks, |message| events::hook_failed(&self.transaction, message));
+    }
+}
+
+impl<H> Default for Account<H> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,52 @@
+//! What the adapter of a driver implements, and what it uses. **Unstable**: it changes between minor versions, and only this
+//! project's own adapters follow.
+//!
+//! An adapter implements [`AsyncDriver`], [`AsyncHeld`] and [`AsyncSession`], or their blocking twins, and holds no policy:
+//! it says what its connection sees, and the run loops decide. Then it hands out a `Tx`, whose locks, savepoints, hooks and
+//! messages call what is here.
+//!
+//! # Contract
+//! **A session that is dropped closes its connection.** Only `give_back` returns one to its pool, and the loops call it only
+//! when the transaction has certainly ended. So an attempt that ends in doubt, by a cancelled future, a panic, or a failed BEGIN
+//! or ROLLBACK, never leaves a connection behind that somebody else could get.
+
+pub(crate) mod account;
+#[cfg(feature = "tokio")]
+pub(crate) mod alarm;
+pub(crate) mod asynchronous;
+pub(crate) mod blocking;
+pub(crate) mod hooks;
+pub(crate) mod session;
+#[cfg(feature = "tokio")]
+pub(crate) mod shield;
+
+pub use self::{
+    account::{Account, Mark, Notes},
+    asynchronous::{AsyncDriver, AsyncHeld, Slot},
+    blocking::{BlockingDriver, BlockingHeld, OnBlockingThreads, OnThisThread},
+    hooks::{AsyncHook, BlockingHook, HookResult, Hooks, async_hook, blocking_hook},
+    session::{AsyncSession, AsyncWork, Question, Session, SessionOptions, Standing, Work},
+};
+#[cfg(feature = "tokio")]
+pub use self::{alarm::Alarm, shield::to_the_end};
+pub use crate::transaction::{
+    blocking::run::run as run_blocking, call::Call, run::run, shared::Shared,
+};
+pub use crate::{
+    clock::excused::lock as lock_mutex,
+    dialect::postgres::{begin::Begin, leaving::leaves_transaction},
+    guard::{
+        connection::{Calls, Connection, Waiting},
+        gaps::Gaps,
+        pool::Pool,
+        session_log::SessionLog,
+        within::{savepoint, savepoint_blocking},
+    },
+    locks::{
+        graph::log::{BindKey, HeldTable, LockLog},
+        held::HeldLocks,
+        lock::{self, Locks, Reads},
+        lock_set,
+        statement::{LockCall, LockStatement},
+    },
+};

@@ -1,0 +1,222 @@
+//! What the run loops need of a connection.
+
+use super::{
+    account::Account,
+    hooks::{AsyncHook, BlockingHook},
+};
+use crate::{
+    dialect::{
+        failure::Failure,
+        postgres::{
+            begin::{Begin, push_literal},
+            mark::Mark,
+        },
+    },
+    error::Error,
+    guard::connection::Connection,
+};
+use std::{future::Future, sync::Arc, time::Duration};
+
+/// What the connection itself says of the transaction once the closure has returned.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "every adapter must be able to say each of these")]
+pub enum Standing {
+    /// In a healthy transaction. The failure is one that a savepoint was rolled back for, with nothing done since.
+    Open(Option<Failure>),
+    /// BEGIN, or a setting that came with it, was refused: nothing ran.
+    NotBegun(Failure),
+    /// BEGIN itself was refused, and what was sent behind it ran outside any transaction.
+    Unprotected(Failure),
+    /// A statement failed, and the server refuses everything but the end of the transaction.
+    Aborted(Failure),
+    /// Something is still in flight: the connection must not be used.
+    InFlight(Option<Failure>),
+    /// The connection is gone.
+    Lost(Failure),
+    /// The closure ended the transaction, whether another one is open now or not.
+    Ended,
+    /// Still the transaction that was begun, but the connection answers one request with the answer to another: something that
+    /// ran unseen left an exchange in its midst.
+    OutOfStep(Failure),
+    /// Something ran that wasn't seen, and the server couldn't be asked whether the transaction is still the one that was
+    /// begun.
+    Unidentified(Failure),
+    /// A savepoint was never released or rolled back.
+    SavepointOpen,
+}
+
+/// A question to the server whose answer is one text, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// One statement that returns at most one row, with one `text` column named `answer`.
+    pub sql: &'a str,
+    /// Its bind values, all `text`.
+    pub binds: &'a [&'a str],
+}
+
+impl<'a> Question<'a> {
+    /// Whether the transaction is still the one that was begun with the mark whose binds these are.
+    pub(crate) fn of_mark(binds: &'a [&'a str; 1]) -> Self {
+        Self { sql: Mark::QUESTION_SQL, binds }
+    }
+}
+
+impl Question<'_> {
+    /// As one simple query, with its bind values as literals: for drivers that would prepare a statement with binds at
+    /// the cost of a round trip.
+    #[must_use]
+    pub fn inlined(&self) -> String {
+        let mut sql = String::with_capacity(self.sql.len() + 64);
+        for (text, bind) in self.parts() {
+            if let Some(bind) = bind {
+                push_literal(&mut sql, bind);
+            }
+            sql.push_str(text);
+        }
+        sql
+    }
+
+    /// The texts between its parameters, each but the first with the bind value that stands before it.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.sql.split('$').enumerate().map(|(i, part)| {
+            if i == 0 {
+                return (part, None);
+            }
+            // Behind the sign stands the number of a bind value, from 1 to 9.
+            let bind = part.chars().next().and_then(|n| n.to_digit(10)).map(|n| n as usize - 1);
+            let bind = bind.and_then(|n| self.binds.get(n)).copied();
+            (part.get(1..).unwrap_or_default(), bind)
+        })
+    }
+}
+
+/// What a connection is taken and used with.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// The longest to wait for a connection: the caller's setting, cut to the time that is left.
+    pub checkout_timeout: Duration,
+    /// The longest to wait for the answer to BEGIN, ROLLBACK or a question of the run loop.
+    pub answer_timeout: Duration,
+    /// Whether the trail shows bind values.
+    pub bind_values: bool,
+}
+
+/// A connection while it runs one attempt. See the [contract](crate::driver#contract) for what dropping it must do.
+pub trait AsyncSession: Send {
+    /// Begins a transaction. It may return before the server has answered, where what follows is safe all the same
+    /// and [`settle`](Self::settle) tells of a failure.
+    fn begin(&mut self, begin: &Begin) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Asks within the transaction.
+    fn ask(
+        &mut self,
+        question: Question<'_>,
+    ) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
+
+    /// Waits, at most `patience`, until nothing is in flight; then says how the transaction stands.
+    fn settle(&mut self, patience: Duration) -> impl Future<Output = Standing> + Send;
+
+    /// Whether something ran that wasn't seen, and may have left the transaction or the connection in another state than
+    /// [`settle`](Self::settle) says. The run loop then asks the server.
+    fn is_unsure(&mut self) -> bool;
+
+    /// Commits, and waits at most `patience` for the answer. When the time is up it closes the connection, cancels nothing,
+    /// and returns a lost connection. Once this future has been polled, COMMIT runs to that end even if the future is
+    /// dropped; the hooks of the [`Account`] then run where COMMIT does.
+    fn commit(&mut self, patience: Duration) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Rolls back.
+    fn rollback(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The account of this attempt.
+    fn account(&mut self) -> &mut Account<AsyncHook>;
+
+    /// What the guard asks while the closure runs.
+    fn connection(&self) -> Arc<dyn Connection>;
+
+    /// Returns the connection to where it came from.
+    fn give_back(self);
+}
+
+/// One transaction as its adapter sees it: where connections come from, and the caller's closure.
+pub trait AsyncWork: Send {
+    /// A connection while it runs one attempt.
+    type Session: AsyncSession;
+    /// What the closure returns.
+    type Value: Send;
+    /// The caller's error.
+    type Error: From<Error> + Send;
+
+    /// Gets a connection, within the checkout timeout.
+    fn open(
+        &mut self,
+        options: SessionOptions,
+    ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
+
+    /// Runs the caller's closure.
+    fn body<'s>(
+        &'s mut self,
+        session: &'s mut Self::Session,
+    ) -> impl Future<Output = Result<Self::Value, Self::Error>> + Send;
+
+    /// Sleeps.
+    fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// The blocking twin of [`AsyncSession`].
+#[expect(clippy::missing_errors_doc, reason = "each is documented at its twin")]
+pub trait Session {
+    /// See [`AsyncSession::begin`].
+    fn begin(&mut self, begin: &Begin) -> Result<(), Failure>;
+    /// See [`AsyncSession::ask`].
+    fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure>;
+    /// See [`AsyncSession::settle`].
+    fn settle(&mut self, patience: Duration) -> Standing;
+    /// See [`AsyncSession::is_unsure`].
+    fn is_unsure(&mut self) -> bool;
+    /// See [`AsyncSession::commit`]. A thread can't be called back: it waits for as long as COMMIT takes.
+    fn commit(&mut self) -> Result<(), Failure>;
+    /// See [`AsyncSession::rollback`].
+    fn rollback(&mut self) -> Result<(), Failure>;
+    /// See [`AsyncSession::account`].
+    fn account(&mut self) -> &mut Account<BlockingHook>;
+    /// See [`AsyncSession::connection`].
+    fn connection(&self) -> Arc<dyn Connection>;
+    /// See [`AsyncSession::give_back`].
+    fn give_back(self);
+}
+
+/// The blocking twin of [`AsyncWork`].
+#[expect(clippy::missing_errors_doc, reason = "each is documented at its twin")]
+pub trait Work {
+    /// See [`AsyncWork::Session`].
+    type Session: Session;
+    /// See [`AsyncWork::Value`].
+    type Value;
+    /// See [`AsyncWork::Error`].
+    type Error: From<Error>;
+
+    /// See [`AsyncWork::open`].
+    fn open(&mut self, options: SessionOptions) -> Result<Self::Session, Failure>;
+    /// See [`AsyncWork::body`].
+    fn body(&mut self, session: &mut Self::Session) -> Result<Self::Value, Self::Error>;
+    /// See [`AsyncWork::sleep`].
+    fn sleep(&self, pause: Duration);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binds_become_literals_that_cannot_be_left() {
+        let inlined = |sql, binds| Question { sql, binds }.inlined();
+        assert_eq!(inlined("SELECT 1", &[]), "SELECT 1");
+        assert_eq!(
+            inlined("f($2::text, $1)", &["o'clock", r"\'; DROP TABLE t; --"]),
+            r"f(E'\\''; DROP TABLE t; --'::text, 'o''clock')",
+        );
+        assert_eq!(inlined("$1 $2", &["$2", "x"]), "'$2' 'x'");
+    }
+}

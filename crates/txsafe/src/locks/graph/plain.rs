@@ -1,0 +1,97 @@
+//! Plain SQL: what its texts lock, remembered.
+
+use super::{
+    class::ClassId,
+    log::BindKey,
+    sql::{KeySource, may_lock, row_locks},
+};
+use crate::locks::key::LockKey;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// So many texts are remembered; beyond, new ones aren't read, because reading takes time.
+const MOST_TEXTS: usize = 2_048;
+
+/// What texts lock.
+#[derive(Default)]
+pub(crate) struct Statements(RwLock<HashMap<Arc<str>, Arc<Statement>>>);
+
+/// A text that locks.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub(crate) sql: Arc<str>,
+    pub(crate) locks: Vec<Read>,
+}
+
+/// A lock as a text has it.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) class: ClassId,
+    pub(crate) key: Option<KeySource>,
+}
+
+impl Statements {
+    /// What this statement locks, if it does.
+    pub(crate) fn read(&self, sql: &str) -> Option<Arc<Statement>> {
+        if !may_lock(sql) {
+            return None;
+        }
+        let texts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = texts.get(sql) {
+            return Some(Arc::clone(known));
+        }
+        if texts.len() >= MOST_TEXTS {
+            return None;
+        }
+        drop(texts);
+        // Our own tables are told by their ranks, and are in nobody's way.
+        let locks = row_locks(sql).into_iter().filter(|lock| !lock.table.starts_with("txsafe_"));
+        let locks = locks
+            .filter_map(|lock| Some(Read { class: ClassId::named(&lock.table)?, key: lock.key }));
+        let sql: Arc<str> = sql.into();
+        let statement = Arc::new(Statement { sql: Arc::clone(&sql), locks: locks.collect() });
+        let mut texts = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        texts.insert(sql, Arc::clone(&statement));
+        Some(statement)
+    }
+}
+
+impl KeySource {
+    /// See [`LockKey::to_prefix`].
+    pub(crate) fn prefix(&self, bind: impl Fn(usize) -> Option<BindKey>) -> Option<u64> {
+        match self {
+            Self::Bind(n) => Some(match bind(*n)? {
+                BindKey::Integer(number) => number.to_prefix(),
+                BindKey::Bytes(bytes) => bytes.to_prefix(),
+            }),
+            Self::Literal(text) => Some(match text.parse::<i64>() {
+                Ok(number) => number.to_prefix(),
+                Err(_) => text.to_prefix(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_remembered_to_a_bound_and_then_not_read() {
+        let statements = Statements::default();
+        let update = |n: usize| format!("UPDATE plain_test SET n = {n}");
+        for n in 0..MOST_TEXTS + 10 {
+            assert_eq!(statements.read(&update(n)).is_some(), n < MOST_TEXTS);
+        }
+        assert_eq!(statements.read(&update(0)).unwrap().locks.len(), 1, "known before");
+        assert!(statements.read("SELECT 1").is_none());
+    }
+
+    #[test]
+    fn tables_of_ours_are_no_classes() {
+        let sql = "UPDATE txsafe_sequences SET last_value = 1";
+        assert!(Statements::default().read(sql).unwrap().locks.is_empty());
+    }
+}

@@ -1,0 +1,6 @@
+//! The table of the outbox.
+
+/// The table that messages of the outbox are kept in, to be put into the application's migrations.
+///
+/// A message that was delivered is deleted, unless its key was written again meanwhile; one that was given up stays, until it is requeued or deleted by hand.
+pub const OUTBOX_SQL: &str = include_str!("../../sql/outbox.sql");

@@ -1,0 +1,6 @@
+//! Events of `tracing` and metrics: what operators see.
+
+pub(crate) mod events;
+pub(crate) mod gauges;
+pub(crate) mod meters;
+pub(crate) mod pool;

@@ -1,0 +1,128 @@
+//! The options of one call of a blocking transaction.
+
+use super::{
+    database::BlockingDatabase,
+    run::run,
+    work::{BlockingWork, again},
+};
+use crate::{
+    driver::blocking::{BlockingDriver, BlockingHeld, OnThisThread},
+    error::Error,
+    locks::{
+        lock::ready,
+        lock_set::{Holding, LockSet},
+        relation::{LockOrder, Unlocked},
+    },
+    transaction::{
+        call::Call,
+        configured::{Configured, WithKey},
+        keyed::Keyed,
+    },
+};
+use std::panic::Location;
+
+impl<'d, D: BlockingDriver, O: LockOrder> Configured<'d, BlockingDatabase<D, O>> {
+    /// See [`BlockingDatabase::transaction_on`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_on<'a, C, T, E, F>(
+        self,
+        conn: &'a mut C,
+        name: &str,
+        body: F,
+    ) -> Result<T, E>
+    where
+        &'a mut C: Into<D::Held<'a>>,
+        F: for<'c> FnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
+        E: From<Error>,
+        'd: 'a,
+    {
+        let call = self.call(name, Location::caller())?.on_held();
+        let held: D::Held<'a> = conn.into();
+        let call = if held.is_replaceable(&self.db.pool) { call } else { call.borrowed() };
+        unkeyed(call, BlockingWork::new(self.db, body).on(held))
+    }
+}
+
+impl<D: OnThisThread, O: LockOrder> Configured<'_, BlockingDatabase<D, O>> {
+    /// See [`BlockingDatabase::transaction`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction<T, E, F>(self, name: &str, body: F) -> Result<T, E>
+    where
+        F: for<'c> FnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let call = self.call(name, Location::caller())?;
+        unkeyed(call, BlockingWork::new(self.db, body))
+    }
+
+    /// See [`BlockingDatabase::transaction_locking`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_locking<S, T, E, F>(self, name: &str, set: S, mut body: F) -> Result<T, E>
+    where
+        S: LockSet<D, O, Unlocked>,
+        F: for<'c> FnMut(Holding<'c, D, O, S>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let at = Location::caller();
+        let call = self.call(name, at)?;
+        let body = |tx: D::Tx<'_, O, Unlocked>| body(ready(Holding::lock(tx, &set, at))?);
+        unkeyed(call, BlockingWork::new(self.db, body))
+    }
+
+    /// See [`BlockingDatabase::transaction_once`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_once<T, E, F>(self, name: &str, body: F) -> Result<T, E>
+    where
+        F: for<'c> FnOnce(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let call = self.call(name, Location::caller())?.once();
+        unkeyed(call, BlockingWork::new(self.db, again::<D, O, _, _, _>(body)))
+    }
+}
+
+impl<D: OnThisThread, O: LockOrder> WithKey<'_, BlockingDatabase<D, O>> {
+    /// See [`BlockingDatabase::idempotency_key`].
+    ///
+    /// # Errors
+    /// As for [`BlockingDatabase::transaction`]; and a key that is empty, longer than 512 bytes, or can't be written because
+    /// its table is missing.
+    #[track_caller]
+    pub fn transaction<T, E, F>(self, name: &str, body: F) -> Result<Keyed<T>, E>
+    where
+        F: for<'c> FnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let call = self.call(name, Location::caller())?;
+        run(call, BlockingWork::new(self.db(), body))
+    }
+}
+
+/// Runs a call that has no key.
+pub(crate) fn unkeyed<D, O, F, T, E>(
+    call: Call,
+    work: BlockingWork<'_, D, O, F, T, E>,
+) -> Result<T, E>
+where
+    D: BlockingDriver,
+    O: LockOrder,
+    F: for<'c> FnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
+    E: From<Error>,
+{
+    match run(call, work)? {
+        Keyed::Ran(value) => Ok(value),
+        Keyed::AlreadyCommitted => unreachable!("a call without a key claims none"),
+    }
+}

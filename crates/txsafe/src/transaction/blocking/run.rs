@@ -1,0 +1,251 @@
+//! The blocking run loop: the twin of the async one, decision for decision.
+
+use crate::{
+    clock::excused::{Excuse, Excusing},
+    dialect::postgres::{begin::Begin, mark::Mark},
+    driver::{
+        account::{Account, Parting, UNLOCK},
+        hooks::BlockingHook,
+        session::{Question, Session, Standing, Work},
+    },
+    guard::{session_state::keep_session_state, within::within_blocking},
+    retry::remedy::Phase,
+    telemetry::events,
+    transaction::{
+        call::Call,
+        ending::{
+            Asked, Ended, Next, Step, asks_first, begin_failed, claim_failed, not_asked, step,
+        },
+        identity, idle,
+        keyed::Keyed,
+        postmortem::{PostMortem, QUESTION_SQL},
+        progress::Progress,
+        settings::Settings,
+        verify::{Witness, verify_blocking},
+    },
+};
+use std::{sync::Arc, time::Instant};
+
+/// Runs one transaction to its end: attempts, pauses, hooks.
+///
+/// A deadline ends attempts and pauses as it does in the async loop, but a closure that is running is left to its
+/// statements' timeouts, which end at the deadline too.
+///
+/// # Errors
+/// The closure's own error, or ours converted into it.
+pub fn run<W: Work>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error> {
+    let _inside = events::span(&call.named.name).entered();
+    let mut progress = Progress::start(call)?;
+    // To the one outside it is all the same, and of that has been told.
+    let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
+    loop {
+        let begin = progress.next_attempt()?;
+        let (ended, account) = attempt(&mut progress, &begin, &mut work);
+        let mut next = progress.conclude(ended, account);
+        loop {
+            while let Some((account, committed)) = progress.take_due() {
+                account.run_hooks_blocking(committed);
+            }
+            match next {
+                Next::Return(result) => return result,
+                Next::Pause(pause) => {
+                    work.sleep(pause);
+                    break;
+                }
+                Next::Verify(witness) => {
+                    let settings = progress.settings();
+                    let verdict = verify_blocking(&mut work, &settings, &witness);
+                    next = progress.resolve(verdict);
+                }
+            }
+        }
+    }
+}
+
+type Attempted<W> = (Ended<<W as Work>::Value, <W as Work>::Error>, Account<BlockingHook>);
+
+/// One attempt, from a connection of the pool until that is given back or closed.
+fn attempt<W: Work>(
+    progress: &mut Progress<W::Value, BlockingHook>,
+    begin: &Begin,
+    work: &mut W,
+) -> Attempted<W> {
+    let settings = progress.settings();
+    let opened = work.open(settings.of_session(progress.remaining()));
+    progress.checked_out();
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
+    };
+    session.account().begin(&progress.call.named.name, progress.call.notes());
+    if progress.is_unidentified() {
+        let answer = session.ask(identity::QUESTION).unwrap_or_default();
+        if let Some(outer) = progress.identified(answer) {
+            session.give_back();
+            return (Ended::Nested(outer), Account::new());
+        }
+    }
+    let began = Instant::now();
+    if let Err(failure) = session.begin(begin) {
+        let failure = begin_failed(failure, progress.call.on_held);
+        return (Ended::NotStarted(Phase::Begin, failure), Account::new());
+    }
+    if let Some((sql, binds)) = progress.claim() {
+        let binds = &[binds[0].as_str(), binds[1].as_str()];
+        match session.ask(Question { sql, binds }) {
+            Ok(Some(_)) => progress.key_was_new(),
+            Ok(None) => {
+                end(session, Step::RollBack);
+                return (Ended::AlreadyCommitted, Account::new());
+            }
+            Err(failure) => {
+                let standing = session.settle(settings.answer_timeout);
+                let account = end(session, step(false, &standing));
+                let failure = claim_failed(failure, standing);
+                return (Ended::NotStarted(Phase::Begin, failure), account);
+            }
+        }
+    }
+    let scope = progress.scope(session.connection(), session.account());
+    let gaps = session.account().notes.gaps.clone();
+    let result = within_blocking(Arc::clone(&scope), &gaps, || {
+        let result = work.body(&mut session);
+        if result.is_ok() {
+            keep_session_state(&scope, &session.account().notes.session);
+        }
+        result
+    });
+    let mut standing = session.settle(settings.answer_timeout);
+    if session.is_unsure() && asks_first(result.is_ok(), &standing) {
+        standing = asked(&mut session, begin.mark(), &settings).inside(standing);
+    } else if idle::asks_first(session.account(), &standing, &settings)
+        && let Err(failure) = session.ask(Question::of_mark(&begin.mark().binds()))
+    {
+        standing = not_asked(failure);
+    }
+    match (step(result.is_ok(), &standing), result) {
+        (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began),
+        (step, result) => {
+            let deadlock = PostMortem::of(&standing);
+            let is_unsure = session.is_unsure();
+            let mark = Some(begin.mark()).filter(|_| is_unsure);
+            let Parted { account, asked, answer } =
+                end_asking(session, step, mark.zip(Some(&*settings)), deadlock.as_ref());
+            let standing = match deadlock {
+                Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
+                None => standing,
+            };
+            let standing = if is_unsure { asked.after(standing) } else { standing };
+            (Ended::NotCommitted(result, standing), account)
+        }
+    }
+}
+
+/// COMMIT, after asking for what is needed to verify it.
+fn commit<W: Work>(
+    progress: &mut Progress<W::Value, BlockingHook>,
+    mut session: W::Session,
+    value: W::Value,
+    began: Instant,
+) -> Attempted<W> {
+    let settings = progress.settings();
+    let mut witness = None;
+    if settings.verify_commit {
+        match session.ask(Witness::QUESTION) {
+            Ok(answer) => witness = answer.as_deref().and_then(Witness::read),
+            Err(failure) => {
+                let standing = not_asked(failure);
+                let account = end(session, step(true, &standing));
+                return (Ended::NotCommitted(Ok(value), standing), account);
+            }
+        }
+    }
+    progress.committing();
+    let answer = session.commit();
+    let account = std::mem::take(session.account());
+    let Err(failure) = answer else {
+        if account.parting(true) == Parting::GiveBack {
+            session.give_back();
+        }
+        return (Ended::Committed(value, began.elapsed()), account);
+    };
+    // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
+    if !failure.is_lost() && session.settle(settings.answer_timeout) == Standing::Ended {
+        part(session, account.parting(false));
+    }
+    (Ended::CommitFailed(failure, value, witness), account)
+}
+
+/// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.
+fn end<S: Session>(session: S, step: Step) -> Account<BlockingHook> {
+    end_asking(session, step, None, None).account
+}
+
+/// What is left when a transaction that isn't committed has ended.
+struct Parted {
+    account: Account<BlockingHook>,
+    /// What the server said of its mark, where it was asked.
+    asked: Asked,
+    /// What it said of a deadlock.
+    answer: Option<String>,
+}
+
+/// Asks for the mark of a transaction in which something ran unseen, until its answer comes.
+fn asked<S: Session>(session: &mut S, mark: &Mark, settings: &Settings) -> Asked {
+    let (mut asked, until) = (Asked::default(), Instant::now() + settings.answer_timeout);
+    loop {
+        let answer = session.ask(Question::of_mark(&mark.binds()));
+        if !asked.takes(answer, mark) || Instant::now() >= until {
+            return asked;
+        }
+    }
+}
+
+/// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
+/// others were that it died with. Gives the connection back if nothing is in doubt, and nothing is left on it that would meet
+/// the next attempt.
+fn end_asking<S: Session>(
+    mut session: S,
+    step: Step,
+    mark: Option<(&Mark, &Settings)>,
+    deadlock: Option<&PostMortem>,
+) -> Parted {
+    let is_replaced = step == Step::Replace;
+    let rolled_back = match step {
+        Step::RollBack => session.rollback().map_err(|failure| failure.is_lost()),
+        // Closing it rolls back, too; but then it can't be asked.
+        Step::Replace if mark.is_some() => session.rollback().map_err(|failure| failure.is_lost()),
+        Step::Replace | Step::Commit | Step::Close => Err(true),
+    };
+    let mut is_clean = rolled_back.is_ok() && !is_replaced;
+    let mut asked_of_mark = Asked::default();
+    // A refused ROLLBACK may be the answer to something else, too.
+    if let (Some((mark, settings)), Ok(()) | Err(false)) = (mark, rolled_back) {
+        asked_of_mark = asked(&mut session, mark, settings);
+        is_clean &= asked_of_mark.is_in_step();
+    }
+    let mut answer = None;
+    let binds = deadlock.filter(|_| is_clean).and_then(PostMortem::binds);
+    if let Some([processes, ago]) = &binds {
+        let question = Question { sql: QUESTION_SQL, binds: &[processes, ago] };
+        match session.ask(question) {
+            Ok(told) => answer = told,
+            // It is in an unknown state, and closed.
+            Err(_) => is_clean = false,
+        }
+    }
+    let account = std::mem::take(session.account());
+    if is_clean {
+        part(session, account.parting(false));
+    }
+    Parted { account, asked: asked_of_mark, answer }
+}
+
+/// Parts with the connection of a transaction that isn't committed.
+fn part<S: Session>(mut session: S, parting: Parting) {
+    match parting {
+        Parting::GiveBack => session.give_back(),
+        Parting::Close => {}
+        Parting::UnlockAndClose => drop(session.ask(UNLOCK)),
+    }
+}

@@ -1,0 +1,134 @@
+//! One call of a transaction, before its first attempt.
+
+use super::{
+    keyed,
+    options::TxOptions,
+    settings::Settings,
+    shared::{Named, Shared},
+};
+use crate::{
+    clock::times::Ledger,
+    driver::account::Notes,
+    error::Error,
+    guard::{gaps::Gaps, heard::lock_inversion, session_log::SessionLog},
+    invalid::InvalidSetting,
+    locks::graph::log::LockLog,
+};
+use std::{fmt, panic::Location, sync::Arc};
+
+/// One call of a transaction: its name, place, settings and key.
+pub struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) named: Arc<Named>,
+    pub(crate) place: &'static Location<'static>,
+    pub(crate) key: Option<String>,
+    pub(crate) once: bool,
+    pub(crate) borrowed: bool,
+    pub(crate) on_held: bool,
+}
+
+/// A database whose transactions can be called.
+pub trait Callable {
+    /// What its transactions share.
+    fn shared(&self) -> &Arc<Shared>;
+}
+
+impl Call {
+    /// A call of the transaction `name`, made at `place`, with the database's presets changed by `options`.
+    ///
+    /// # Errors
+    /// A name or a setting that can't be meant.
+    pub fn new(
+        shared: &Arc<Shared>,
+        name: &str,
+        place: &'static Location<'static>,
+        options: Option<&TxOptions>,
+    ) -> Result<Self, Error> {
+        let settings = match options {
+            None => Arc::clone(&shared.settings),
+            Some(options) => shared.settings_with(options)?,
+        };
+        Ok(Self {
+            named: shared.named(name)?,
+            shared: Arc::clone(shared),
+            settings,
+            place,
+            key: None,
+            once: false,
+            borrowed: false,
+            on_held: false,
+        })
+    }
+
+    /// The closure runs at most once; only what fails before it is tried again.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    /// The connection is one that the caller holds.
+    #[must_use]
+    pub fn on_held(mut self) -> Self {
+        self.on_held = true;
+        self
+    }
+
+    /// The connection is the caller's own and can't be replaced.
+    #[must_use]
+    pub fn borrowed(mut self) -> Self {
+        self.borrowed = true;
+        self
+    }
+
+    /// Writes `key` in the transaction, and does nothing where it has been written before.
+    ///
+    /// # Errors
+    /// An empty key, or one longer than 512 bytes.
+    pub fn key(mut self, key: &str) -> Result<Self, Error> {
+        let invalid = |value: String, cure| {
+            Err(Error::from(InvalidSetting::new("idempotency_key", value, cure)))
+        };
+        if key.is_empty() {
+            return invalid("\"\"".into(), "it tells operations apart: take the request's own id");
+        }
+        if key.len() > keyed::LONGEST_KEY {
+            return invalid(
+                format!("{} bytes long", key.len()),
+                "the longest is 512 bytes: take a hash of it",
+            );
+        }
+        if key.contains('\0') {
+            return invalid(format!("{key:?}"), "PostgreSQL's text can't hold a NUL");
+        }
+        self.key = Some(key.to_owned());
+        Ok(self)
+    }
+
+    /// Where the connection of an attempt notes what it sees.
+    pub(crate) fn notes(&self) -> Notes {
+        let Self { shared, named, place, on_held, .. } = self;
+        let locks = LockLog::new(&shared.graph, &named.name, Some(place), lock_inversion);
+        let ledger = shared.guard.accounts().then(Arc::<Ledger>::default);
+        // The session of a connection that the caller holds is the caller's.
+        let session = if *on_held {
+            SessionLog::default()
+        } else {
+            SessionLog::new(shared.close_on_session_state)
+        };
+        Notes { locks, gaps: Gaps::new(ledger.as_ref()), ledger, session }
+    }
+
+    /// The settings of this call.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({:?} at {})", self.named.name, self.place)
+    }
+}

@@ -1,0 +1,232 @@
+//! A database with the options of one call.
+
+use super::{
+    call::{Call, Callable},
+    closure::{AsyncFuncMut, AsyncFuncOnce},
+    database::Database,
+    keyed::Keyed,
+    options::TxOptions,
+    run::run,
+    work::{Again, Body, Locking, Once, Source, Work},
+};
+use crate::{
+    driver::asynchronous::{AsyncDriver, AsyncHeld, Slot},
+    error::Error,
+    locks::{
+        lock_set::{Holding, LockSet},
+        relation::{LockOrder, Unlocked},
+    },
+};
+use std::{future::Future, panic::Location, sync::Arc};
+
+/// A database of type `B` with the options of one call; made by [`Database::with`].
+#[derive(Debug)]
+pub struct Configured<'d, B> {
+    pub(super) db: &'d B,
+    options: Option<TxOptions>,
+}
+
+/// A database of type `B` with an idempotency key; made by [`Database::idempotency_key`].
+#[derive(Debug)]
+pub struct WithKey<'d, B> {
+    inner: Configured<'d, B>,
+    key: &'d str,
+}
+
+impl<'d, B> Configured<'d, B> {
+    pub(crate) fn new(db: &'d B, options: Option<TxOptions>) -> Self {
+        Self { db, options }
+    }
+
+    /// See [`Database::idempotency_key`].
+    #[must_use]
+    pub fn idempotency_key(self, key: &'d str) -> WithKey<'d, B> {
+        WithKey { inner: self, key }
+    }
+}
+
+impl<B: Callable> Configured<'_, B> {
+    pub(crate) fn call(
+        &self,
+        name: &str,
+        place: &'static Location<'static>,
+    ) -> Result<Call, Error> {
+        Call::new(self.db.shared(), name, place, self.options.as_ref())
+    }
+}
+
+impl<'d, B: Callable> WithKey<'d, B> {
+    pub(super) fn db(&self) -> &'d B {
+        self.inner.db
+    }
+
+    pub(super) fn call(
+        &self,
+        name: &str,
+        place: &'static Location<'static>,
+    ) -> Result<Call, Error> {
+        self.inner.call(name, place)?.key(self.key)
+    }
+}
+
+impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
+    /// See [`Database::transaction`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction<'a, T, E, F>(
+        self,
+        name: &'a str,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
+    where
+        F: for<'c> AsyncFnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+        'd: 'a,
+    {
+        let call = self.call(name, Location::caller());
+        let pool = Source::Pool(&self.db.pool);
+        async move { unkeyed(call?, Work::new(pool, Again(body))).await }
+    }
+
+    /// See [`Database::transaction_locking`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_locking<'a, S, T, E, F>(
+        self,
+        name: &'a str,
+        set: S,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
+    where
+        S: LockSet<D, O, Unlocked> + 'a,
+        F: for<'c> AsyncFnMut(Holding<'c, D, O, S>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<Holding<'c, D, O, S>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+        'd: 'a,
+    {
+        let at = Location::caller();
+        let call = self.call(name, at);
+        let pool = Source::Pool(&self.db.pool);
+        async move { unkeyed(call?, Work::new(pool, Locking(set, body, at))).await }
+    }
+
+    /// See [`Database::transaction_once`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_once<'a, T, E, F>(
+        self,
+        name: &'a str,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
+    where
+        F: for<'c> AsyncFnOnce(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncOnce<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+        'd: 'a,
+    {
+        let call = self.call(name, Location::caller()).map(Call::once);
+        let pool = Source::Pool(&self.db.pool);
+        async move { unkeyed(call?, Work::new(pool, Once(Some(body)))).await }
+    }
+
+    /// See [`Database::transaction_on`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_on<'a, C, T, E, F>(
+        self,
+        conn: &'a mut C,
+        name: &'a str,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'a
+    where
+        &'a mut C: Into<D::Held<'a>>,
+        F: for<'c> AsyncFnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+        'd: 'a,
+    {
+        let call = self.call(name, Location::caller()).map(Call::on_held);
+        let held: D::Held<'a> = conn.into();
+        let call = if held.is_replaceable() { call } else { call.map(Call::borrowed) };
+        let held = Source::Held(&self.db.pool, Arc::new(Slot::new(held)));
+        async move { unkeyed(call?, Work::new(held, Again(body))).await }
+    }
+}
+
+impl<'d, D: AsyncDriver, O: LockOrder> WithKey<'d, Database<D, O>> {
+    /// See [`Database::idempotency_key`].
+    ///
+    /// # Errors
+    /// As for [`Database::transaction`]; and a key that is empty, longer than 512 bytes, or can't be written because
+    /// its table is missing.
+    #[track_caller]
+    pub fn transaction<'a, T, E, F>(
+        self,
+        name: &'a str,
+        body: F,
+    ) -> impl Future<Output = Result<Keyed<T>, E>> + Send + 'a
+    where
+        F: for<'c> AsyncFnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>
+            + for<'c> AsyncFuncMut<D::Tx<'c, O, Unlocked>, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        T: Send + 'a,
+        E: From<Error> + Send + 'a,
+        'd: 'a,
+    {
+        let call = self.call(name, Location::caller());
+        let pool = Source::Pool(&self.db().pool);
+        async move { run(call?, Work::new(pool, Again(body))).await }
+    }
+}
+
+impl<B> Clone for Configured<'_, B> {
+    fn clone(&self) -> Self {
+        Self { db: self.db, options: self.options.clone() }
+    }
+}
+
+impl<B> Clone for WithKey<'_, B> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), key: self.key }
+    }
+}
+
+/// Runs a call that has no key.
+pub(crate) async fn unkeyed<D, O, B, T, E>(
+    call: Call,
+    work: Work<'_, D, O, B, T, E>,
+) -> Result<T, E>
+where
+    D: AsyncDriver,
+    O: LockOrder,
+    B: Body<D, O, T, E>,
+    T: Send,
+    E: From<Error> + Send,
+{
+    match run(call, work).await? {
+        Keyed::Ran(value) => Ok(value),
+        Keyed::AlreadyCommitted => unreachable!("a call without a key claims none"),
+    }
+}

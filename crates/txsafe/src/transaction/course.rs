@@ -1,0 +1,247 @@
+//! The course of one transaction over its attempts: what the next one may use, and whether there is one.
+//!
+//! Like the layer below it this is pure: the run loops tell it the time and the dice.
+
+use super::settings::Settings;
+use crate::retry::{
+    budget::Budget,
+    patience::Patience,
+    policy::GiveUp,
+    remedy::{Cause, Remedy},
+};
+use std::time::Duration;
+
+/// What one attempt may take, and how it begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) lock_timeout: Duration,
+    pub(crate) statement_timeout: Duration,
+    /// Whether the answer to BEGIN is waited for.
+    pub(crate) await_begin: bool,
+}
+
+/// What a decision is told of the moment it is made at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// Since the call.
+    pub(crate) elapsed: Duration,
+    /// To the caller's deadline.
+    pub(crate) remaining: Option<Duration>,
+    /// Drawn evenly from 0 to 1.
+    pub(crate) dice: f64,
+}
+
+/// What the decisions of one transaction depend on.
+pub(crate) struct Course {
+    attempts: u32,
+    /// How often a connection had outlived what it remembers.
+    stale: u32,
+    lock_timeout: Duration,
+    statement_timeout: Duration,
+    pauses: Option<Box<dyn Iterator<Item = Duration> + Send>>,
+    /// Nothing of the closure may run a second time.
+    pub(crate) once: bool,
+    /// An outer transaction retries; this one must not.
+    pub(crate) nested: bool,
+}
+
+impl Course {
+    pub(crate) fn new(once: bool) -> Self {
+        Self {
+            attempts: 0,
+            stale: 0,
+            lock_timeout: Duration::ZERO,
+            statement_timeout: Duration::ZERO,
+            pauses: None,
+            once,
+            nested: false,
+        }
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The lock timeout of the attempt that runs or ran last.
+    pub(crate) fn lock_timeout(&self) -> Duration {
+        self.lock_timeout
+    }
+
+    /// Starts an attempt; `remaining` is the time to the caller's deadline.
+    pub(crate) fn next(
+        &mut self,
+        settings: &Settings,
+        patience: Patience,
+        remaining: Option<Duration>,
+    ) -> Result<Plan, GiveUp> {
+        if remaining.is_some_and(|remaining| remaining < Duration::from_millis(1)) {
+            return Err(GiveUp::Deadline);
+        }
+        self.attempts += 1;
+        let is_last = self.once || self.nested;
+        let left =
+            if is_last { 0 } else { settings.retry.max_attempts.saturating_sub(self.attempts) };
+        let within =
+            |timeout: Duration| whole_ms(remaining.map_or(timeout, |left| left.min(timeout)));
+        self.lock_timeout = within(if settings.adaptive_lock_timeout {
+            patience.lock_timeout(left, settings.lock_timeout)
+        } else {
+            settings.lock_timeout
+        });
+        self.statement_timeout = within(settings.statement_timeout);
+        Ok(Plan {
+            lock_timeout: self.lock_timeout,
+            statement_timeout: self.statement_timeout,
+            await_begin: settings.await_begin || patience.is_queueing(),
+        })
+    }
+
+    /// Whether a statement that was cancelled after running for so long was cancelled by its own lock timeout.
+    ///
+    /// PostgreSQL's timer interrupts its own session as `pg_cancel_backend` does, beside a note that it was the timer.
+    /// If the lock comes free in that very moment, the session's next wait tears the note up before it is read, and
+    /// the server reports a cancellation on request (`57014`): once in some 100,000 transactions that fight over rows.
+    /// What tells it apart is the time: a few waits for locks, of which the last was one timeout long.
+    pub(crate) fn is_lock_timeout(&self, ran: Duration) -> bool {
+        const WAITS: u32 = 4;
+        ran >= self.lock_timeout
+            && ran <= self.lock_timeout.saturating_mul(WAITS)
+            && ran < self.statement_timeout
+    }
+
+    /// The pause before the next attempt after a failure that asks for one, or why there is none.
+    pub(crate) fn after(
+        &mut self,
+        cause: Cause,
+        closure_ran: bool,
+        settings: &Settings,
+        budget: &Budget,
+        now: Moment,
+    ) -> Result<Duration, GiveUp> {
+        debug_assert_ne!(cause.remedy(), Remedy::Abort, "an abort asks for no attempt");
+        if self.once && closure_ran {
+            return Err(GiveUp::Once);
+        }
+        if self.nested {
+            return Err(GiveUp::Nested);
+        }
+        if matches!(cause, Cause::StalePlan | Cause::StaleSession) {
+            self.stale += 1;
+            if self.stale > 1 {
+                return Err(GiveUp::Again);
+            }
+        }
+        let pauses = self.pauses.get_or_insert_with(|| settings.retry.pauses_of_one_transaction());
+        let pause =
+            settings.retry.after(cause, self.attempts, now.elapsed, pauses.next(), now.dice)?;
+        if now.remaining.is_some_and(|remaining| pause >= remaining) {
+            return Err(GiveUp::Deadline);
+        }
+        // The budget comes last: a retry that another bound forbids is not paid.
+        let waited = if cause == Cause::LockTimeout { self.lock_timeout } else { Duration::ZERO };
+        if budget.withdraw(cause, waited) { Ok(pause) } else { Err(GiveUp::Budget) }
+    }
+}
+
+/// The server counts in whole milliseconds, and takes 0 for no limit.
+fn whole_ms(timeout: Duration) -> Duration {
+    let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(ms.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RetryPolicy, TxOptions};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    struct Desk {
+        course: Course,
+        settings: Settings,
+        budget: Budget,
+    }
+
+    impl Desk {
+        fn new(options: TxOptions) -> Self {
+            let settings = Settings::resolve(&TxOptions::new(), &options).unwrap();
+            Self { course: Course::new(false), settings, budget: Budget::default() }
+        }
+
+        fn next(&mut self, remaining: Option<Duration>) -> Result<Plan, GiveUp> {
+            self.course.next(&self.settings, Patience::default(), remaining)
+        }
+
+        fn after(&mut self, cause: Cause, remaining: Option<Duration>) -> Result<Duration, GiveUp> {
+            let Self { course, settings, budget } = self;
+            let now = Moment { elapsed: MS, remaining, dice: 0.5 };
+            course.after(cause, true, settings, budget, now)
+        }
+    }
+
+    #[test]
+    fn patience_grows_and_the_last_attempt_waits_as_configured() {
+        let mut desk = Desk::new(TxOptions::new().retry(RetryPolicy::new().max_attempts(4)));
+        let mut timeouts = Vec::new();
+        for _ in 0..4 {
+            timeouts.push(desk.next(None).unwrap().lock_timeout);
+            let _ = desk.after(Cause::LockTimeout, None);
+        }
+        assert!(timeouts.is_sorted() && timeouts[0] < timeouts[2]);
+        assert_eq!(timeouts[3], desk.settings.lock_timeout);
+    }
+
+    #[test]
+    fn begin_is_awaited_in_a_queue_or_on_demand() {
+        let awaits = |options, patience| {
+            let mut desk = Desk::new(options);
+            desk.course.next(&desk.settings, patience, None).unwrap().await_begin
+        };
+        let queue = [1, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90].into_iter();
+        let queue = queue.fold(Patience::default(), |patience, n| patience.learn(n * MS));
+        assert!(!awaits(TxOptions::new(), Patience::default()));
+        assert!(awaits(TxOptions::new(), queue));
+        assert!(awaits(TxOptions::new().await_begin(true), Patience::default()));
+    }
+
+    #[test]
+    fn limits_end_at_the_deadline() {
+        let mut desk = Desk::new(TxOptions::new().adaptive_lock_timeout(false));
+        let plan = desk.next(Some(300 * MS)).unwrap();
+        assert_eq!((plan.lock_timeout, plan.statement_timeout), (300 * MS, 300 * MS));
+        assert_eq!(desk.after(Cause::Deadlock, Some(MS)), Err(GiveUp::Deadline));
+        assert_eq!(desk.next(Some(Duration::ZERO)), Err(GiveUp::Deadline));
+    }
+
+    #[test]
+    fn a_cancellation_after_a_lock_timeout_is_one() {
+        let mut desk = Desk::new(TxOptions::new());
+        let timeout = desk.next(None).unwrap().lock_timeout;
+        assert!(!desk.course.is_lock_timeout(timeout - MS));
+        assert!(desk.course.is_lock_timeout(timeout) && desk.course.is_lock_timeout(3 * timeout));
+        assert!(!desk.course.is_lock_timeout(5 * timeout));
+        desk.next(Some(timeout + Duration::from_micros(999))).unwrap();
+        assert_eq!(desk.course.lock_timeout(), timeout, "as the server is told");
+        let statement_timeout = desk.next(Some(timeout)).unwrap().statement_timeout;
+        assert!(!desk.course.is_lock_timeout(statement_timeout));
+    }
+
+    #[test]
+    fn short_waits_are_cheap_and_an_empty_budget_ends_it() {
+        let mut desk = Desk::new(TxOptions::new());
+        desk.budget = Budget::new(6);
+        desk.next(None).unwrap();
+        assert!(desk.after(Cause::LockTimeout, None).is_ok());
+        assert_eq!(desk.budget.tokens(), 5);
+        assert!(desk.after(Cause::Deadlock, None).is_ok());
+        assert_eq!(desk.after(Cause::LockTimeout, None), Err(GiveUp::Budget));
+    }
+
+    #[test]
+    fn a_stale_plan_is_worth_one_new_connection() {
+        let mut desk = Desk::new(TxOptions::new());
+        desk.next(None).unwrap();
+        assert!(desk.after(Cause::StalePlan, None).is_ok());
+        assert_eq!(desk.after(Cause::StaleSession, None), Err(GiveUp::Again));
+    }
+}

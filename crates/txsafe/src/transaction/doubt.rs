@@ -1,0 +1,99 @@
+//! A COMMIT in doubt: its answer was lost, and it may have arrived or not.
+
+use super::{
+    ending::Next,
+    keyed::Keyed,
+    progress::{Otherwise, Progress},
+    verify::{Verdict, Witness},
+};
+use crate::{
+    dialect::{failure::Failure, sqlstate::SqlState},
+    driver::account::Account,
+    error::{Error, ErrorKind, trail::Trail},
+    retry::remedy::{Cause, Phase, Remedy},
+};
+
+/// A COMMIT whose answer was lost: the value to return and the hooks to run if it turns out to have arrived.
+pub(super) struct InDoubt<T, H> {
+    pub(super) value: T,
+    pub(super) account: Account<H>,
+    pub(super) failure: Failure,
+    pub(super) xid: Option<u64>,
+}
+
+impl<T, H> Progress<T, H> {
+    /// What follows from a COMMIT that was refused, or whose answer was lost.
+    pub(super) fn commit_failed<E: From<Error>>(
+        &mut self,
+        failure: Failure,
+        value: T,
+        witness: Option<Witness>,
+        account: Account<H>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        let cause = self.cause_of(&failure, Phase::Commit);
+        if cause.remedy() != Remedy::Verify {
+            self.due.push_back((account, false));
+            let kind = match failure.sqlstate() {
+                // Where nobody watches the connection, the server tells at the end what the closure has done to it.
+                Some(SqlState::NO_ACTIVE_SQL_TRANSACTION) => {
+                    // Its words are about the question, which is ours.
+                    let failure = Failure::local("no transaction was open at COMMIT");
+                    self.note(Phase::Commit, failure, cause);
+                    return self.refuse(ErrorKind::EndedByClosure, None, trail);
+                }
+                Some(SqlState::IN_FAILED_SQL_TRANSACTION) => ErrorKind::RolledBackAtCommit,
+                _ => ErrorKind::Failed,
+            };
+            return self.failed(Phase::Commit, failure, true, Otherwise::Ours(kind), trail);
+        }
+        self.note(Phase::Commit, failure.clone(), cause);
+        let xid = witness.as_ref().and_then(|witness| witness.xid);
+        self.in_doubt = Some(InDoubt { value, account, failure, xid });
+        match witness {
+            Some(witness) if witness.xid.is_some() => Next::Verify(witness),
+            // No id doesn't mean that nothing was written: a foreign data wrapper, a Citus coordinator and NOTIFY write
+            // without one.
+            Some(_) | None => self.resolve(Verdict::Unknown),
+        }
+    }
+
+    /// What follows from the answer about a COMMIT in doubt.
+    pub(crate) fn resolve<E: From<Error>>(&mut self, verdict: Verdict) -> Next<T, E> {
+        let Some(doubt) = self.in_doubt.take() else {
+            unreachable!("only a commit in doubt is verified");
+        };
+        let trail = Trail::default();
+        match verdict {
+            Verdict::Committed => self.committed(Keyed::Ran(doubt.value), doubt.account, trail),
+            Verdict::RolledBack => {
+                self.due.push_back((doubt.account, false));
+                let otherwise = Otherwise::Ours(ErrorKind::Failed);
+                self.retry(Cause::CommitInDoubt, true, otherwise, trail)
+            }
+            Verdict::Unknown | Verdict::InProgress if self.call.key.is_some() => {
+                self.in_doubt = Some(doubt);
+                self.retry_in_doubt(trail)
+            }
+            Verdict::Unknown | Verdict::InProgress => {
+                self.refuse(ErrorKind::CommitUnknown { xid: doubt.xid }, None, trail)
+            }
+        }
+    }
+
+    /// The key was new: the COMMIT that was in doubt has rolled back, for its own row would have been there, or waited
+    /// for. What comes after is about this attempt alone.
+    pub(crate) fn key_was_new(&mut self) {
+        if let Some(doubt) = self.in_doubt.take() {
+            self.due.push_back((doubt.account, false));
+        }
+    }
+
+    /// The key makes another attempt safe; without one left, the outcome stays unknown.
+    pub(super) fn retry_in_doubt<E: From<Error>>(&mut self, trail: Trail) -> Next<T, E> {
+        match self.pause_after(Cause::CommitInDoubt, false) {
+            Ok(pause) => Next::Pause(pause),
+            Err(reason) => self.refuse(ErrorKind::GaveUp(reason), Some(reason), trail),
+        }
+    }
+}

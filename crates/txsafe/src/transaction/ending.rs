@@ -1,0 +1,202 @@
+//! How an attempt ends, and what can follow.
+
+use super::{keyed::Keyed, verify::Witness};
+use crate::{
+    dialect::{
+        failure::Failure,
+        postgres::mark::{Identity, Mark},
+        sqlstate::SqlState,
+    },
+    driver::session::Standing,
+    error::ErrorKind,
+    guard::scope::Scope,
+    retry::remedy::{Cause, Phase, Remedy},
+};
+use std::{sync::Arc, time::Duration};
+
+/// What to do with the connection once the closure has returned.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Commit,
+    RollBack,
+    /// Like `RollBack`, but the failure lies in this very connection: the next attempt must not get it again.
+    Replace,
+    Close,
+}
+
+/// The closure's word and the connection's state decide together; the connection has the last word.
+pub(crate) fn step(closure_is_ok: bool, standing: &Standing) -> Step {
+    match standing {
+        Standing::Open(_) if closure_is_ok => Step::Commit,
+        Standing::Open(Some(failure)) | Standing::Aborted(failure)
+            if Cause::of(failure, Phase::Body).remedy() == Remedy::Reconnect =>
+        {
+            Step::Replace
+        }
+        Standing::Open(_) | Standing::Aborted(_) | Standing::NotBegun(_) => Step::RollBack,
+        Standing::Unprotected(_)
+        | Standing::SavepointOpen
+        | Standing::InFlight(_)
+        | Standing::Lost(_)
+        | Standing::OutOfStep(_)
+        | Standing::Unidentified(_)
+        | Standing::Ended => Step::Close,
+    }
+}
+
+/// The failure of BEGIN. A connection of a pool that is in a transaction was left so by somebody else: it is closed, and
+/// another one is taken.
+pub(crate) fn begin_failed(failure: Failure, on_held: bool) -> Failure {
+    match failure.sqlstate() {
+        Some(code @ (SqlState::ACTIVE_SQL_TRANSACTION | SqlState::IN_FAILED_SQL_TRANSACTION))
+            if !on_held =>
+        {
+            Failure::left_open(Some(code))
+        }
+        _ => failure,
+    }
+}
+
+/// Whether to ask, before anything else, if the transaction is still the one that was begun: something ran unseen, and
+/// COMMIT would follow, or the connection is closed without a chance to ask later.
+pub(crate) fn asks_first(closure_is_ok: bool, standing: &Standing) -> bool {
+    match standing {
+        Standing::Open(_) => closure_is_ok,
+        Standing::SavepointOpen => true,
+        Standing::NotBegun(_)
+        | Standing::Unprotected(_)
+        | Standing::Aborted(_)
+        | Standing::InFlight(_)
+        | Standing::Lost(_)
+        | Standing::OutOfStep(_)
+        | Standing::Ended
+        | Standing::Unidentified(_) => false,
+    }
+}
+
+/// What came of asking for the mark of a transaction, several times if need be: answers come in order, so that of an
+/// earlier exchange comes first.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    identity: Option<Identity>,
+    questions: u32,
+    failure: Option<Failure>,
+}
+
+impl Asked {
+    /// An exchange that was left in its midst leaves no more answers than this.
+    const MOST_QUESTIONS: u32 = 4;
+
+    /// Takes an answer; whether it makes sense to ask again.
+    pub(crate) fn takes(&mut self, answer: Result<Option<String>, Failure>, mark: &Mark) -> bool {
+        self.questions += 1;
+        match answer {
+            Ok(answer) => self.identity = answer.and_then(|answer| mark.read(&answer)),
+            Err(failure) => drop(self.failure.get_or_insert(failure)),
+        }
+        self.identity.is_none() && self.questions < Self::MOST_QUESTIONS
+    }
+
+    /// Whether the first answer was that to the first question.
+    pub(crate) fn is_in_step(&self) -> bool {
+        self.identity.is_some() && self.questions == 1
+    }
+
+    /// How a transaction that seems to stand like this really does, by what was asked in it.
+    pub(crate) fn inside(self, standing: Standing) -> Standing {
+        let is_in_step = self.is_in_step();
+        match (self.identity, self.failure) {
+            (Some(Identity::Ours), _) if is_in_step => standing,
+            (Some(Identity::Ours), _) => Standing::OutOfStep(Failure::out_of_step()),
+            (Some(Identity::Committed | Identity::NotOpen), _) => Standing::Ended,
+            // It was aborted unseen, and refuses questions.
+            (None, Some(failure)) if !failure.is_lost() => Standing::Aborted(failure),
+            (None, failure) => Standing::Unidentified(failure.unwrap_or_else(Failure::out_of_step)),
+        }
+    }
+
+    /// The same of one that isn't committed, by what was asked after ROLLBACK.
+    pub(crate) fn after(self, standing: Standing) -> Standing {
+        match (self.identity, standing) {
+            (Some(Identity::NotOpen), standing)
+            | (
+                _,
+                standing @ (Standing::Ended
+                | Standing::SavepointOpen
+                | Standing::OutOfStep(_)
+                | Standing::Unidentified(_)),
+            ) => standing,
+            (Some(Identity::Committed), _) => Standing::Ended,
+            (Some(Identity::Ours) | None, standing) => {
+                let known = match standing {
+                    Standing::NotBegun(failure)
+                    | Standing::Unprotected(failure)
+                    | Standing::Aborted(failure)
+                    | Standing::Lost(failure)
+                    | Standing::Open(Some(failure))
+                    | Standing::InFlight(Some(failure)) => Some(failure),
+                    Standing::Open(None)
+                    | Standing::InFlight(None)
+                    | Standing::OutOfStep(_)
+                    | Standing::Ended
+                    | Standing::SavepointOpen
+                    | Standing::Unidentified(_) => None,
+                };
+                let failure = known.or(self.failure).unwrap_or_else(Failure::out_of_step);
+                Standing::Unidentified(failure)
+            }
+        }
+    }
+}
+
+/// What a question that failed says of the transaction it was asked in.
+pub(crate) fn not_asked(failure: Failure) -> Standing {
+    if failure.is_lost() { Standing::Lost(failure) } else { Standing::Aborted(failure) }
+}
+
+/// The failure of the claim of an idempotency key: the first one of the attempt, with its cure where the table is
+/// missing.
+pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
+    let failure = match standing {
+        Standing::NotBegun(first) | Standing::Aborted(first) => first,
+        Standing::Open(_)
+        | Standing::InFlight(_)
+        | Standing::Unprotected(_)
+        | Standing::Lost(_)
+        | Standing::OutOfStep(_)
+        | Standing::Unidentified(_)
+        | Standing::Ended
+        | Standing::SavepointOpen => failure,
+    };
+    if failure.sqlstate() == Some(SqlState::UNDEFINED_TABLE) {
+        return failure.with_cure(
+            "idempotency keys need their table: put `IDEMPOTENCY_KEYS_SQL` into a migration",
+        );
+    }
+    failure
+}
+
+/// How an attempt ended; its connection has been given back or closed.
+pub(crate) enum Ended<T, E> {
+    /// In so much time, from BEGIN to the answer to COMMIT.
+    Committed(T, Duration),
+    /// The idempotency key was there already.
+    AlreadyCommitted,
+    /// It was made inside another transaction on the same database.
+    Nested(Arc<Scope>),
+    /// The closure never ran, or nothing it did could take effect.
+    NotStarted(Phase, Failure),
+    /// The closure returned; the attempt was not committed, for reasons that the standing tells.
+    NotCommitted(Result<T, E>, Standing),
+    /// The deadline passed while the closure ran, which makes it this error.
+    DeadlinePassed(ErrorKind),
+    CommitFailed(Failure, T, Option<Witness>),
+}
+
+/// What a run loop does next, after it has run the hooks that are due.
+pub(crate) enum Next<T, E> {
+    Return(Result<Keyed<T>, E>),
+    Pause(Duration),
+    /// Find out what became of this COMMIT, then say so by [`Progress::resolve`].
+    Verify(Witness),
+}

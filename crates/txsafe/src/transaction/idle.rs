@@ -1,0 +1,109 @@
+//! Sessions that the server ended because their transaction idled.
+//!
+//! The server says so (`25P03`) and closes the connection. Where the driver writes the next request before it reads that, all
+//! that it reports is a broken connection, and such a failure would be retried. So the time tells: a connection that breaks
+//! after its transaction sent nothing for as long as the server lets it idle was closed for that.
+
+use super::settings::Settings;
+use crate::{
+    dialect::{failure::Failure, sqlstate::SqlState},
+    driver::{account::Account, session::Standing},
+    error::trail::Trail,
+    retry::remedy::Phase,
+};
+use std::time::{Duration, Instant};
+
+const CURE: &str = "it is not tried again, since it would idle as long again: do what takes long before the transaction or \
+                    behind it (a job of a queue: claim it by a lease, and work on it outside of a transaction), or raise \
+                    `idle_in_transaction_session_timeout` for this call, which holds its locks for as long";
+
+/// Whether to ask the server, before COMMIT or ROLLBACK, if it is still there: after so long a silence it has most likely
+/// ended the session. A COMMIT that was never sent isn't in doubt.
+pub(crate) fn asks_first<H>(
+    account: &Account<H>,
+    standing: &Standing,
+    settings: &Settings,
+) -> bool {
+    matches!(standing, Standing::Open(_))
+        && has_idled(account.trail.idle_at(Instant::now()), settings)
+}
+
+/// The standing of a transaction whose connection is lost, named if the server ended its session for idling.
+pub(crate) fn named(standing: Standing, trail: &Trail, settings: &Settings) -> Standing {
+    match standing {
+        Standing::Lost(failure) => {
+            Standing::Lost(named_failure(failure, Phase::Body, trail, settings))
+        }
+        other => other,
+    }
+}
+
+/// The same of a failure. At COMMIT only the server's own word counts: without it, COMMIT may have run.
+pub(crate) fn named_failure(
+    failure: Failure,
+    phase: Phase,
+    trail: &Trail,
+    settings: &Settings,
+) -> Failure {
+    let idle = trail.idle_at(Instant::now());
+    match failure.sqlstate() {
+        Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT) => told(failure, idle, settings),
+        None if phase != Phase::Commit && has_idled(idle, settings) => {
+            // libpq goes on to guess.
+            let said = failure.message().lines().next().unwrap_or_default();
+            let inferred = format!(
+                "{said}; the server most likely ended the session for idling (inferred, its own words were lost)",
+            );
+            let code = SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
+            let inferred = Failure::lost(Some(code), inferred)
+                .with_statement(failure.statement().map(str::to_owned));
+            told(inferred, idle, settings)
+        }
+        Some(_) | None => failure,
+    }
+}
+
+/// What the server said, or would have: with the times, and what to do.
+fn told(failure: Failure, idle: Duration, settings: &Settings) -> Failure {
+    let timeout = settings.idle_in_transaction_session_timeout;
+    let message = format!(
+        "{}: the transaction sent nothing for {idle:.1?}, and its `idle_in_transaction_session_timeout` is {timeout:?}",
+        failure.message(),
+    );
+    failure.with_message(message).with_cure(CURE)
+}
+
+/// Whether the server has ended the session, if it had been idle for so long by our clock. The server counts from sending
+/// its answer to reading the next request, and we from reading the one to sending the other: somewhat less.
+fn has_idled(idle: Duration, settings: &Settings) -> bool {
+    const SLACK: Duration = Duration::from_secs(1);
+    let timeout = settings.idle_in_transaction_session_timeout;
+    idle >= timeout - SLACK.min(timeout / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TxOptions, retry::remedy::Cause};
+
+    fn cause(sqlstate: Option<SqlState>, idle: Duration) -> Cause {
+        let options = TxOptions::new().idle_in_transaction_session_timeout(Duration::from_secs(30));
+        let settings = Settings::resolve(&TxOptions::new(), &options).unwrap();
+        let begin = Instant::now();
+        let mut trail = Trail::new(begin);
+        trail.push("UPDATE", begin + idle, begin + idle, Some(None));
+        let lost = Standing::Lost(Failure::lost(sqlstate, "broken pipe"));
+        let Standing::Lost(failure) = named(lost, &trail, &settings) else { unreachable!() };
+        Cause::of(&failure, Phase::Body)
+    }
+
+    #[test]
+    fn a_connection_that_breaks_after_idling_for_as_long_as_it_may_was_closed_for_it() {
+        let secs = Duration::from_secs;
+        assert_eq!(cause(None, secs(28)), Cause::ConnectionLost);
+        assert_eq!(cause(None, secs(30)), Cause::TransactionTimeout);
+        assert_eq!(cause(Some(SqlState::ADMIN_SHUTDOWN), secs(30)), Cause::ConnectionLost);
+        let code = SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
+        assert_eq!(cause(Some(code), secs(1)), Cause::TransactionTimeout);
+    }
+}

@@ -1,0 +1,440 @@
+//! One transaction on its way through its attempts: what both run loops decide alike.
+
+use super::{
+    call::Call,
+    course::{Course, Moment},
+    cure::with_cure,
+    doubt::InDoubt,
+    ending::{Ended, Next},
+    idle,
+    keyed::{self, Keyed},
+    settings::Settings,
+};
+use crate::{
+    dialect::{
+        begin::BeginSettings,
+        failure::{Failure, Nature},
+        postgres::{begin::Begin, mark::Mark},
+    },
+    driver::{account::Account, session::Standing},
+    error::{Error, ErrorKind, outcome::Outcome, report::Attempt, trail::Trail},
+    guard::{
+        connection::Connection,
+        scope::{self, Scope, Subject},
+        second::Inside,
+    },
+    retry::{
+        policy::GiveUp,
+        remedy::{Cause, Phase, Remedy},
+    },
+    telemetry::events,
+};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// One transaction on its way through its attempts.
+pub(crate) struct Progress<T, H> {
+    pub(crate) call: Call,
+    pub(super) course: Course,
+    pub(super) started: Instant,
+    pub(super) attempt_started: Instant,
+    deadline: Option<Instant>,
+    pub(super) failures: Vec<Attempt>,
+    pub(super) in_doubt: Option<InDoubt<T, H>>,
+    /// Ended attempts whose hooks are to be run, and whether they committed.
+    pub(super) due: VecDeque<(Account<H>, bool)>,
+    /// Who counts the outcome.
+    pub(super) teller: Teller,
+    _inside: Option<Inside>,
+}
+
+/// Who counts the outcome of a transaction.
+pub(super) enum Teller {
+    /// Nobody yet: if the caller goes away or the closure panics, the attempt is rolled back.
+    Nobody,
+    /// COMMIT is on its way, and whoever gets its answer will.
+    Commit,
+    /// It has been counted.
+    Done,
+}
+
+/// What the caller gets if there is no further attempt.
+pub(super) enum Otherwise<E> {
+    /// The closure's own error; a failure that was worth retrying replaces it by ours, which tells the story.
+    Callers(E),
+    Ours(ErrorKind),
+}
+
+impl<T, H> Progress<T, H> {
+    /// Refuses a transaction inside another one on the same database.
+    pub(crate) fn start(call: Call) -> Result<Self, Error> {
+        if let Some(outer) = outer_of(&call) {
+            return Err(nested(&outer, &call));
+        }
+        let started = Instant::now();
+        let timeout = call.settings.timeout.map(|timeout| started + timeout);
+        let deadline = [timeout, call.settings.deadline].into_iter().flatten().min();
+        let mut course = Course::new(call.once);
+        course.nested = scope::is_inside_any();
+        let inside = course.nested.then(|| Inside::another(&call.named.name, call.place));
+        Ok(Self {
+            call,
+            course,
+            started,
+            attempt_started: started,
+            deadline,
+            failures: Vec::new(),
+            in_doubt: None,
+            due: VecDeque::new(),
+            teller: Teller::Nobody,
+            _inside: inside,
+        })
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// How long COMMIT is waited for.
+    pub(crate) fn commit_patience(&self) -> Duration {
+        let patience = self.call.settings.commit_timeout();
+        self.remaining().map_or(patience, |left| left.min(patience))
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.call.settings)
+    }
+
+    /// The closure runs inside this scope.
+    pub(crate) fn scope(
+        &self,
+        connection: Arc<dyn Connection>,
+        account: &Account<H>,
+    ) -> Arc<Scope> {
+        let Call { shared, named, place, settings, on_held, .. } = &self.call;
+        Scope::new(Subject {
+            database: shared.id,
+            identity: shared.identity(),
+            transaction: Arc::clone(&named.name),
+            application_name: Arc::clone(&named.application_name),
+            place,
+            idle_timeout: settings.idle_in_transaction_session_timeout,
+            wraps_a_test: settings.test_wrapper,
+            guard: Arc::clone(&shared.guard),
+            connection,
+            pool: shared.pool.get().filter(|_| !on_held).map(Arc::clone),
+            ledger: account.notes.ledger.clone(),
+            gaps: account.notes.gaps.clone(),
+            locks: account.notes.locks.clone(),
+        })
+    }
+
+    /// What begins the next attempt.
+    pub(crate) fn next_attempt(&mut self) -> Result<Begin, Error> {
+        self.attempt_started = Instant::now();
+        let patience = self.call.named.patience();
+        let plan = self.course.next(&self.call.settings, patience, self.remaining()).map_err(
+            |reason| self.error(ErrorKind::GaveUp(reason), Some(reason), Trail::default()),
+        )?;
+        self.call.named.meters.attempt();
+        let settings = &self.call.settings;
+        let settings = BeginSettings {
+            isolation: settings.isolation,
+            read_only: settings.read_only,
+            deferrable: settings.deferrable,
+            lock_timeout: plan.lock_timeout,
+            lock_timeout_at_commit: settings.lock_timeout,
+            statement_timeout: plan.statement_timeout,
+            idle_in_transaction_session_timeout: settings.idle_in_transaction_session_timeout,
+            transaction_timeout: settings.transaction_timeout,
+            application_name: &self.call.named.application_name,
+        };
+        let begin = Begin::new(&settings, Mark::new(fastrand::u64(..)));
+        Ok(begin.awaited(plan.await_begin))
+    }
+
+    /// A connection was waited for since the attempt began, and this is what its pool looks like now.
+    pub(crate) fn checked_out(&self) {
+        self.call.named.meters.checkout(self.attempt_started.elapsed());
+        self.call.shared.record_pool_state();
+    }
+
+    /// Whether the server should be asked which database it is, to know a nested transaction across drivers.
+    pub(crate) fn is_unidentified(&self) -> bool {
+        self.call.shared.is_unidentified()
+    }
+
+    /// The server has said which database it is, or didn't want to; an outer transaction on it is told.
+    pub(crate) fn identified(&self, answer: Option<String>) -> Option<Arc<Scope>> {
+        // An empty one is that of nobody, and not asked for again.
+        self.call.shared.identify(Some(answer.unwrap_or_default().into()));
+        outer_of(&self.call)
+    }
+
+    /// COMMIT is about to be sent.
+    pub(crate) fn committing(&mut self) {
+        self.teller = Teller::Commit;
+    }
+
+    /// What follows from the end of an attempt.
+    pub(crate) fn conclude<E: From<Error>>(
+        &mut self,
+        ended: Ended<T, E>,
+        mut account: Account<H>,
+    ) -> Next<T, E> {
+        self.teller = Teller::Nobody;
+        let trail = std::mem::take(&mut account.trail);
+        match ended {
+            Ended::Committed(value, took) => {
+                self.call.named.teach(|patience| patience.learn(took));
+                self.committed(Keyed::Ran(value), account, trail)
+            }
+            Ended::AlreadyCommitted => {
+                let (value, account) = match self.in_doubt.take() {
+                    // It was our own COMMIT, whose answer was lost.
+                    Some(doubt) => (Keyed::Ran(doubt.value), doubt.account),
+                    None => (Keyed::AlreadyCommitted, account),
+                };
+                self.committed(value, account, trail)
+            }
+            Ended::Nested(outer) => {
+                // Refused like one that is known for it before it starts: there is nothing to count.
+                self.teller = Teller::Done;
+                Next::Return(Err(nested(&outer, &self.call).into()))
+            }
+            Ended::NotStarted(phase, failure) => {
+                let kind = match failure.nature() {
+                    Nature::InTransaction => ErrorKind::OpenTransaction,
+                    _ => ErrorKind::Failed,
+                };
+                self.failed(phase, failure, false, Otherwise::Ours(kind), trail)
+            }
+            Ended::NotCommitted(result, standing) => {
+                self.due.push_back((account, false));
+                let standing = idle::named(standing, &trail, &self.call.settings);
+                self.not_committed(result, standing, trail)
+            }
+            Ended::DeadlinePassed(kind) => {
+                self.due.push_back((account, false));
+                self.refuse(kind, Some(GiveUp::Deadline), trail)
+            }
+            Ended::CommitFailed(failure, value, witness) => {
+                let settings = &self.call.settings;
+                let failure = idle::named_failure(failure, Phase::Commit, &trail, settings);
+                self.commit_failed(failure, value, witness, account, trail)
+            }
+        }
+    }
+
+    /// The next attempt whose hooks are to be run now, and whether it committed.
+    pub(crate) fn take_due(&mut self) -> Option<(Account<H>, bool)> {
+        self.due.pop_front()
+    }
+
+    /// The binds of the claim, if the call has a key.
+    pub(crate) fn claim(&self) -> Option<(&'static str, [String; 2])> {
+        let key = self.call.key.as_ref()?;
+        Some((keyed::CLAIM_SQL, [self.call.named.name.to_string(), key.clone()]))
+    }
+
+    pub(super) fn committed<E>(
+        &mut self,
+        value: Keyed<T>,
+        account: Account<H>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        self.call.shared.budget.deposit();
+        self.due.push_back((account, true));
+        let elapsed = self.started.elapsed();
+        self.count(Outcome::Committed, elapsed);
+        let is_slow = elapsed >= self.call.settings.slow_after;
+        if is_slow || !self.failures.is_empty() {
+            let report = self.report(Outcome::Committed, None, trail);
+            if is_slow {
+                events::slow(&report);
+            }
+            self.hand_out(&report);
+        }
+        Next::Return(Ok(value))
+    }
+
+    fn not_committed<E: From<Error>>(
+        &mut self,
+        result: Result<T, E>,
+        standing: Standing,
+        trail: Trail,
+    ) -> Next<T, E> {
+        let phase = Phase::Body;
+        match (result, standing) {
+            (_, Standing::NotBegun(failure)) => {
+                let otherwise = Otherwise::Ours(ErrorKind::Failed);
+                self.failed(Phase::Begin, failure, true, otherwise, trail)
+            }
+            (_, Standing::Unprotected(failure)) => {
+                self.note(Phase::Begin, failure, Cause::Other);
+                self.refuse(ErrorKind::RanUnprotected, None, trail)
+            }
+            (_, Standing::Ended) => self.refuse(ErrorKind::EndedByClosure, None, trail),
+            (_, Standing::OutOfStep(failure)) => {
+                self.note(phase, failure, Cause::Other);
+                self.refuse(ErrorKind::OutOfStep, None, trail)
+            }
+            (_, Standing::Unidentified(failure)) => {
+                self.note(phase, failure, Cause::Other);
+                self.refuse(ErrorKind::Unidentified, None, trail)
+            }
+            (Ok(_), Standing::SavepointOpen | Standing::InFlight(None) | Standing::Open(None)) => {
+                self.refuse(ErrorKind::SavepointLeftOpen, None, trail)
+            }
+            (Ok(_), Standing::Open(Some(failure)))
+            | (Ok(_), Standing::InFlight(Some(failure)))
+            | (Ok(_), Standing::Aborted(failure)) => {
+                let otherwise = Otherwise::Ours(ErrorKind::RolledBackAtCommit);
+                self.failed(phase, failure, true, otherwise, trail)
+            }
+            (Ok(_), Standing::Lost(failure)) => {
+                self.failed(phase, failure, true, Otherwise::Ours(ErrorKind::Failed), trail)
+            }
+            (Err(error), Standing::Open(Some(failure)) | Standing::InFlight(Some(failure)))
+            | (Err(error), Standing::Aborted(failure) | Standing::Lost(failure)) => {
+                self.failed(phase, failure, true, Otherwise::Callers(error), trail)
+            }
+            // Nothing of the database failed: it is the caller's own error, and nobody else's business.
+            (Err(error), Standing::Open(None) | Standing::InFlight(None))
+            | (Err(error), Standing::SavepointOpen) => {
+                self.count(Outcome::RolledBack, self.started.elapsed());
+                Next::Return(Err(error))
+            }
+        }
+    }
+
+    /// A failure that has not ended in doubt: another attempt, or the end.
+    pub(super) fn failed<E: From<Error>>(
+        &mut self,
+        phase: Phase,
+        failure: Failure,
+        closure_ran: bool,
+        otherwise: Otherwise<E>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        let cause = self.cause_of(&failure, phase);
+        self.note(phase, with_cure(failure, phase, &self.call.settings), cause);
+        if cause.remedy() == Remedy::Reconnect {
+            self.call.shared.identify(None);
+        }
+        if cause == Cause::StatementCanceled && self.remaining().is_some_and(|left| left.is_zero())
+        {
+            // The server's timeout was cut to the caller's deadline, and came first by a hair.
+            return self.refuse(ErrorKind::DeadlineExceeded, Some(GiveUp::Deadline), trail);
+        }
+        match cause.remedy() {
+            // The key couldn't be looked at; what became of the COMMIT before is worth asking again.
+            Remedy::Abort if self.in_doubt.is_some() => self.retry_in_doubt(trail),
+            Remedy::Abort => self.give_up(None, otherwise, trail),
+            Remedy::Reconnect if self.call.borrowed => {
+                self.give_up(Some(GiveUp::BorrowedConnection), otherwise, trail)
+            }
+            Remedy::Reconnect | Remedy::Retry | Remedy::Verify => {
+                self.retry(cause, closure_ran, otherwise, trail)
+            }
+        }
+    }
+
+    pub(super) fn retry<E: From<Error>>(
+        &mut self,
+        cause: Cause,
+        closure_ran: bool,
+        otherwise: Otherwise<E>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        match self.pause_after(cause, closure_ran) {
+            Ok(pause) => Next::Pause(pause),
+            Err(reason) => match otherwise {
+                Otherwise::Callers(error) if cause == Cause::OptedIn => {
+                    self.give_up(Some(reason), Otherwise::Callers(error), trail)
+                }
+                Otherwise::Ours(kind @ ErrorKind::RolledBackAtCommit) => {
+                    self.give_up(Some(reason), Otherwise::Ours(kind), trail)
+                }
+                Otherwise::Callers(_) | Otherwise::Ours(_) => {
+                    self.give_up(Some(reason), Otherwise::Ours(ErrorKind::GaveUp(reason)), trail)
+                }
+            },
+        }
+    }
+
+    pub(super) fn pause_after(
+        &mut self,
+        cause: Cause,
+        closure_ran: bool,
+    ) -> Result<Duration, GiveUp> {
+        let now = Moment {
+            elapsed: self.started.elapsed(),
+            remaining: self.remaining(),
+            dice: fastrand::f64(),
+        };
+        let Call { settings, shared, named, .. } = &self.call;
+        let pause = self.course.after(cause, closure_ran, settings, &shared.budget, now)?;
+        events::pausing(&named.name, pause);
+        if let Some(attempt) = self.failures.last_mut() {
+            attempt.pause = Some(pause);
+        }
+        Ok(pause)
+    }
+
+    fn give_up<E: From<Error>>(
+        &mut self,
+        reason: Option<GiveUp>,
+        otherwise: Otherwise<E>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        match otherwise {
+            Otherwise::Ours(kind) => self.refuse(kind, reason, trail),
+            Otherwise::Callers(error) => {
+                let report = self.report(Outcome::RolledBack, reason, trail);
+                self.tell(&report);
+                Next::Return(Err(error))
+            }
+        }
+    }
+
+    pub(super) fn cause_of(&self, failure: &Failure, phase: Phase) -> Cause {
+        let cause = Cause::of(failure, phase);
+        let settings = &self.call.settings;
+        match cause {
+            // The transaction itself is read only: another server wouldn't help.
+            Cause::ReadOnlyServer if settings.read_only => Cause::Other,
+            Cause::StatementCanceled
+                if failure.took().is_some_and(|ran| self.course.is_lock_timeout(ran)) =>
+            {
+                Cause::LockTimeout
+            }
+            _ if cause.remedy() == Remedy::Abort && settings.opted_in(failure.sqlstate()) => {
+                Cause::OptedIn
+            }
+            _ => cause,
+        }
+    }
+
+    /// To the deadline.
+    pub(crate) fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// The transaction that `call` was made in, on the same database.
+fn outer_of(call: &Call) -> Option<Arc<Scope>> {
+    let identity = call.shared.identity().filter(|identity| !identity.is_empty());
+    scope::running_on(call.shared.id, identity.as_deref())
+}
+
+fn nested(outer: &Scope, call: &Call) -> Error {
+    let kind = ErrorKind::NestedTransaction {
+        outer: (outer.transaction.to_string(), outer.place),
+        inner: (call.named.name.to_string(), call.place),
+    };
+    Error::new(kind, None, None)
+}

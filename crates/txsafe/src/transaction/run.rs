@@ -1,0 +1,288 @@
+//! The async run loop.
+
+use super::{
+    call::Call,
+    ending::{Asked, Ended, Next, Step, asks_first, begin_failed, claim_failed, not_asked, step},
+    identity, idle,
+    keyed::Keyed,
+    postmortem::{PostMortem, QUESTION_SQL},
+    progress::Progress,
+    settings::Settings,
+    verify::{Witness, verify},
+};
+use crate::{
+    dialect::postgres::{begin::Begin, mark::Mark},
+    driver::{
+        account::{Account, Parting, UNLOCK},
+        hooks::AsyncHook,
+        session::{AsyncSession, AsyncWork, Question, Standing},
+    },
+    error::ErrorKind,
+    guard::{
+        session_state::keep_session_state,
+        within::{raise_all, within},
+    },
+    retry::remedy::Phase,
+    telemetry::events,
+};
+use futures_util::future::{Either, select};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::Instrument;
+
+/// How long a closure that failed is waited for with a statement still in flight, before its connection is closed.
+const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// Runs one transaction to its end: attempts, pauses, hooks.
+///
+/// # Errors
+/// The closure's own error, or ours converted into it.
+pub async fn run<W: AsyncWork>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error> {
+    let span = events::span(&call.named.name);
+    // In a box of its own, so that the layers around it move a pointer and handlers stay small; written where it stays,
+    // because `Box::pin` makes it on the stack and copies all 10 KB.
+    let attempts = Box::into_pin(Box::write(Box::new_uninit(), async move {
+        let mut progress = Progress::start(call)?;
+        loop {
+            let begin = progress.next_attempt()?;
+            let (ended, account) = attempt(&mut progress, &begin, &mut work).await;
+            let mut next = progress.conclude(ended, account);
+            loop {
+                while let Some((account, committed)) = progress.take_due() {
+                    account.run_hooks(committed).await;
+                }
+                match next {
+                    Next::Return(result) => return result,
+                    Next::Pause(pause) => {
+                        work.sleep(pause).await;
+                        break;
+                    }
+                    Next::Verify(witness) => {
+                        let settings = progress.settings();
+                        let verdict = verify(&mut work, &settings, &witness).await;
+                        next = progress.resolve(verdict);
+                    }
+                }
+            }
+        }
+    }));
+    attempts.instrument(span).await
+}
+
+type Attempted<W> = (Ended<<W as AsyncWork>::Value, <W as AsyncWork>::Error>, Account<AsyncHook>);
+
+/// One attempt, from a connection of the pool until that is given back or closed.
+async fn attempt<W: AsyncWork>(
+    progress: &mut Progress<W::Value, AsyncHook>,
+    begin: &Begin,
+    work: &mut W,
+) -> Attempted<W> {
+    let settings = progress.settings();
+    let opened = work.open(settings.of_session(progress.remaining())).await;
+    progress.checked_out();
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
+    };
+    session.account().begin(&progress.call.named.name, progress.call.notes());
+    if progress.is_unidentified() {
+        let answer = session.ask(identity::QUESTION).await.unwrap_or_default();
+        if let Some(outer) = progress.identified(answer) {
+            session.give_back();
+            return (Ended::Nested(outer), Account::new());
+        }
+    }
+    let began = Instant::now();
+    if let Err(failure) = session.begin(begin).await {
+        let failure = begin_failed(failure, progress.call.on_held);
+        return (Ended::NotStarted(Phase::Begin, failure), Account::new());
+    }
+    if let Some((sql, binds)) = progress.claim() {
+        let binds = &[binds[0].as_str(), binds[1].as_str()];
+        match session.ask(Question { sql, binds }).await {
+            Ok(Some(_)) => progress.key_was_new(),
+            Ok(None) => {
+                end(session, Step::RollBack).await;
+                return (Ended::AlreadyCommitted, Account::new());
+            }
+            Err(failure) => {
+                let standing = session.settle(settings.answer_timeout).await;
+                let account = end(session, step(false, &standing)).await;
+                let failure = claim_failed(failure, standing);
+                return (Ended::NotStarted(Phase::Begin, failure), account);
+            }
+        }
+    }
+    let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
+    let scope = progress.scope(session.connection(), session.account());
+    let body = within(Arc::clone(&scope), async {
+        let result = work.body(&mut session).await;
+        if result.is_ok() {
+            keep_session_state(&scope, &session.account().notes.session);
+        }
+        result
+    });
+    let Some(result) = before(alarm, body).await else {
+        raise_all(&scope).await;
+        // Dropped in the middle of whatever it did: its connection is closed. What is known of it, is told.
+        let kind = match session.settle(Duration::ZERO).await {
+            Standing::Ended => ErrorKind::EndedByClosure,
+            _ if session.is_unsure() => ErrorKind::Unidentified,
+            _ => ErrorKind::DeadlineExceeded,
+        };
+        return (Ended::DeadlinePassed(kind), std::mem::take(session.account()));
+    };
+    let patience = if result.is_ok() { settings.answer_timeout } else { PATIENCE_AFTER_ERROR };
+    let mut standing = session.settle(patience).await;
+    if session.is_unsure() && asks_first(result.is_ok(), &standing) {
+        standing = asked(&mut session, begin.mark(), &settings).await.inside(standing);
+    } else if idle::asks_first(session.account(), &standing, &settings)
+        && let Err(failure) = session.ask(Question::of_mark(&begin.mark().binds())).await
+    {
+        standing = not_asked(failure);
+    }
+    match (step(result.is_ok(), &standing), result) {
+        (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began).await,
+        (step, result) => {
+            let deadlock = PostMortem::of(&standing);
+            let is_unsure = session.is_unsure();
+            let mark = Some(begin.mark()).filter(|_| is_unsure);
+            let Parted { account, asked, answer } =
+                end_asking(session, step, mark.zip(Some(&*settings)), deadlock.as_ref()).await;
+            let standing = match deadlock {
+                Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
+                None => standing,
+            };
+            let standing = if is_unsure { asked.after(standing) } else { standing };
+            (Ended::NotCommitted(result, standing), account)
+        }
+    }
+}
+
+/// COMMIT, after asking for what is needed to verify it.
+async fn commit<W: AsyncWork>(
+    progress: &mut Progress<W::Value, AsyncHook>,
+    mut session: W::Session,
+    value: W::Value,
+    began: Instant,
+) -> Attempted<W> {
+    let settings = progress.settings();
+    let mut witness = None;
+    if settings.verify_commit {
+        match session.ask(Witness::QUESTION).await {
+            Ok(answer) => witness = answer.as_deref().and_then(Witness::read),
+            Err(failure) => {
+                let standing = not_asked(failure);
+                let account = end(session, step(true, &standing)).await;
+                return (Ended::NotCommitted(Ok(value), standing), account);
+            }
+        }
+    }
+    progress.committing();
+    let answer = session.commit(progress.commit_patience()).await;
+    let account = std::mem::take(session.account());
+    let Err(failure) = answer else {
+        if account.parting(true) == Parting::GiveBack {
+            session.give_back();
+        }
+        return (Ended::Committed(value, began.elapsed()), account);
+    };
+    // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
+    if !failure.is_lost() && session.settle(settings.answer_timeout).await == Standing::Ended {
+        part(session, account.parting(false)).await;
+    }
+    (Ended::CommitFailed(failure, value, witness), account)
+}
+
+/// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.
+async fn end<S: AsyncSession>(session: S, step: Step) -> Account<AsyncHook> {
+    end_asking(session, step, None, None).await.account
+}
+
+/// What is left when a transaction that isn't committed has ended.
+struct Parted {
+    account: Account<AsyncHook>,
+    /// What the server said of its mark, where it was asked.
+    asked: Asked,
+    /// What it said of a deadlock.
+    answer: Option<String>,
+}
+
+/// Asks for the mark of a transaction in which something ran unseen, until its answer comes.
+async fn asked<S: AsyncSession>(session: &mut S, mark: &Mark, settings: &Settings) -> Asked {
+    let (mut asked, until) = (Asked::default(), Instant::now() + settings.answer_timeout);
+    loop {
+        let answer = session.ask(Question::of_mark(&mark.binds())).await;
+        if !asked.takes(answer, mark) || Instant::now() >= until {
+            return asked;
+        }
+    }
+}
+
+/// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
+/// others were that it died with. Gives the connection back if nothing is in doubt, and nothing is left on it that would meet
+/// the next attempt.
+async fn end_asking<S: AsyncSession>(
+    mut session: S,
+    step: Step,
+    mark: Option<(&Mark, &Settings)>,
+    deadlock: Option<&PostMortem>,
+) -> Parted {
+    let is_replaced = step == Step::Replace;
+    let rolled_back = match step {
+        Step::RollBack => session.rollback().await.map_err(|failure| failure.is_lost()),
+        // Closing it rolls back, too; but then it can't be asked.
+        Step::Replace if mark.is_some() => {
+            session.rollback().await.map_err(|failure| failure.is_lost())
+        }
+        Step::Replace | Step::Commit | Step::Close => Err(true),
+    };
+    let mut is_clean = rolled_back.is_ok() && !is_replaced;
+    let mut asked_of_mark = Asked::default();
+    // A refused ROLLBACK may be the answer to something else, too.
+    if let (Some((mark, settings)), Ok(()) | Err(false)) = (mark, rolled_back) {
+        asked_of_mark = asked(&mut session, mark, settings).await;
+        is_clean &= asked_of_mark.is_in_step();
+    }
+    let mut answer = None;
+    let binds = deadlock.filter(|_| is_clean).and_then(PostMortem::binds);
+    if let Some([processes, ago]) = &binds {
+        let question = Question { sql: QUESTION_SQL, binds: &[processes, ago] };
+        match session.ask(question).await {
+            Ok(told) => answer = told,
+            // It is in an unknown state, and closed.
+            Err(_) => is_clean = false,
+        }
+    }
+    let account = std::mem::take(session.account());
+    if is_clean {
+        part(session, account.parting(false)).await;
+    }
+    Parted { account, asked: asked_of_mark, answer }
+}
+
+/// Parts with the connection of a transaction that isn't committed.
+async fn part<S: AsyncSession>(mut session: S, parting: Parting) {
+    match parting {
+        Parting::GiveBack => session.give_back(),
+        Parting::Close => {}
+        Parting::UnlockAndClose => drop(session.ask(UNLOCK).await),
+    }
+}
+
+/// `body`, or `None` if `alarm` rings first.
+async fn before<F: Future>(alarm: Option<impl Future<Output = ()>>, body: F) -> Option<F::Output> {
+    let Some(alarm) = alarm else { return Some(body.await) };
+    match select(pin!(body), pin!(alarm)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(((), _)) => None,
+    }
+}
+
+fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

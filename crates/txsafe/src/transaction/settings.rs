@@ -1,0 +1,205 @@
+//! The settings of a transaction, complete and checked.
+
+use super::options::TxOptions;
+use crate::{
+    dialect::{isolation::Isolation, sqlstate::SqlState},
+    driver::session::SessionOptions,
+    invalid::{InvalidSetting, or_default},
+    retry::policy::RetryPolicy,
+};
+use std::time::{Duration, Instant};
+
+/// The default of `lock_timeout`.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The default of `idle_in_transaction_session_timeout`.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What can be added to any time without leaving the calendar.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The settings of a transaction, complete and checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) read_only: bool,
+    pub(crate) deferrable: bool,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) adaptive_lock_timeout: bool,
+    pub(crate) statement_timeout: Duration,
+    pub(crate) idle_in_transaction_session_timeout: Duration,
+    pub(crate) transaction_timeout: Option<Duration>,
+    pub(crate) checkout_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
+    pub(crate) commit_timeout: Option<Duration>,
+    pub(crate) await_begin: bool,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) retry_on: Vec<SqlState>,
+    pub(crate) verify_commit: bool,
+    pub(crate) slow_after: Duration,
+    pub(crate) bind_values: bool,
+    pub(crate) test_wrapper: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Settings {
+    /// `call` over `preset` over the defaults.
+    pub(crate) fn resolve(preset: &TxOptions, call: &TxOptions) -> Result<Self, InvalidSetting> {
+        macro_rules! pick {
+            ($field:ident) => {
+                call.$field.clone().or_else(|| preset.$field.clone())
+            };
+        }
+        let settings = Self {
+            isolation: pick!(isolation),
+            read_only: pick!(read_only).unwrap_or(false),
+            deferrable: pick!(deferrable).unwrap_or(false),
+            lock_timeout: pick!(lock_timeout).unwrap_or(LOCK_TIMEOUT),
+            adaptive_lock_timeout: pick!(adaptive_lock_timeout).unwrap_or(true),
+            statement_timeout: pick!(statement_timeout).unwrap_or(Duration::from_secs(30)),
+            idle_in_transaction_session_timeout: pick!(idle_in_transaction_session_timeout)
+                .unwrap_or(IDLE_TIMEOUT),
+            transaction_timeout: pick!(transaction_timeout),
+            checkout_timeout: pick!(checkout_timeout).unwrap_or(Duration::from_secs(10)),
+            answer_timeout: pick!(answer_timeout).unwrap_or(Duration::from_secs(10)),
+            commit_timeout: pick!(commit_timeout),
+            await_begin: pick!(await_begin).unwrap_or(false),
+            retry: pick!(retry).unwrap_or_default(),
+            retry_on: pick!(retry_on).unwrap_or_default(),
+            verify_commit: pick!(verify_commit).unwrap_or(false),
+            slow_after: pick!(slow_after).unwrap_or(Duration::from_secs(1)),
+            bind_values: pick!(bind_values).unwrap_or(false),
+            test_wrapper: pick!(test_wrapper).unwrap_or(false),
+            timeout: pick!(timeout),
+            deadline: pick!(deadline),
+        };
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    fn validate(&self) -> Result<(), InvalidSetting> {
+        for (setting, value) in [
+            ("lock_timeout", Some(self.lock_timeout)),
+            ("statement_timeout", Some(self.statement_timeout)),
+            ("idle_in_transaction_session_timeout", Some(self.idle_in_transaction_session_timeout)),
+            ("transaction_timeout", self.transaction_timeout),
+        ] {
+            value.map_or(Ok(()), |value| server_timeout(setting, value))?;
+        }
+        for (setting, value) in [
+            ("checkout_timeout", Some(self.checkout_timeout)),
+            ("answer_timeout", Some(self.answer_timeout)),
+            ("commit_timeout", self.commit_timeout),
+            ("timeout", self.timeout),
+        ] {
+            if value.is_some_and(|value| value.is_zero()) {
+                return Err(InvalidSetting::new(setting, "0s", "nothing is that fast: raise it"));
+            }
+            if let Some(value) = value.filter(|value| *value > LONGEST_WAIT) {
+                let cure = "nobody waits that long: a year is the longest";
+                return Err(InvalidSetting::new(setting, format!("{value:?}"), cure));
+            }
+        }
+        if self.lock_timeout > self.statement_timeout {
+            return Err(InvalidSetting::new(
+                "lock_timeout",
+                format!("{:?}{}", self.lock_timeout, or_default(self.lock_timeout, LOCK_TIMEOUT)),
+                "statement_timeout is shorter and would always strike first, as a failure that is \
+                 not retried: lower lock_timeout or raise statement_timeout",
+            ));
+        }
+        if self.deferrable && !(self.read_only && self.isolation == Some(Isolation::Serializable)) {
+            return Err(InvalidSetting::new(
+                "deferrable",
+                "true",
+                "PostgreSQL heeds it only with read_only(true) and Isolation::Serializable: set both",
+            ));
+        }
+        if let Some(timeout) = self.timeout.filter(|timeout| self.retry.min_pause >= *timeout) {
+            return Err(InvalidSetting::new(
+                "timeout",
+                format!("{timeout:?}"),
+                "even the first pause (retry.min_pause) may outlast it: raise it or lower min_pause",
+            ));
+        }
+        self.retry.validate()
+    }
+
+    /// Whether the caller asked to retry on this code.
+    pub(crate) fn opted_in(&self, code: Option<SqlState>) -> bool {
+        code.is_some_and(|code| self.retry_on.contains(&code))
+    }
+
+    /// The longest to wait for the answer to COMMIT.
+    pub(crate) fn commit_timeout(&self) -> Duration {
+        const AT_LEAST: Duration = Duration::from_secs(30);
+        self.commit_timeout.unwrap_or_else(|| AT_LEAST.max(self.statement_timeout))
+    }
+
+    /// What a connection is taken and used with, where this much time is left to the caller's deadline.
+    pub(crate) fn of_session(&self, left: Option<Duration>) -> SessionOptions {
+        let timeout = self.checkout_timeout;
+        SessionOptions {
+            checkout_timeout: left.map_or(timeout, |left| left.min(timeout)),
+            answer_timeout: self.answer_timeout,
+            bind_values: self.bind_values,
+        }
+    }
+}
+
+/// What PostgreSQL's timeouts can express: an `int` of milliseconds, of which 0 means "never".
+fn server_timeout(setting: &'static str, value: Duration) -> Result<(), InvalidSetting> {
+    let invalid = |cure| Err(InvalidSetting::new(setting, format!("{value:?}"), cure));
+    match value.as_millis() {
+        0 if value.is_zero() => invalid("the server would read it as `no limit`: set 1ms or more"),
+        0 => invalid("the server counts in milliseconds: set 1ms or more"),
+        ms if ms > i32::MAX as u128 => invalid("the server's longest is 2147483647ms (24.8 days)"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(options: TxOptions) -> String {
+        Settings::resolve(&TxOptions::new(), &options).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_call_overrides_the_preset_and_the_preset_the_default() {
+        let preset = TxOptions::new().lock_timeout(Duration::from_millis(300)).read_only(true);
+        let call = TxOptions::new().lock_timeout(Duration::from_millis(100));
+        let settings = Settings::resolve(&preset, &call).unwrap();
+        assert_eq!(settings.lock_timeout, Duration::from_millis(100));
+        assert!(settings.read_only);
+        assert_eq!(settings.statement_timeout, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_meant_name_field_value_and_cure() {
+        let new = TxOptions::new;
+        for (options, parts) in [
+            (new().lock_timeout(Duration::ZERO), ["`lock_timeout`", "0ns", "no limit"]),
+            (new().statement_timeout(Duration::from_micros(10)), ["`statement", "10µs", "1ms"]),
+            (
+                new().idle_in_transaction_session_timeout(Duration::from_secs(1 << 40)),
+                ["`idle_in", "s", "24.8 days"],
+            ),
+            (
+                new().lock_timeout(Duration::from_secs(60)),
+                ["`lock_timeout`", "60s", "strike first"],
+            ),
+            (new().deferrable(true), ["`deferrable`", "true", "read_only(true)"]),
+            (new().timeout(Duration::from_millis(1)), ["`timeout`", "1ms", "min_pause"]),
+            (new().checkout_timeout(Duration::ZERO), ["`checkout_timeout`", "0s", "raise it"]),
+            (new().answer_timeout(Duration::MAX), ["`answer_timeout`", "s", "a year"]),
+            (new().timeout(Duration::MAX), ["`timeout`", "s", "a year"]),
+            (new().retry(RetryPolicy::new().max_attempts(0)), ["`max_attempts`", "0", "1 or more"]),
+        ] {
+            let message = refused(options);
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a transaction tells: its failures noted, its outcome counted, its report handed out.
+
+use super::{
+    ending::Next,
+    progress::{Progress, Teller},
+};
+use crate::{
+    dialect::failure::Failure,
+    error::{
+        Error, ErrorKind,
+        outcome::Outcome,
+        report::{Attempt, Report},
+        trail::Trail,
+    },
+    retry::{
+        patience::Patience,
+        policy::GiveUp,
+        remedy::{Cause, Phase},
+    },
+    telemetry::events,
+};
+use std::{sync::Arc, time::Duration};
+
+impl<T, H> Progress<T, H> {
+    pub(super) fn refuse<E: From<Error>>(
+        &mut self,
+        kind: ErrorKind,
+        reason: Option<GiveUp>,
+        trail: Trail,
+    ) -> Next<T, E> {
+        Next::Return(Err(self.error(kind, reason, trail).into()))
+    }
+
+    pub(super) fn error(&mut self, kind: ErrorKind, reason: Option<GiveUp>, trail: Trail) -> Error {
+        let (kind, failure) = match self.in_doubt.take() {
+            // A COMMIT in doubt stays in doubt, whatever stopped the attempts after it.
+            Some(doubt) => (ErrorKind::CommitUnknown { xid: doubt.xid }, Some(doubt.failure)),
+            None => (kind, self.failures.last().map(|attempt| attempt.failure.clone())),
+        };
+        let outcome = Error::new(kind.clone(), None, None).outcome();
+        let report = self.report(outcome, reason, trail);
+        self.tell(&report);
+        Error::new(kind, failure, Some(report))
+    }
+
+    pub(super) fn note(&mut self, phase: Phase, failure: Failure, cause: Cause) {
+        let (number, remedy) = (self.course.attempts(), cause.remedy());
+        if matches!(cause, Cause::Deadlock | Cause::LockTimeout) {
+            self.call.named.teach(Patience::collided);
+        }
+        events::attempt_failed(&self.call.named.name, number, &failure, cause, remedy);
+        self.failures.push(Attempt {
+            number,
+            phase,
+            failure,
+            cause,
+            remedy,
+            lock_timeout: self.course.lock_timeout(),
+            took: self.attempt_started.elapsed(),
+            pause: None,
+        });
+    }
+
+    pub(super) fn count(&mut self, outcome: Outcome, elapsed: Duration) {
+        self.teller = Teller::Done;
+        events::ended(&self.call.named.meters, outcome, self.course.attempts(), elapsed);
+    }
+
+    pub(super) fn report(&self, outcome: Outcome, gave_up: Option<GiveUp>, trail: Trail) -> Report {
+        Report {
+            transaction: Arc::clone(&self.call.named.name),
+            place: self.call.place,
+            outcome,
+            attempts: self.course.attempts(),
+            failures: self.failures.clone(),
+            gave_up,
+            elapsed: self.started.elapsed(),
+            trail,
+        }
+    }
+
+    pub(super) fn tell(&mut self, report: &Report) {
+        self.count(report.outcome, report.elapsed);
+        events::failed(report);
+        self.hand_out(report);
+    }
+
+    pub(super) fn hand_out(&self, report: &Report) {
+        if let Some(receive) = &self.call.shared.on_report {
+            receive(report);
+        }
+    }
+}
+
+impl<T, H> Drop for Progress<T, H> {
+    /// The caller went away, or the closure panicked: sessions that are dropped are closed, and so rolled back.
+    fn drop(&mut self) {
+        if matches!(self.teller, Teller::Nobody) && self.course.attempts() > 0 {
+            let outcome =
+                if self.in_doubt.is_some() { Outcome::Unknown } else { Outcome::RolledBack };
+            self.count(outcome, self.started.elapsed());
+        }
+    }
+}
