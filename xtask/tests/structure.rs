@@ -134,6 +134,8 @@ fn imported_features(text: &str) -> BTreeSet<String> {
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect::<Vec<_>>()
         .join("\n");
+    // What a macro names is imported where it is used.
+    let code = code.replace("$crate::", "");
     let mut found = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {
         let Some(group) = rest.strip_prefix('{') else {

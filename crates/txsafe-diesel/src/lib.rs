@@ -5,8 +5,6 @@
 )]
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "async")]
-mod advisory;
 #[cfg(any(feature = "async", feature = "blocking"))]
 mod asked;
 #[cfg(any(feature = "async", feature = "blocking"))]
@@ -30,8 +28,6 @@ pub mod guard;
 mod held;
 #[cfg(feature = "async")]
 mod instrumentation;
-#[cfg(feature = "async")]
-mod lock;
 #[cfg(any(feature = "async", feature = "blocking"))]
 mod messages;
 #[cfg(any(feature = "async", feature = "blocking"))]
@@ -44,8 +40,6 @@ mod refused;
 mod row;
 #[cfg(feature = "async")]
 mod savepoint;
-#[cfg(feature = "async")]
-mod sequence;
 #[cfg(feature = "async")]
 mod session;
 #[cfg(any(feature = "async", feature = "blocking"))]

@@ -1,16 +1,15 @@
 //! The transaction as its closure sees it.
 
-use crate::wire::link::Link;
+use crate::{driver::Driver, row::Row, wire::link::Link};
 use diesel_async::AsyncPgConnection;
 use std::{
     fmt,
-    future::Future,
     marker::PhantomData,
     ops::{Deref, DerefMut},
 };
 use txsafe::{
     NoOrder, Unlocked,
-    driver::{Account, AsyncHook, HookResult, async_hook},
+    driver::{Account, AsyncHook},
 };
 
 /// A transaction that is running. Diesel's queries run on `&mut tx`.
@@ -50,36 +49,9 @@ impl<'c, O, Held> Tx<'c, O, Held> {
     pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, &mut Account<AsyncHook>, &Link) {
         (self.conn, self.account, self.link)
     }
-
-    /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.
-    ///
-    /// Hooks run in order, after the connection went back to its pool and before `transaction` returns. A hook that
-    /// returns an error or panics is reported (an `error` event, the counter `txsafe_hook_failures_total`); it doesn't
-    /// undo the commit or stop the next hook. If the attempt or the savepoint it was queued in is rolled back, it is
-    /// dropped. If the answer to COMMIT is lost for good, it isn't run.
-    ///
-    /// The hook lives longer than the closure's borrows: give it clones.
-    pub fn after_commit<F, Fut>(&mut self, hook: F)
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output: HookResult> + Send + 'static,
-    {
-        self.account.hooks.push_after_commit(async_hook(hook));
-    }
-
-    /// Queues what is to happen once this attempt has been rolled back, like [`after_commit`](Self::after_commit).
-    ///
-    /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued in a
-    /// savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away or the closure panics,
-    /// it isn't run.
-    pub fn after_rollback<F, Fut>(&mut self, hook: F)
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output: HookResult> + Send + 'static,
-    {
-        self.account.hooks.push_after_rollback(async_hook(hook));
-    }
 }
+
+txsafe::__tx_methods!(async Tx on Driver reads Row);
 
 impl<O, Held> Deref for Tx<'_, O, Held> {
     type Target = AsyncPgConnection;

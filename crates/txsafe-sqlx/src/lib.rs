@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod advisory;
 mod binds;
 mod checkout;
 mod driver;
@@ -9,12 +8,10 @@ mod executor;
 mod failure;
 pub mod guard;
 mod held;
-mod lock;
 mod observed;
 mod outbox;
 mod row;
 mod savepoint;
-mod sequence;
 mod session;
 mod tx;
 mod watch;

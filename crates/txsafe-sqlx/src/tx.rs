@@ -1,11 +1,11 @@
 //! The transaction as its closure sees it.
 
-use crate::{failure::sqlx_behind, observed::Observed};
+use crate::{driver::Driver, failure::sqlx_behind, observed::Observed, row::Row};
 use sqlx::PgConnection;
-use std::{error::Error as StdError, fmt, future::Future, marker::PhantomData};
+use std::{error::Error as StdError, fmt, marker::PhantomData};
 use txsafe::{
     NoOrder, Unlocked,
-    driver::{Account, AsyncHook, HookResult, async_hook},
+    driver::{Account, AsyncHook},
 };
 
 /// A transaction that is running. SQLx's queries run on `&mut tx`, which is an [`Executor`](sqlx::Executor).
@@ -82,36 +82,9 @@ impl<'c, O, Held> Tx<'c, O, Held> {
             self.observed.saw(error);
         }
     }
-
-    /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.
-    ///
-    /// Hooks run in order, after the connection went back to its pool and before `transaction` returns. A hook that
-    /// returns an error or panics is reported (an `error` event, the counter `txsafe_hook_failures_total`); it doesn't
-    /// undo the commit or stop the next hook. If the attempt or the savepoint it was queued in is rolled back, it is
-    /// dropped. If the answer to COMMIT is lost for good, it isn't run.
-    ///
-    /// The hook lives longer than the closure's borrows: give it clones.
-    pub fn after_commit<F, Fut>(&mut self, hook: F)
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output: HookResult> + Send + 'static,
-    {
-        self.account.hooks.push_after_commit(async_hook(hook));
-    }
-
-    /// Queues what is to happen once this attempt has been rolled back, like [`after_commit`](Self::after_commit).
-    ///
-    /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued in a
-    /// savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away or the closure panics,
-    /// it isn't run.
-    pub fn after_rollback<F, Fut>(&mut self, hook: F)
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output: HookResult> + Send + 'static,
-    {
-        self.account.hooks.push_after_rollback(async_hook(hook));
-    }
 }
+
+txsafe::__tx_methods!(async Tx on Driver reads Row);
 
 impl<O, Held> fmt::Debug for Tx<'_, O, Held> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,6 +19,7 @@ pub use dialect::{
     isolation::Isolation,
     sqlstate::SqlState,
 };
+pub use driver::closure::{AsyncFuncMut, AsyncFuncOnce};
 pub use error::{
     Error, ErrorKind,
     outcome::Outcome,
@@ -58,7 +59,6 @@ pub use telemetry::pool::PoolState;
 pub use transaction::{
     blocking::database::BlockingDatabase,
     builder::Builder,
-    closure::{AsyncFuncMut, AsyncFuncOnce},
     configured::{Configured, WithKey},
     database::Database,
     keyed::{IDEMPOTENCY_KEYS_SQL, Keyed},

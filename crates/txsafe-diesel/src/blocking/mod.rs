@@ -60,7 +60,6 @@
 //! `tcp_user_timeout` (milliseconds) bounds what was sent and not acknowledged, keepalives (seconds) the wait for an
 //! answer. Source: PostgreSQL manual, section 34.1.2, "Parameter Key Words".
 
-mod advisory;
 mod checkout;
 #[cfg(feature = "deadpool-diesel")]
 mod deadpool;
@@ -69,11 +68,9 @@ mod held;
 mod instrumentation;
 mod language;
 mod link;
-mod lock;
 mod outbox;
 mod pool;
 mod savepoint;
-mod sequence;
 mod session;
 mod tx;
 mod watch;

@@ -1,59 +1,56 @@
 //! A part of a transaction that can be rolled back by itself.
 
-use super::{link::Link, session::Manager, tx::Tx};
+use super::{driver::Driver, pool::Pool, session::Manager, tx::Tx};
 use crate::failure::of_diesel;
-use diesel::{PgConnection, connection::TransactionManager};
+use diesel::connection::TransactionManager;
+use futures_util::future::BoxFuture;
+use std::future::ready as made;
 use txsafe::{
     Error, Failure, LockOrder,
-    driver::{Standing, savepoint_blocking},
+    driver::{Account, BlockingHook, Locks, Savepoints},
 };
 
-impl<O: LockOrder, Held> Tx<'_, O, Held> {
-    /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
-    ///
-    /// A savepoint isn't tried again by itself: after a serialization failure its snapshot would be the same. Return
-    /// the error, and the whole transaction is.
-    ///
-    /// # Errors
-    /// What `body` returned; or [`Error`], where the savepoint couldn't be set or released, as when `body` swallowed a
-    /// failed statement.
-    pub fn savepoint<T, E, F>(&mut self, body: F) -> Result<T, E>
-    where
-        F: for<'c> FnOnce(Tx<'c, O, Held>) -> Result<T, E>,
-        E: From<Error>,
-    {
-        let (conn, account, link) = self.parts();
-        Manager::begin_transaction(conn).map_err(failed)?;
-        let mark = account.mark();
-        let error = match savepoint_blocking(|| body(Tx::new(conn, account, link))) {
-            Ok(value) => match swallowed(link, conn) {
-                None => {
-                    Manager::commit_transaction(conn).map_err(failed)?;
-                    return Ok(value);
-                }
-                Some(failure) => Error::swallowed(failure).into(),
-            },
-            Err(error) => error,
-        };
-        // If even this fails the transaction is aborted or lost, and its end will tell.
-        let _ = Manager::rollback_transaction(conn);
-        account.savepoint_rolled_back(mark);
-        Err(error)
-    }
-}
+impl<P: Pool> Savepoints for Driver<P> {
+    type Hook = BlockingHook;
 
-/// The failure that a closure kept to itself, if there is one.
-fn swallowed(link: &Link, conn: &mut PgConnection) -> Option<Failure> {
-    match link.standing(Manager::transaction_manager_status_mut(conn)) {
-        Standing::Aborted(failure) | Standing::NotBegun(failure) => Some(failure),
-        Standing::Open(_)
-        | Standing::InFlight(_)
-        | Standing::Lost(_)
-        | Standing::Unprotected(_)
-        | Standing::OutOfStep(_)
-        | Standing::Unidentified(_)
-        | Standing::Ended
-        | Standing::SavepointOpen => None,
+    fn set<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+    ) -> BoxFuture<'t, Result<(), Error>> {
+        Box::pin(made(Manager::begin_transaction(tx.parts().0).map_err(failed)))
+    }
+
+    fn settle<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+    ) -> BoxFuture<'t, Option<Failure>> {
+        let (conn, _, link) = tx.parts();
+        let standing = link.standing(Manager::transaction_manager_status_mut(conn));
+        Box::pin(made(standing.into_failure()))
+    }
+
+    fn release<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+    ) -> BoxFuture<'t, Result<(), Error>> {
+        Box::pin(made(Manager::commit_transaction(tx.parts().0).map_err(failed)))
+    }
+
+    fn roll_back<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+    ) -> BoxFuture<'t, ()> {
+        let _ = Manager::rollback_transaction(tx.parts().0);
+        Box::pin(made(()))
+    }
+
+    fn lend<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+    ) -> Tx<'t, O, Held> {
+        let (conn, account, link) = tx.parts();
+        Tx::new(conn, account, link)
+    }
+
+    fn account<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+    ) -> &'t mut Account<BlockingHook> {
+        tx.parts().1
     }
 }
 

@@ -1,6 +1,7 @@
 //! The transaction as its closure sees it.
 
-use super::link::Link;
+use super::{driver::Driver, link::Link};
+use crate::row::Row;
 use diesel::PgConnection;
 use std::{
     fmt,
@@ -9,7 +10,7 @@ use std::{
 };
 use txsafe::{
     NoOrder, Unlocked,
-    driver::{Account, BlockingHook, HookResult, blocking_hook},
+    driver::{Account, BlockingHook},
 };
 
 /// A transaction that is running. Diesel's queries run on `&mut *tx`.
@@ -48,27 +49,9 @@ impl<'c, O, Held> Tx<'c, O, Held> {
     pub(crate) fn parts(&mut self) -> (&mut PgConnection, &mut Account<BlockingHook>, &Link) {
         (self.conn, self.account, self.link)
     }
-
-    /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.
-    ///
-    /// Hooks run in order, after the connection went back to its pool and before `transaction` returns. A hook that
-    /// returns an error or panics is reported (an `error` event, the counter `txsafe_hook_failures_total`); it doesn't
-    /// undo the commit or stop the next hook. If the attempt or the savepoint it was queued in is rolled back, it is
-    /// dropped. If the answer to COMMIT is lost for good, it isn't run.
-    ///
-    /// The hook lives longer than the closure's borrows: give it clones.
-    pub fn after_commit<R: HookResult>(&mut self, hook: impl FnOnce() -> R + Send + 'static) {
-        self.account.hooks.push_after_commit(blocking_hook(hook));
-    }
-
-    /// Queues what is to happen once this attempt has been rolled back, like [`after_commit`](Self::after_commit).
-    ///
-    /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued in a
-    /// savepoint that is rolled back, it runs at the end of the attempt. If the closure panics, it isn't run.
-    pub fn after_rollback<R: HookResult>(&mut self, hook: impl FnOnce() -> R + Send + 'static) {
-        self.account.hooks.push_after_rollback(blocking_hook(hook));
-    }
 }
+
+txsafe::__tx_methods!(blocking Tx on Driver reads Row);
 
 impl<O, Held> Deref for Tx<'_, O, Held> {
     type Target = PgConnection;

@@ -99,7 +99,7 @@ impl Notes {
 
 /// Where an attempt stood when a savepoint was set.
 #[derive(Debug)]
-pub struct Mark {
+pub(crate) struct Mark {
     hooks: (hooks::Mark, hooks::Mark),
     locks: held::Mark,
     session: session_state::Mark,
@@ -126,9 +126,8 @@ impl<H> Account<H> {
         self.notes = notes;
     }
 
-    /// For adapters: a savepoint was set.
-    #[must_use]
-    pub fn mark(&self) -> Mark {
+    /// A savepoint was set.
+    pub(crate) fn mark(&self) -> Mark {
         Mark {
             hooks: self.hooks.mark(),
             locks: self.locks.mark(),
@@ -136,8 +135,8 @@ impl<H> Account<H> {
         }
     }
 
-    /// For adapters: a savepoint was rolled back that was set at `mark`.
-    pub fn savepoint_rolled_back(&mut self, mark: Mark) {
+    /// A savepoint was rolled back that was set at `mark`.
+    pub(crate) fn savepoint_rolled_back(&mut self, mark: Mark) {
         self.hooks.savepoint_rolled_back(mark.hooks, &mut self.due);
         self.locks.rolled_back_to(mark.locks);
         self.notes.session.rolled_back_to(mark.session);

@@ -15,6 +15,24 @@ pub type AsyncHook =
 /// A queued blocking hook.
 pub type BlockingHook = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
+/// A queued hook of either kind.
+pub trait Hook: Send + Sized {
+    /// A hook that calls a function, which can't fail.
+    fn calling(function: impl FnOnce() + Send + 'static) -> Self;
+}
+
+impl Hook for AsyncHook {
+    fn calling(function: impl FnOnce() + Send + 'static) -> Self {
+        async_hook(async move || function())
+    }
+}
+
+impl Hook for BlockingHook {
+    fn calling(function: impl FnOnce() + Send + 'static) -> Self {
+        blocking_hook(function)
+    }
+}
+
 /// The hooks of one attempt.
 pub struct Hooks<H> {
     after_commit: Vec<H>,

@@ -15,16 +15,20 @@ pub(crate) mod account;
 pub(crate) mod alarm;
 pub(crate) mod asynchronous;
 pub(crate) mod blocking;
+pub(crate) mod closure;
 pub(crate) mod hooks;
+mod methods;
+pub(crate) mod savepoint;
 pub(crate) mod session;
 #[cfg(feature = "tokio")]
 pub(crate) mod shield;
 
 pub use self::{
-    account::{Account, Mark, Notes},
+    account::{Account, Notes},
     asynchronous::{AsyncDriver, AsyncHeld, Slot},
     blocking::{BlockingDriver, BlockingHeld, OnBlockingThreads, OnThisThread},
-    hooks::{AsyncHook, BlockingHook, HookResult, Hooks, async_hook, blocking_hook},
+    hooks::{AsyncHook, BlockingHook, Hook, HookResult, Hooks, async_hook, blocking_hook},
+    savepoint::{Savepoints, savepoint, savepoint_blocking},
     session::{AsyncSession, AsyncWork, Question, Session, SessionOptions, Standing, Work},
 };
 #[cfg(feature = "tokio")]
@@ -40,7 +44,6 @@ pub use crate::{
         gaps::Gaps,
         pool::Pool,
         session_log::SessionLog,
-        within::{savepoint, savepoint_blocking},
     },
     locks::{
         graph::log::{BindKey, HeldTable, LockLog},
@@ -50,3 +53,5 @@ pub use crate::{
         statement::{LockCall, LockStatement},
     },
 };
+#[doc(hidden)]
+pub use futures_util::future::BoxFuture;

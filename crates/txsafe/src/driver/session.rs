@@ -45,6 +45,24 @@ pub enum Standing {
     SavepointOpen,
 }
 
+impl Standing {
+    /// The failure of a statement that nobody has undone, if there is one.
+    #[must_use]
+    pub fn into_failure(self) -> Option<Failure> {
+        match self {
+            Self::Aborted(failure) | Self::NotBegun(failure) => Some(failure),
+            Self::Open(_)
+            | Self::InFlight(_)
+            | Self::Lost(_)
+            | Self::Unprotected(_)
+            | Self::OutOfStep(_)
+            | Self::Unidentified(_)
+            | Self::Ended
+            | Self::SavepointOpen => None,
+        }
+    }
+}
+
 /// A question to the server whose answer is one text, or none.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {

@@ -81,9 +81,8 @@ impl Error {
         Self(Box::new(Inner { kind, failure, report }))
     }
 
-    /// For adapters: a savepoint whose closure returned `Ok` although this statement had failed.
-    #[must_use]
-    pub fn swallowed(failure: Failure) -> Self {
+    /// A savepoint whose closure returned `Ok` although this statement had failed.
+    pub(crate) fn swallowed(failure: Failure) -> Self {
         Self::new(ErrorKind::RolledBackAtCommit, Some(failure), None)
     }
 

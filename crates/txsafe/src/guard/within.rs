@@ -91,9 +91,9 @@ pub(crate) fn within_blocking<R>(scope: Arc<Scope>, gaps: &Gaps, body: impl FnOn
     result
 }
 
-/// For adapters: runs the body of a savepoint. In the transaction that a test wraps around everything it does, this is the
+/// Runs the body of a savepoint. In the transaction that a test wraps around everything it does, this is the
 /// real one.
-pub async fn savepoint<F: Future>(body: F) -> F::Output {
+pub(crate) async fn savepoint<F: Future>(body: F) -> F::Output {
     match scope().filter(|scope| scope.wraps_a_test) {
         Some(wrapper) => within(wrapper.inside_a_test(), body).await,
         None => body.await,
@@ -101,7 +101,7 @@ pub async fn savepoint<F: Future>(body: F) -> F::Output {
 }
 
 /// The blocking twin of [`savepoint`].
-pub fn savepoint_blocking<R>(body: impl FnOnce() -> R) -> R {
+pub(crate) fn savepoint_blocking<R>(body: impl FnOnce() -> R) -> R {
     match scope().filter(|scope| scope.wraps_a_test) {
         // What goes by between statements is accounted for the wrapper already.
         Some(wrapper) => within_blocking(wrapper.inside_a_test(), &Gaps::default(), body),

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     dialect::sqlstate::SqlState,
+    driver::hooks::{Hook, Hooks},
     error::Error,
     locks::{lock::Locks, relation::LockOrder},
 };
@@ -16,6 +17,14 @@ use futures_util::future::BoxFuture;
 /// A driver through whose transactions the outbox is written and read. A blocking one's futures are ready when they are
 /// made, as those of [`Locks`] are.
 pub trait Asks: Locks {
+    /// What its transactions queue for their end.
+    type Hook: Hook;
+
+    /// The hooks of a transaction.
+    fn hooks<'t, O: LockOrder, Held>(
+        tx: &'t mut Self::Tx<'_, O, Held>,
+    ) -> &'t mut Hooks<Self::Hook>;
+
     /// Sends a statement; its rows.
     fn rows<'t, O: LockOrder, Held>(
         tx: &'t mut Self::Tx<'_, O, Held>,
@@ -23,20 +32,20 @@ pub trait Asks: Locks {
     ) -> BoxFuture<'t, Result<Rows, Error>>;
 }
 
-/// Writes a message.
+/// Writes a message. Once it is committed, its workers in this process needn't wait for their next poll.
 ///
 /// # Errors
 /// A message that can't be meant; the table of the outbox is missing; what the server said.
 pub async fn write<D, O, Held>(
     tx: &mut D::Tx<'_, O, Held>,
-    message: &NewMessage,
+    message: NewMessage,
 ) -> Result<WrittenMessage, Error>
 where
     D: Asks,
     O: LockOrder,
 {
     message.validate()?;
-    let ask = Ask::write(message);
+    let ask = Ask::write(&message);
     let rows = D::rows(tx, &ask).await.map_err(cured)?;
     let row = rows.into_iter().next().map(<[String; 2]>::try_from);
     let Some(Ok([key, effect])) = row else {
@@ -48,15 +57,10 @@ where
         "revived" => WriteEffect::Revived,
         other => unreachable!("the statement doesn't return {other:?}"),
     };
+    if bell::is_heard() {
+        D::hooks(tx).push_after_commit(Hook::calling(move || bell::ring(&message.topic)));
+    }
     Ok(WrittenMessage { key, effect })
-}
-
-/// What is to be done once a message is committed, if there is anything: its workers in this process needn't wait for their
-/// next poll.
-#[must_use]
-pub fn after_commit(message: &NewMessage) -> Option<impl FnOnce() + Send + 'static> {
-    let topic = message.topic.clone();
-    bell::is_heard().then_some(move || bell::ring(&topic))
 }
 
 /// Says what to do where the table is missing.

@@ -2,7 +2,6 @@
 
 use super::{
     call::{Call, Callable},
-    closure::{AsyncFuncMut, AsyncFuncOnce},
     database::Database,
     keyed::Keyed,
     options::TxOptions,
@@ -10,7 +9,10 @@ use super::{
     work::{Again, Body, Locking, Once, Source, Work},
 };
 use crate::{
-    driver::asynchronous::{AsyncDriver, AsyncHeld, Slot},
+    driver::{
+        asynchronous::{AsyncDriver, AsyncHeld, Slot},
+        closure::{AsyncFuncMut, AsyncFuncOnce},
+    },
     error::Error,
     locks::{
         lock_set::{Holding, LockSet},

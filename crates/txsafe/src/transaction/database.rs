@@ -1,13 +1,11 @@
 //! A database, reached through a pool of an async driver.
 
-use super::{
-    builder::Builder,
-    closure::{AsyncFuncMut, AsyncFuncOnce},
-    reached::Reached,
-    shared::Shared,
-};
+use super::{builder::Builder, reached::Reached, shared::Shared};
 use crate::{
-    driver::asynchronous::AsyncDriver,
+    driver::{
+        asynchronous::AsyncDriver,
+        closure::{AsyncFuncMut, AsyncFuncOnce},
+    },
     error::Error,
     locks::{
         lock_set::{Holding, LockSet},

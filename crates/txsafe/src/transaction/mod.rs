@@ -3,7 +3,6 @@
 pub(crate) mod blocking;
 pub(crate) mod builder;
 pub(crate) mod call;
-pub(crate) mod closure;
 pub(crate) mod configured;
 mod course;
 pub(crate) mod cure;

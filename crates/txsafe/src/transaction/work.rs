@@ -1,10 +1,10 @@
 //! One transaction: where its connections come from, and the caller's closure.
 
-use super::closure::{AsyncFuncMut, AsyncFuncOnce};
 use crate::{
     dialect::failure::Failure,
     driver::{
         asynchronous::{AsyncDriver, AsyncHeld, Slot},
+        closure::{AsyncFuncMut, AsyncFuncOnce},
         session::{AsyncWork, SessionOptions},
     },
     error::Error,

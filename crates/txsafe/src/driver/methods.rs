@@ -1,0 +1,473 @@
+//! The methods of a transaction that are the same on every driver. Coherence keeps `Tx` itself in the adapters, where it is an
+//! executor or dereferences to a connection; so they are a macro, written and documented here once.
+
+/// Writes the methods of an adapter's `Tx<'c, O, Held>`, whose driver is `$driver` and whose rows are `$row`. `async` makes
+/// methods that are awaited, `blocking` those that aren't.
+///
+/// The futures are boxed, because the compiler repeats the errors of a type that names all its parameters at each use.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tx_methods {
+    ($mode:ident $tx:ident on $driver:ident reads $row:ident) => {
+        impl<'c, O: $crate::LockOrder, Held> $tx<'c, O, Held> {
+            /// Goes on to the rank `R`, whose rows may be locked from here on. It asks nothing of the server.
+            ///
+            /// The rank only rises: what is locked stays locked until the transaction ends. A wrong order doesn't compile; see
+            /// [`lock_order!`](crate::lock_order).
+            pub fn at<R: $crate::Rank>(self) -> $tx<'c, O, R>
+            where
+                O: $crate::Allows<Held, R>,
+            {
+                self.with_rank()
+            }
+
+            /// Locks a [set](crate::LockSet) of rows and advisory locks, of any ranks that may be locked now, in their order
+            /// however they are written down. What was read comes back with the transaction, whose rank is the highest of the
+            /// set:
+            ///
+            /// ```text
+            /// tx.lock_all((row::<OrderRow>(7), rows::<UserRow>([3, 5])))  →  ((order, users), tx)
+            /// ```
+            ///
+            /// # Errors
+            /// A `row` that isn't there; a lock that is refused at run time, as by [`lock`](Self::lock); what the server said.
+            #[track_caller]
+            pub fn lock_all<S>(
+                self,
+                set: S,
+            ) -> $crate::__returns!($mode 'c, AllLocked<'c, S, O, Held>)
+            where
+                S: $crate::LockSet<$driver, O, Held> + 'c,
+                Held: 'static,
+            {
+                let at = ::std::panic::Location::caller();
+                $crate::__wait!(
+                    $mode $crate::driver::lock_set::lock_all::<$driver, O, Held, S>(self, &set, at)
+                )
+            }
+
+            /// Locks a row of a rank that was passed already, if nobody else holds it: `None` if somebody does, or if there is
+            /// no such row. It doesn't wait, so it may go back.
+            ///
+            /// # Errors
+            /// A row that is held in a weaker mode; what the server said.
+            #[track_caller]
+            pub fn try_lock_earlier<T>(
+                &mut self,
+                key: <T::Rank as $crate::Rank>::Key,
+            ) -> $crate::__returns!($mode '_, Option<$crate::Locked<'c, T>>)
+            where
+                T: $row,
+                O: $crate::Passed<Held, T::Rank>,
+                Held: 'static,
+            {
+                let at = ::std::panic::Location::caller();
+                $crate::__wait!(
+                    $mode $crate::driver::lock::try_row::<$driver, O, Held, T>(self, &key, at)
+                )
+            }
+        }
+
+        /// What was read by [`lock_all`](Tx::lock_all), and the transaction.
+        type AllLocked<'c, S, O, Held> = (
+            <S as $crate::LockSet<$driver, O, Held>>::Rows<'c>,
+            $tx<'c, O, <S as $crate::LockSet<$driver, O, Held>>::Highest>,
+        );
+
+        /// Locks of rows.
+        impl<'c, O: $crate::LockOrder, Held: 'static> $tx<'c, O, Held> {
+            /// Locks a row of the current rank, by [`NoKeyUpdate`](crate::NoKeyUpdate), and reads it: `tx.lock::<UserRow>(7)`.
+            ///
+            /// # Errors
+            /// There is no such row; a greater key of this rank is locked already, or the row in a weaker mode; what the server
+            /// said.
+            #[track_caller]
+            pub fn lock<T>(
+                &mut self,
+                key: <T::Rank as $crate::Rank>::Key,
+            ) -> $crate::__returns!($mode '_, $crate::Locked<'c, T>)
+            where
+                T: $row,
+                Held: $crate::At<T::Rank>,
+                O: $crate::Position<T::Rank>,
+            {
+                self.lock_for::<$crate::NoKeyUpdate, T>(key)
+            }
+
+            /// Locks a row of the current rank in another mode, and reads it.
+            ///
+            /// # Errors
+            /// As for [`lock`](Self::lock).
+            #[track_caller]
+            pub fn lock_for<M, T>(
+                &mut self,
+                key: <T::Rank as $crate::Rank>::Key,
+            ) -> $crate::__returns!($mode '_, $crate::Locked<'c, T, M>)
+            where
+                M: $crate::Mode,
+                T: $row,
+                Held: $crate::At<T::Rank>,
+                O: $crate::Position<T::Rank>,
+            {
+                let at = ::std::panic::Location::caller();
+                $crate::__wait!(
+                    $mode $crate::driver::lock::row::<$driver, O, Held, T, M>(self, &key, at)
+                )
+            }
+
+            /// Locks rows of the current rank by one statement, in ascending order of their keys and each once, and reads them
+            /// in that order. Rows that aren't there are left out.
+            ///
+            /// # Errors
+            /// As for [`lock`](Self::lock), except that no row is missed.
+            #[track_caller]
+            pub fn lock_many<T>(
+                &mut self,
+                keys: &[<T::Rank as $crate::Rank>::Key],
+            ) -> $crate::__returns!($mode '_, Vec<$crate::Locked<'c, T>>)
+            where
+                T: $row,
+                Held: $crate::At<T::Rank>,
+                O: $crate::Position<T::Rank>,
+            {
+                let (keys, at) = (keys.to_vec(), ::std::panic::Location::caller());
+                $crate::__wait!(
+                    $mode $crate::driver::lock::rows::<$driver, O, Held, T, $crate::NoKeyUpdate>(
+                        self, &keys, at,
+                    )
+                )
+            }
+
+            /// Locks rows of the current rank like [`lock_many`](Self::lock_many), and reads none: before an `UPDATE` of several
+            /// rows, which locks them in an order of its own.
+            ///
+            /// # Errors
+            /// As for [`lock_many`](Self::lock_many).
+            #[track_caller]
+            pub fn lock_keys(&mut self, keys: &[Held::Key]) -> $crate::__returns!($mode '_, ())
+            where
+                Held: $crate::TableRank,
+                O: $crate::Position<Held>,
+            {
+                let (keys, at) = (keys.to_vec(), ::std::panic::Location::caller());
+                $crate::__wait!(
+                    $mode $crate::driver::lock::keys::<$driver, O, Held, Held>(self, &keys, at)
+                )
+            }
+
+            /// Says that the next statement locks this row of the current rank by itself, as an `UPDATE` does. It is checked and
+            /// remembered like [`lock`](Self::lock), and nothing is sent: one statement in place of two, where the row needn't
+            /// be read first.
+            ///
+            /// One row for one statement: an `UPDATE` of several rows locks them in an order of its own. Lock those by
+            /// [`lock_keys`](Self::lock_keys) first.
+            ///
+            /// # Errors
+            /// A greater key of this rank is locked already, or the row in a weaker mode.
+            #[track_caller]
+            pub fn will_lock(&mut self, key: Held::Key) -> Result<&mut Self, $crate::Error>
+            where
+                Held: $crate::TableRank,
+                O: $crate::Position<Held>,
+            {
+                let at = ::std::panic::Location::caller();
+                let keys = ::std::slice::from_ref(&key);
+                self.account.locks.expect::<O, Held, $crate::NoKeyUpdate>(keys, at)?;
+                Ok(self)
+            }
+        }
+
+        /// Advisory locks, which have a rank like rows.
+        impl<O: $crate::LockOrder, Held: 'static> $tx<'_, O, Held> {
+            /// Takes an advisory lock of the current rank, waiting for it as for a row: at most the lock timeout, and deadlocks
+            /// are found. It is given back when the transaction ends; there are none that outlive it.
+            ///
+            /// # Errors
+            /// A lock of this rank with a greater id is held already, or this one as a shared one; what the server said.
+            #[track_caller]
+            pub fn advisory_lock(&mut self, key: Held::Key) -> $crate::__returns!($mode '_, ())
+            where
+                Held: $crate::AdvisoryRank,
+                O: $crate::Position<Held>,
+            {
+                let at = ::std::panic::Location::caller();
+                $crate::__wait!(
+                    $mode $crate::driver::lock::advisory::<$driver, O, Held, Held>(
+                        self, &[key], false, at,
+                    )
+                )
+            }
+
+            /// Takes an advisory lock of the current rank that others may share: those who want it for themselves wait.
+            ///
+            /// # Errors
+            /// As for [`advisory_lock`](Self::advisory_lock).
+            #[track_caller]
+            pub fn advisory_lock_shared(&mut self, key: Held::Key) -> $crate::__returns!($mode '_, ())
+            where
+                Held: $crate::AdvisoryRank,
+                O: $crate::Position<Held>,
+            {
+                let at = ::std::panic::Location::caller();
+                $crate::__wait!(
+                    $mode $crate::driver::lock::advisory::<$driver, O, Held, Held>(
+                        self, &[key], true, at,
+                    )
+                )
+            }
+
+            /// Takes advisory locks of the current rank by one statement, in the order of their ids.
+            ///
+            /// # Errors
+            /// As for [`advisory_lock`](Self::advisory_lock).
+            #[track_caller]
+            pub fn advisory_lock_many(
+                &mut self,
+                keys: &[Held::Key],
+            ) -> $crate::__returns!($mode '_, ())
+            where
+                Held: $crate::AdvisoryRank,
+                O: $crate::Position<Held>,
+            {
+                let (keys, at) = (keys.to_vec(), ::std::panic::Location::caller());
+                $crate::__wait!(
+                    $mode $crate::driver::lock::advisory::<$driver, O, Held, Held>(
+                        self, &keys, false, at,
+                    )
+                )
+            }
+
+            /// Takes an advisory lock of the current rank, or of one that was passed already, if nobody else holds it. It
+            /// doesn't wait, so it may go back. Says whether it was taken.
+            ///
+            /// # Errors
+            /// It is held as a shared one; what the server said.
+            #[track_caller]
+            pub fn try_advisory_lock<R>(&mut self, key: R::Key) -> $crate::__returns!($mode '_, bool)
+            where
+                R: $crate::AdvisoryRank,
+                O: $crate::Passed<Held, R>,
+            {
+                let at = ::std::panic::Location::caller();
+                $crate::__wait!(
+                    $mode $crate::driver::lock::try_advisory::<$driver, O, Held, R>(
+                        self, &key, false, at,
+                    )
+                )
+            }
+
+            /// The same for a lock that others may share.
+            ///
+            /// # Errors
+            /// What the server said.
+            #[track_caller]
+            pub fn try_advisory_lock_shared<R>(
+                &mut self,
+                key: R::Key,
+            ) -> $crate::__returns!($mode '_, bool)
+            where
+                R: $crate::AdvisoryRank,
+                O: $crate::Passed<Held, R>,
+            {
+                let at = ::std::panic::Location::caller();
+                $crate::__wait!(
+                    $mode $crate::driver::lock::try_advisory::<$driver, O, Held, R>(
+                        self, &key, true, at,
+                    )
+                )
+            }
+
+            /// Takes the next number of a scope, of the sequence that is the current rank: the next incident of one
+            /// organization.
+            ///
+            /// Numbers of one scope have no gaps and no duplicates: a number is used if and only if its transaction commits,
+            /// and one that is rolled back, or whose savepoint is, is given to the next who asks. That has its price: who asks
+            /// waits until the transaction before has ended. Others of other scopes don't wait; so put the sequence late in the
+            /// order, and ask late. Where gaps don't matter, PostgreSQL's own `CREATE SEQUENCE` makes nobody wait.
+            ///
+            /// The first number is 1, or what the rank's declaration says. Numbers are kept in the table of
+            /// [`SEQUENCES_SQL`](crate::SEQUENCES_SQL).
+            ///
+            /// # Errors
+            /// A greater scope of this rank was asked already; the table is missing; what the server said.
+            #[track_caller]
+            pub fn next_in_sequence(&mut self, scope: Held::Key) -> $crate::__returns!($mode '_, i64)
+            where
+                Held: $crate::SequenceRank,
+                O: $crate::Position<Held>,
+            {
+                let at = ::std::panic::Location::caller();
+                $crate::__wait!(
+                    $mode $crate::driver::lock::next_in_sequence::<$driver, O, Held, Held>(
+                        self, &scope, at,
+                    )
+                )
+            }
+        }
+
+        $crate::__savepoint_method!($mode $tx on $driver);
+
+        /// What happens after the transaction.
+        impl<O, Held> $tx<'_, O, Held> {
+            $crate::__hook_method! {
+                $mode
+                /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.
+                ///
+                /// Hooks run in order, after the connection went back to its pool and before `transaction` returns. A hook that
+                /// returns an error or panics is reported (an `error` event, the counter `txsafe_hook_failures_total`); it
+                /// doesn't undo the commit or stop the next hook. If the attempt or the savepoint it was queued in is rolled
+                /// back, it is dropped. If the answer to COMMIT is lost for good, it isn't run.
+                ///
+                /// The hook lives longer than the closure's borrows: give it clones.
+                after_commit push_after_commit
+            }
+
+            $crate::__hook_method! {
+                $mode
+                /// Queues what is to happen once this attempt has been rolled back, like [`after_commit`](Self::after_commit).
+                ///
+                /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued
+                /// in a savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away or the
+                /// closure panics, it isn't run.
+                after_rollback push_after_rollback
+            }
+        }
+
+        /// Messages that are written in the transaction, and delivered after it.
+        impl<O: $crate::LockOrder, Held: 'static> $tx<'_, O, Held> {
+            /// Writes a message that is delivered once this transaction has committed, whatever happens to this process then.
+            /// `payload` is text, JSON usually. Returns the message's key, a random UUID.
+            ///
+            /// It is a row of the same transaction: rolled back with it, or with its savepoint, and never delivered before. An
+            /// [`OutboxWorker`](crate::OutboxWorker) that knows the topic delivers it, in this process or another one, **at
+            /// least once**: a repetition has the same key. What may be lost with the process is an
+            /// [`after_commit`](Self::after_commit) hook, which is quicker.
+            ///
+            /// # Errors
+            /// A topic or payload that can't be meant; the table of [`OUTBOX_SQL`](crate::OUTBOX_SQL) is missing; what the
+            /// server said.
+            pub fn outbox(
+                &mut self,
+                topic: impl Into<String>,
+                payload: impl Into<String>,
+            ) -> $crate::__returns!($mode '_, $crate::WrittenMessage) {
+                self.outbox_message($crate::NewMessage::new(topic, payload))
+            }
+
+            /// Writes a message like [`outbox`](Self::outbox), with a key of the caller's own, or a delay.
+            ///
+            /// If the outbox has a message of that topic and key, this write [joins](crate::WriteEffect) it, or revives it if
+            /// it is dead: its payload is replaced, and a delivery that begins after this COMMIT covers both. The row of that
+            /// message is locked until this transaction ends, and no worker claims it before: write it late, and **several keys
+            /// in one order**.
+            ///
+            /// # Errors
+            /// As there; and a key or delay that can't be meant.
+            pub fn outbox_message(
+                &mut self,
+                message: $crate::NewMessage,
+            ) -> $crate::__returns!($mode '_, $crate::WrittenMessage) {
+                $crate::__wait!($mode $crate::outbox::write::write::<$driver, O, Held>(self, message))
+            }
+        }
+    };
+}
+
+/// The method that runs a closure behind a savepoint.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __savepoint_method {
+    ($mode:ident $tx:ident on $driver:ident) => {
+        $crate::__savepoint_method! {
+            $mode $tx on $driver
+            /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
+            ///
+            /// A savepoint isn't tried again by itself: after a serialization failure its snapshot would be the same. Return
+            /// the error, and the whole transaction is.
+            ///
+            /// # Errors
+            /// What `body` returned; or [`Error`](crate::Error), where the savepoint couldn't be set or released, as when `body`
+            /// swallowed a failed statement.
+        }
+    };
+    (async $tx:ident on $driver:ident $(#[$doc:meta])+) => {
+        impl<O: $crate::LockOrder, Held: 'static> $tx<'_, O, Held> {
+            $(#[$doc])+
+            pub fn savepoint<'t, T, E, F>(
+                &'t mut self,
+                body: F,
+            ) -> impl ::std::future::Future<Output = Result<T, E>> + Send + 't
+            where
+                F: for<'c> AsyncFnOnce($tx<'c, O, Held>) -> Result<T, E>
+                    + for<'c> $crate::AsyncFuncOnce<$tx<'c, O, Held>, Result<T, E>, Fut: Send>
+                    + Send
+                    + 't,
+                T: Send + 't,
+                E: From<$crate::Error> + Send + 't,
+            {
+                $crate::driver::savepoint::<$driver, O, Held, T, E, F>(self, body)
+            }
+        }
+    };
+    (blocking $tx:ident on $driver:ident $(#[$doc:meta])+) => {
+        impl<O: $crate::LockOrder, Held> $tx<'_, O, Held> {
+            $(#[$doc])+
+            pub fn savepoint<T, E, F>(&mut self, body: F) -> Result<T, E>
+            where
+                F: for<'c> FnOnce($tx<'c, O, Held>) -> Result<T, E>,
+                E: From<$crate::Error>,
+            {
+                $crate::driver::savepoint_blocking::<$driver, O, Held, T, E, F>(self, body)
+            }
+        }
+    };
+}
+
+/// A method that queues a hook.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hook_method {
+    (async $(#[$doc:meta])* $name:ident $push:ident) => {
+        $(#[$doc])*
+        pub fn $name<F, Fut>(&mut self, hook: F)
+        where
+            F: FnOnce() -> Fut + Send + 'static,
+            Fut: ::std::future::Future<Output: $crate::driver::HookResult> + Send + 'static,
+        {
+            self.account.hooks.$push($crate::driver::async_hook(hook));
+        }
+    };
+    (blocking $(#[$doc:meta])* $name:ident $push:ident) => {
+        $(#[$doc])*
+        pub fn $name<R: $crate::driver::HookResult>(
+            &mut self,
+            hook: impl FnOnce() -> R + Send + 'static,
+        ) {
+            self.account.hooks.$push($crate::driver::blocking_hook(hook));
+        }
+    };
+}
+
+/// What a method returns.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __returns {
+    (async $life:lifetime, $value:ty) => {
+        $crate::driver::BoxFuture<$life, Result<$value, $crate::Error>>
+    };
+    (blocking $life:lifetime, $value:ty) => {
+        Result<$value, $crate::Error>
+    };
+}
+
+/// What a method does with its future.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __wait {
+    (async $future:expr) => {
+        Box::pin(async move { $future.await })
+    };
+    (blocking $future:expr) => {
+        $crate::driver::lock::ready($future)
+    };
+}

@@ -1,0 +1,111 @@
+//! Savepoints: what an adapter does for one, and what is done with it on every driver.
+
+use super::{account::Account, closure::AsyncFuncOnce};
+use crate::{
+    dialect::failure::Failure,
+    error::Error,
+    guard::within,
+    locks::{
+        lock::{Locks, ready},
+        relation::LockOrder,
+    },
+};
+use futures_util::future::BoxFuture;
+
+/// A driver through whose transactions savepoints are set. A blocking one's futures are ready when they are made, as those of
+/// [`Locks`] are.
+pub trait Savepoints: Locks {
+    /// See [`Account`].
+    type Hook;
+
+    /// Sets a savepoint.
+    fn set<'t, O: LockOrder, Held>(
+        tx: &'t mut Self::Tx<'_, O, Held>,
+    ) -> BoxFuture<'t, Result<(), Error>>;
+
+    /// Waits until nothing is in flight; then the failure of a statement behind the savepoint that nobody has undone.
+    fn settle<'t, O: LockOrder, Held>(
+        tx: &'t mut Self::Tx<'_, O, Held>,
+    ) -> BoxFuture<'t, Option<Failure>>;
+
+    /// Releases the savepoint.
+    fn release<'t, O: LockOrder, Held>(
+        tx: &'t mut Self::Tx<'_, O, Held>,
+    ) -> BoxFuture<'t, Result<(), Error>>;
+
+    /// Rolls back to the savepoint and releases it. If that fails, the transaction is aborted or lost, and its end tells.
+    fn roll_back<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> BoxFuture<'t, ()>;
+
+    /// The same transaction, lent to the savepoint's closure.
+    fn lend<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> Self::Tx<'t, O, Held>;
+
+    /// The account of the attempt.
+    fn account<'t, O: LockOrder, Held>(
+        tx: &'t mut Self::Tx<'_, O, Held>,
+    ) -> &'t mut Account<Self::Hook>;
+}
+
+/// Runs `body` behind a savepoint.
+///
+/// # Errors
+/// What `body` returned; the savepoint couldn't be set or released; `body` kept a failure to itself.
+pub async fn savepoint<D, O, Held, T, E, F>(tx: &mut D::Tx<'_, O, Held>, body: F) -> Result<T, E>
+where
+    D: Savepoints,
+    O: LockOrder,
+    F: for<'c> AsyncFnOnce(D::Tx<'c, O, Held>) -> Result<T, E>
+        + for<'c> AsyncFuncOnce<D::Tx<'c, O, Held>, Result<T, E>, Fut: Send>,
+    E: From<Error>,
+{
+    D::set(tx).await?;
+    let mark = D::account(tx).mark();
+    let result = within::savepoint(body(D::lend(tx))).await;
+    let swallowed = D::settle(tx).await;
+    match outcome(result, swallowed) {
+        Ok(value) => {
+            D::release(tx).await?;
+            Ok(value)
+        }
+        Err(error) => {
+            D::roll_back(tx).await;
+            D::account(tx).savepoint_rolled_back(mark);
+            Err(error)
+        }
+    }
+}
+
+/// The blocking twin of [`savepoint`].
+///
+/// # Errors
+/// As there.
+pub fn savepoint_blocking<D, O, Held, T, E, F>(tx: &mut D::Tx<'_, O, Held>, body: F) -> Result<T, E>
+where
+    D: Savepoints,
+    O: LockOrder,
+    F: for<'c> FnOnce(D::Tx<'c, O, Held>) -> Result<T, E>,
+    E: From<Error>,
+{
+    ready(D::set(tx))?;
+    let mark = D::account(tx).mark();
+    let result = within::savepoint_blocking(|| body(D::lend(tx)));
+    let swallowed = ready(D::settle(tx));
+    match outcome(result, swallowed) {
+        Ok(value) => {
+            ready(D::release(tx))?;
+            Ok(value)
+        }
+        Err(error) => {
+            ready(D::roll_back(tx));
+            D::account(tx).savepoint_rolled_back(mark);
+            Err(error)
+        }
+    }
+}
+
+/// A closure that returned `Ok` although a statement had failed hasn't done what it says.
+fn outcome<T, E: From<Error>>(result: Result<T, E>, swallowed: Option<Failure>) -> Result<T, E> {
+    match swallowed {
+        Some(failure) if result.is_ok() => Err(Error::swallowed(failure).into()),
+        Some(_) | None => result,
+    }
+}
