@@ -79,7 +79,11 @@ impl Row {
         match (self.at, &self.fault) {
             (At::Connect, Fault::Fatal("28P01")) => End::RolledBack,
             (At::Connect, _) if self.driver.pool_insists() => End::Committed,
-            (_, Fault::Raise("40001" | "40P01" | "55P03" | "25006") | Fault::Delay(_)) => {
+            (_, Fault::Raise("40001" | "40P01") | Fault::Delay(_)) => End::Committed,
+            // Diesel keeps to itself which function of the server raised it, and `RAISE` looks like the server's own error.
+            (_, Fault::Raise("25006")) if self.driver == Driver::Diesel => End::Committed,
+            // A lock timeout, but one that came sooner than a statement could have waited for a lock.
+            (At::Begin | At::Commit, Fault::Raise("55P03")) if self.driver == Driver::Diesel => {
                 End::Committed
             }
             (_, Fault::Raise(_)) => End::RolledBack,

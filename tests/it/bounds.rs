@@ -174,8 +174,9 @@ async fn a_cancellation_that_the_lock_timeout_caused_is_tried_again() {
         TxOptions::new().lock_timeout(Duration::from_millis(200)).adaptive_lock_timeout(false);
     for (seconds, attempts_made) in [(0.0, 1), (0.3, 2), (1.0, 1)] {
         let attempts = Attempts::default();
-        let cancelled =
-            format!("DO $$ BEGIN PERFORM pg_sleep({seconds}); RAISE query_canceled; END $$");
+        let cancelled = format!(
+            "DO $$ BEGIN PERFORM pg_sleep({seconds}) /* for update */; RAISE query_canceled; END $$"
+        );
         let _result = shop
             .db
             .with(options.clone())

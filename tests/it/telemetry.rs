@@ -98,7 +98,7 @@ fn counters_by_transaction_name() {
             let attempts = Attempts::default();
             let retried = shop.db.transaction("counted", async |mut tx| {
                 if attempts.is_first() {
-                    raise(&mut tx, "55P03").await?;
+                    raise(&mut tx, "40001").await?;
                 }
                 tx.after_commit(async || Err::<(), _>("no"));
                 Ok::<_, AppError>(())
@@ -132,7 +132,7 @@ fn counters_by_transaction_name() {
             "txsafe_hook_failures_total{transaction=counted} 1",
             "txsafe_outcomes_total{transaction=counted,outcome=committed} 1",
             "txsafe_pause_seconds{transaction=counted} 1 values",
-            "txsafe_remedies_total{transaction=counted,remedy=retry,cause=lock_timeout} 1",
+            "txsafe_remedies_total{transaction=counted,remedy=retry,cause=serialization} 1",
             "txsafe_transaction_seconds{transaction=counted} 1 values",
         ]
     );

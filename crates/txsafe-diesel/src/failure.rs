@@ -3,17 +3,27 @@
 //! The wire tells more and is asked first. What is here serves connections whose wire nobody sees, and failures that
 //! never reached it.
 
-use crate::messages::code_of;
 #[cfg(any(feature = "async", feature = "deadpool-diesel"))]
 use diesel::ConnectionError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use txsafe::{Failure, SqlState};
+use txsafe::{
+    Failure, SqlState,
+    driver::{ErrorFields, messages::code_of},
+};
 
 /// The failure behind one of Diesel's errors, as far as Diesel tells.
 pub(crate) fn of_diesel(error: &DieselError) -> Failure {
     match error {
-        DieselError::DatabaseError(kind, information) => of_database(kind, information.message())
-            .with_detail(information.details().map(str::to_owned)),
+        DieselError::DatabaseError(kind, information) => {
+            let fields = ErrorFields {
+                detail: information.details().map(str::to_owned),
+                hint: information.hint().map(str::to_owned),
+                table: information.table_name().map(str::to_owned),
+                column: information.column_name().map(str::to_owned),
+                constraint: information.constraint_name().map(str::to_owned),
+            };
+            of_database(kind, information.message()).with_fields(fields)
+        }
         DieselError::BrokenTransactionManager => Failure::lost(None, error.to_string()),
         error => Failure::local(error.to_string()),
     }
@@ -88,13 +98,8 @@ fn of_database(kind: &DatabaseErrorKind, words: &str) -> Failure {
         Some(
             code @ (SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT | SqlState::TRANSACTION_TIMEOUT),
         ) => Failure::lost(Some(code), message),
-        Some(SqlState::FEATURE_NOT_SUPPORTED) => Failure::stale_plan(message),
-        Some(
-            code @ (SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PREPARED_STATEMENT),
-        ) => Failure::stale_session(Some(code), message),
-        None if Failure::is_about_a_lost_type(message) => Failure::stale_session(None, message),
         Some(code) => Failure::refused(code, message),
-        None => Failure::local(message),
+        None => Failure::of_message(message),
     }
 }
 

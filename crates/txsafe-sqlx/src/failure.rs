@@ -5,7 +5,7 @@ use sqlx::{
     postgres::{PgDatabaseError, PgSeverity},
 };
 use std::error::Error as StdError;
-use txsafe::{Failure, SqlState};
+use txsafe::{Failure, SqlState, driver::ErrorFields};
 
 /// The failure behind one of SQLx's errors.
 pub(crate) fn of_sqlx(error: &SqlxError) -> Failure {
@@ -56,6 +56,13 @@ fn of_server(error: &PgDatabaseError) -> Failure {
         return Failure::local(error.message());
     };
     let is_fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
-    Failure::of_response(code, is_fatal, error.routine(), error.message())
-        .with_detail(error.detail().map(str::to_owned))
+    Failure::of_response(code, is_fatal, error.routine(), error.message()).with_fields(
+        ErrorFields {
+            detail: error.detail().map(str::to_owned),
+            hint: error.hint().map(str::to_owned),
+            table: error.table().map(str::to_owned),
+            column: error.column().map(str::to_owned),
+            constraint: error.constraint().map(str::to_owned),
+        },
+    )
 }

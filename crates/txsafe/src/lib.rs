@@ -14,6 +14,7 @@ mod telemetry;
 mod transaction;
 
 pub use dialect::{
+    condition::{Condition, Effect},
     deadlock::{Deadlock, Opponent},
     failure::Failure,
     isolation::Isolation,

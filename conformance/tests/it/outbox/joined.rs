@@ -84,7 +84,8 @@ struct Begun {
 
 impl Begun {
     fn end(self, result: Result<(), &'static str>) {
-        self.ends.send(result).unwrap();
+        let Self { message, ends } = self;
+        assert!(ends.send(result).is_ok(), "{message:?} was broken off");
     }
 
     fn payload(&self) -> &str {

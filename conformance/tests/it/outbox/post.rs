@@ -39,6 +39,11 @@ impl Post {
 
     /// One where the migration was forgotten.
     pub(crate) async fn without_a_table(server: &Postgres, name: &str) -> Self {
+        // A test that fails shows what its workers warned of.
+        let _ = tracing_subscriber::fmt()
+            .with_test_writer()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+            .try_init();
         let schema = server.schema(name).await.unwrap();
         Self { watcher: connect(schema.url()).await.unwrap(), schema }
     }

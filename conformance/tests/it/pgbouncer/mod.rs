@@ -59,7 +59,7 @@ async fn simple_statements_and_all_that_is_ours() {
 
         // Attempts, each on whichever server connection is free.
         let retry = RetryPolicy::new().min_pause(Duration::from_millis(1));
-        for code in ["40001", "40P01", "55P03"] {
+        for code in ["40001", "40P01"] {
             let script = Script::first([credit(1), Step::raise(code)], [credit(1)]);
             let call = Call::new("retried").with(TxOptions::new().retry(retry.clone()));
             db.run(call, script.clone()).await.unwrap();

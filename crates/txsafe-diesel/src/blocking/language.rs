@@ -4,10 +4,10 @@
 //! unknown language a deadlock would look like any other error, and silently not be retried.
 
 use super::session::Answer;
-use crate::{failure::of_diesel, messages};
+use crate::failure::of_diesel;
 use diesel::{PgConnection, RunQueryDsl};
 use std::sync::atomic::{AtomicBool, Ordering};
-use txsafe::Failure;
+use txsafe::{Failure, driver::messages};
 
 /// Whether the server of one database was found to be understood.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use crate::{binds::without_binds, failure::of_diesel, observer::Listener, told::
 use diesel::{
     PgConnection,
     connection::{SimpleConnection, TransactionManagerStatus},
-    result::Error as DieselError,
+    result::{DatabaseErrorKind, Error as DieselError},
 };
 use std::{
     fmt,
@@ -34,6 +34,9 @@ struct State {
     may_have_left: bool,
     /// A COPY was started whose rows may not have been read to their end.
     copies: bool,
+    /// Diesel calls the connection closed. It does so for every error of class 08, also for one that a foreign server or
+    /// `RAISE` made; what libpq says next tells.
+    closed: Option<Failure>,
 }
 
 impl Link {
@@ -69,9 +72,15 @@ impl Link {
         }
         let TransactionManagerStatus::Valid(status) = status else {
             let message = "earlier work left the connection's transaction state unknown";
-            return Standing::Lost(Failure::lost(None, message));
+            let closed = state.closed.clone();
+            return Standing::Lost(closed.unwrap_or_else(|| Failure::lost(None, message)));
         };
-        let Some(open) = &status.in_transaction else { return Standing::Ended };
+        let Some(open) = &status.in_transaction else {
+            return state.closed.clone().map_or(Standing::Ended, Standing::Lost);
+        };
+        if let Some(failure) = &state.closed {
+            return Standing::Aborted(failure.clone().survived());
+        }
         let Some(told) = &state.told else { return Standing::Ended };
         // Diesel doesn't look at the status when a statement fails in being prepared; so both are asked.
         if let Some(failure) = &told.aborted_by {
@@ -95,6 +104,15 @@ impl Link {
         self.state().may_have_left
     }
 
+    /// Asks libpq how the transaction stands, where Diesel may not have, at the cost of a round trip.
+    pub(crate) fn refresh(&self, conn: &mut PgConnection) {
+        self.read_copy_to_its_end(conn);
+        if self.state().closed.is_some() {
+            // Diesel doesn't look when a statement fails in being prepared.
+            let _ = conn.batch_execute("");
+        }
+    }
+
     /// Brings the connection in step after a COPY, at the cost of a round trip: Diesel drops what it hasn't read of one, and
     /// the next prepared statement would wait for an answer in vain. libpq reads the rest before it sends a simple query.
     pub(crate) fn read_copy_to_its_end(&self, conn: &mut PgConnection) {
@@ -107,7 +125,8 @@ impl Link {
     /// What is known to have gone wrong.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let state = self.state();
-        state.lost.clone().or_else(|| state.told.as_ref()?.aborted_by.clone())
+        let lost = state.lost.clone().or_else(|| state.closed.clone());
+        lost.or_else(|| state.told.as_ref()?.aborted_by.clone())
     }
 
     /// The trail of the attempt so far.
@@ -147,7 +166,7 @@ impl Listener for Link {
 
     /// A statement came to its end.
     fn finished(&self, query: &dyn fmt::Display, error: Option<&DieselError>) {
-        let State { lost, told, ending, left, may_have_left, copies } = &mut *self.state();
+        let State { lost, told, ending, left, may_have_left, copies, closed } = &mut *self.state();
         let Some(told) = told.as_mut().filter(|_| !*ending) else { return };
         // In the midst of a statement Diesel may look types up, by another one: what goes by until the outer one's end is the
         // database's as well.
@@ -162,11 +181,20 @@ impl Listener for Link {
         *left |= leaves && error.is_none();
         *may_have_left |= leaves && error.is_some();
         *copies |= error.is_none() && sql.starts_with("COPY");
-        let failure = error.map(of_diesel);
+        let end = Instant::now();
+        let took = Some(end.saturating_duration_since(started.at));
+        let failure = error.map(|error| of_diesel(error).with_took(took));
         let code = failure.as_ref().map(Failure::sqlstate);
+        // The connection has answered since.
+        if !failure.as_ref().is_some_and(Failure::is_lost)
+            && let Some(before) = closed.take()
+        {
+            told.aborted_by.get_or_insert(before.survived());
+        }
         match failure {
             Some(failure) if failure.is_lost() => {
-                lost.get_or_insert(failure);
+                let place = if is_closed(error) { closed } else { lost };
+                place.get_or_insert(failure.with_statement(Some(sql.clone())));
             }
             Some(failure) if is_the_servers(error) => told.finished_unseen(&sql, Some(failure)),
             // Diesel's own refusal aborts nothing.
@@ -177,7 +205,7 @@ impl Listener for Link {
                 told.aborted_by = None;
             }
         }
-        told.ran(sql, started.with_binds, (started.at, Instant::now()), code);
+        told.ran(sql, started.with_binds, (started.at, end), code);
     }
 }
 
@@ -198,6 +226,11 @@ impl Connection for Link {
         let told = state.told.as_ref().filter(|told| told.started.is_empty())?;
         state.lost.is_none().then(|| told.ended.elapsed())
     }
+}
+
+/// Whether Diesel calls the connection closed.
+fn is_closed(error: Option<&DieselError>) -> bool {
+    matches!(error, Some(DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _)))
 }
 
 /// Whether an error came from the server, or at least on the way to it.

@@ -23,6 +23,7 @@ impl<P: Pool> Savepoints for Driver<P> {
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Option<Failure>> {
         let (conn, _, link) = tx.parts();
+        link.refresh(conn);
         let standing = link.standing(Manager::transaction_manager_status_mut(conn));
         Box::pin(made(standing.into_failure()))
     }

@@ -115,10 +115,13 @@ impl Link {
         let Some(mut error) = ServerError::parse(body) else { return };
         let now = Instant::now();
         let mut state = self.state();
+        // Of several that were sent together it isn't known when each began.
+        let is_alone = state.sent == state.answered + 1;
         if let Some(attempt) = &mut state.attempt {
             // The caller hears of it before the answer has been read to its end.
             attempt.last_answer = now;
-            error.took = attempt.statement.map(|sent| now.saturating_duration_since(sent));
+            let sent = attempt.statement.filter(|_| is_alone);
+            error.took = sent.map(|sent| now.saturating_duration_since(sent));
         }
         if error.is_fatal {
             // The last word before the end of the stream.
@@ -387,7 +390,11 @@ impl Listener for Link {
                 Some(failure) if failure.is_lost() => {
                     lost.get_or_insert(failure);
                 }
-                failure => attempt.told.finished_unseen(&sql, failure),
+                failure => {
+                    let took = Some(end.saturating_duration_since(start));
+                    let failure = failure.map(|failure| failure.with_took(took));
+                    attempt.told.finished_unseen(&sql, failure);
+                }
             }
         }
         let with_binds = started.and_then(|started| started.with_binds);

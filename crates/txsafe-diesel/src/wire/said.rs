@@ -1,7 +1,7 @@
 //! The server's words: ErrorResponse and CommandComplete.
 
 use std::time::Duration;
-use txsafe::{Failure, SqlState};
+use txsafe::{Failure, SqlState, driver::ErrorFields};
 
 /// An ErrorResponse. Source: PostgreSQL manual, section 54.8, "Error and Notice Message Fields".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub(crate) struct ServerError {
     pub(crate) is_fatal: bool,
     pub(crate) sqlstate: SqlState,
     pub(crate) message: String,
-    pub(crate) detail: Option<String>,
+    fields: ErrorFields,
     /// The C function that raised it: the one thing that tells a stale plan from other uses of `0A000`, and isn't
     /// translated.
     routine: Option<String>,
@@ -21,7 +21,8 @@ impl ServerError {
     /// Reads the body of an ErrorResponse; `None` if it has no SQLSTATE, which no server omits.
     pub(crate) fn parse(body: &[u8]) -> Option<Self> {
         let mut severity = None;
-        let (mut sqlstate, mut message, mut detail, mut routine) = (None, None, None, None);
+        let (mut sqlstate, mut message, mut routine) = (None, None, None);
+        let mut fields = ErrorFields::default();
         for field in body.split(|byte| *byte == 0).filter(|field| !field.is_empty()) {
             let text = || String::from_utf8_lossy(&field[1..]).into_owned();
             match field[0] {
@@ -29,7 +30,11 @@ impl ServerError {
                 b'V' => severity = Some(text()),
                 b'C' => sqlstate = SqlState::new(&text()),
                 b'M' => message = Some(text()),
-                b'D' => detail = Some(text()),
+                b'D' => fields.detail = Some(text()),
+                b'H' => fields.hint = Some(text()),
+                b't' => fields.table = Some(text()),
+                b'c' => fields.column = Some(text()),
+                b'n' => fields.constraint = Some(text()),
                 b'R' => routine = Some(text()),
                 _ => {}
             }
@@ -38,16 +43,16 @@ impl ServerError {
             is_fatal: severity.is_some_and(|severity| severity != "ERROR"),
             sqlstate: sqlstate?,
             message: message.unwrap_or_default(),
-            detail,
+            fields,
             routine,
             took: None,
         })
     }
 
     pub(crate) fn into_failure(self) -> Failure {
-        let Self { is_fatal, sqlstate, message, detail, routine, took } = self;
+        let Self { is_fatal, sqlstate, message, fields, routine, took } = self;
         Failure::of_response(sqlstate, is_fatal, routine.as_deref(), message)
-            .with_detail(detail)
+            .with_fields(fields)
             .with_took(took)
     }
 }
@@ -91,7 +96,7 @@ mod tests {
     fn the_code_decides_in_any_language() {
         let german = "SFEHLER\0VERROR\0C40P01\0MVerklemmung (Deadlock) entdeckt\0DProzess 1 …\0\0";
         let error = ServerError::parse(german.as_bytes()).unwrap();
-        assert!(!error.is_fatal && error.detail.is_some());
+        assert!(!error.is_fatal && error.fields.detail.is_some());
         assert_eq!(error.sqlstate, SqlState::DEADLOCK_DETECTED);
         assert_eq!(cause(b"SFATAL\0VFATAL\0C57P01\0Mgone\0\0"), Cause::ConnectionLost);
         assert_eq!(ServerError::parse(b"Mno code\0\0"), None);

@@ -7,7 +7,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BeginSettings<'a> {
     pub(crate) isolation: Option<Isolation>,
-    pub(crate) read_only: bool,
+    /// READ ONLY or READ WRITE, or what is preset.
+    pub(crate) read_only: Option<bool>,
     pub(crate) deferrable: bool,
     /// Of this attempt.
     pub(crate) lock_timeout: Duration,

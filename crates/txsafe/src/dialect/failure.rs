@@ -1,78 +1,84 @@
 //! What an adapter saw go wrong, in words that don't depend on the driver.
 
-use super::{deadlock::Deadlock, sqlstate::SqlState};
+use super::{
+    condition::{Condition, Effect},
+    deadlock::Deadlock,
+    postgres::{codes, messages},
+    sqlstate::SqlState,
+};
 use std::{fmt, time::Duration};
 
 /// A failure as its adapter saw it: on the wire, by instrumentation or as the driver's error.
 ///
 /// # Examples
 /// ```
-/// use txsafe::{Cause, Failure, Phase, Remedy, SqlState};
+/// use txsafe::{Cause, Condition, Failure, Phase, Remedy, SqlState};
 ///
 /// let failure = Failure::refused(SqlState::DEADLOCK_DETECTED, "deadlock detected");
+/// assert_eq!(failure.condition(), Condition::Deadlock);
 /// assert_eq!(Cause::of(&failure, Phase::Body), Cause::Deadlock);
 /// assert_eq!(Cause::Deadlock.remedy(), Remedy::Retry);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    nature: Nature,
+    condition: Condition,
+    effect: Effect,
     sqlstate: Option<SqlState>,
     message: String,
-    detail: Option<String>,
+    fields: Option<Box<ErrorFields>>,
     statement: Option<String>,
     took: Option<Duration>,
     cure: Option<&'static str>,
     deadlock: Option<Box<Deadlock>>,
 }
 
-/// How a failure came about; what the server said is beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nature {
-    /// The server answered with an error; the connection lives on.
-    Refused,
-    /// Like `Refused`, and the server says that a prepared statement outlived its table's shape.
-    StalePlan,
-    /// Like `Refused`, and the server's session hasn't what the driver remembers of it.
-    StaleSession,
-    /// The connection is gone.
-    Lost,
-    /// No connection came free in time; nothing was started.
-    NoConnection,
-    /// Neither the server nor the network: the driver or this library refused.
-    Local,
-    /// The caller's connection is in a transaction already; nothing was sent in it.
-    InTransaction,
+/// What the server says of an error besides its code and message.
+/// Source: PostgreSQL manual, section 55.8, "Error and Notice Message Fields".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "adapters fill it in")]
+pub struct ErrorFields {
+    /// More of what is wrong: of a deadlock, which process waited for which.
+    pub detail: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The table that the error is about.
+    pub table: Option<String>,
+    /// Its column.
+    pub column: Option<String>,
+    /// The constraint that was violated.
+    pub constraint: Option<String>,
 }
 
 impl Failure {
     /// The server answered with an error and the connection lives on.
     #[must_use]
     pub fn refused(sqlstate: SqlState, message: impl Into<String>) -> Self {
-        Self::new(Nature::Refused, Some(sqlstate), message)
+        Self::of_response(sqlstate, false, None, message)
     }
 
     /// The server refused a prepared statement because its plan no longer fits the table (`0A000`, "cached plan must
     /// not change result type").
     #[must_use]
     pub fn stale_plan(message: impl Into<String>) -> Self {
-        Self::new(Nature::StalePlan, Some(SqlState::FEATURE_NOT_SUPPORTED), message)
-    }
-
-    /// The server's session hasn't what the driver remembers of it: prepared statements after `DEALLOCATE ALL` (`26000`,
-    /// `42P05`), or a type that was dropped and made anew. A new connection has.
-    #[must_use]
-    pub fn stale_session(sqlstate: Option<SqlState>, message: impl Into<String>) -> Self {
-        Self::new(Nature::StaleSession, sqlstate, message)
+        Self::new(Condition::StalePlan, Effect::TransactionAborted, message)
+            .with_sqlstate(Some(SqlState::FEATURE_NOT_SUPPORTED))
     }
 
     /// The connection is gone; `sqlstate` is the last word of the server, if there was one.
     #[must_use]
     pub fn lost(sqlstate: Option<SqlState>, message: impl Into<String>) -> Self {
-        Self::new(Nature::Lost, sqlstate, message)
+        let condition = sqlstate.map_or(Condition::ServerGone, codes::of_fatal);
+        Self::new(condition, Effect::ConnectionLost, message).with_sqlstate(sqlstate)
+    }
+
+    /// The server ended the session, because its transaction sent nothing for too long.
+    #[must_use]
+    pub(crate) fn idled(message: impl Into<String>) -> Self {
+        Self::lost(Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT), message)
     }
 
     /// The server answered with an ErrorResponse: what it is follows from its code, from whether it ended the session,
-    /// and from the C function that raised it, the one thing that tells a stale plan from other uses of `0A000`.
+    /// from the C function that raised it, and from what it says. One code may mean several things.
     #[must_use]
     pub fn of_response(
         sqlstate: SqlState,
@@ -84,26 +90,23 @@ impl Failure {
         if is_fatal {
             return Self::lost(Some(sqlstate), message);
         }
-        match (sqlstate, routine) {
-            (SqlState::FEATURE_NOT_SUPPORTED, Some("RevalidateCachedQuery")) => {
-                Self::stale_plan(message)
-            }
-            (SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PREPARED_STATEMENT, _)
-            | (SqlState::UNDEFINED_OBJECT, Some("lookup_type_cache")) => {
-                Self::stale_session(Some(sqlstate), message)
-            }
-            _ if Self::is_about_a_lost_type(&message) => {
-                Self::stale_session(Some(sqlstate), message)
-            }
-            _ => Self::refused(sqlstate, message),
-        }
+        let condition = codes::of_error(sqlstate, routine, &message);
+        let cure = codes::hint_of(sqlstate);
+        let failure = Self::new(condition, Effect::TransactionAborted, message);
+        Self { cure, ..failure.with_sqlstate(Some(sqlstate)) }
     }
 
-    /// Whether the server says that it can't find a type by its number, as a driver sends it that has looked it up before it
-    /// was made anew. Internal errors aren't translated, and their code (`XX000`) is that of all others.
+    /// The server answered with an error whose code the driver keeps to itself.
     #[must_use]
-    pub fn is_about_a_lost_type(message: &str) -> bool {
-        message.starts_with("cache lookup failed for type ")
+    pub fn of_message(message: impl Into<String>) -> Self {
+        let message = message.into();
+        match messages::code_of(&message) {
+            Some(code) => Self::refused(code, message),
+            None => {
+                let condition = codes::of_internal_error(&message).unwrap_or(Condition::Other);
+                Self::new(condition, Effect::TransactionAborted, message)
+            }
+        }
     }
 
     /// The server gave no answer to `request` for as long as one was waited for; the connection is taken for gone.
@@ -129,17 +132,30 @@ impl Failure {
         ))
     }
 
+    /// The connection turned out to live: what looked like its end was an ERROR, which came from elsewhere.
+    #[must_use]
+    pub fn survived(self) -> Self {
+        if !self.is_lost() {
+            return self;
+        }
+        let condition = match self.sqlstate {
+            Some(code) => codes::of_error(code, None, &self.message),
+            None => Condition::Other,
+        };
+        Self { condition, effect: Effect::TransactionAborted, ..self }
+    }
+
     /// No connection came free in time; nothing was started.
     #[must_use]
     pub fn no_connection(message: impl Into<String>) -> Self {
-        Self::new(Nature::NoConnection, None, message)
+        Self::new(Condition::NoConnection, Effect::StatementOnly, message)
     }
 
     /// The connection that the caller lent is in a transaction that isn't ours; that one is as it was. Never retried.
     #[must_use]
     pub fn in_transaction() -> Self {
         let message = "the connection that was passed in is in a transaction already";
-        Self::new(Nature::InTransaction, None, message)
+        Self::new(Condition::OpenTransaction, Effect::StatementOnly, message)
     }
 
     /// A connection of a pool is in a transaction that its last user left open. It is to be closed, and another one
@@ -153,13 +169,17 @@ impl Failure {
     /// The driver or an adapter refused before anything was sent. Never retried.
     #[must_use]
     pub fn local(message: impl Into<String>) -> Self {
-        Self::new(Nature::Local, None, message)
+        Self::new(Condition::Other, Effect::StatementOnly, message)
     }
 
-    /// Adds the server's DETAIL.
+    fn with_sqlstate(self, sqlstate: Option<SqlState>) -> Self {
+        Self { sqlstate, ..self }
+    }
+
+    /// Adds what the server says besides its code and message.
     #[must_use]
-    pub fn with_detail(mut self, detail: Option<String>) -> Self {
-        self.detail = detail;
+    pub fn with_fields(mut self, fields: ErrorFields) -> Self {
+        self.fields = (fields != ErrorFields::default()).then(|| Box::new(fields));
         self
     }
 
@@ -198,6 +218,18 @@ impl Failure {
         self
     }
 
+    /// What it is.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        self.condition
+    }
+
+    /// What it did to its transaction.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
     /// The SQLSTATE, where the server gave one.
     #[must_use]
     pub fn sqlstate(&self) -> Option<SqlState> {
@@ -213,7 +245,31 @@ impl Failure {
     /// The server's DETAIL: for a deadlock, who waited for whom.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
-        self.detail.as_deref()
+        self.fields.as_ref()?.detail.as_deref()
+    }
+
+    /// The server's HINT.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.fields.as_ref()?.hint.as_deref()
+    }
+
+    /// The table that it is about, where the server says.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
+        self.fields.as_ref()?.table.as_deref()
+    }
+
+    /// The column that it is about, where the server says.
+    #[must_use]
+    pub fn column(&self) -> Option<&str> {
+        self.fields.as_ref()?.column.as_deref()
+    }
+
+    /// The constraint that was violated.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        self.fields.as_ref()?.constraint.as_deref()
     }
 
     /// The statement that failed, without bind values, where it is known.
@@ -231,7 +287,7 @@ impl Failure {
     /// Whether the connection is gone.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.nature == Nature::Lost
+        self.effect == Effect::ConnectionLost
     }
 
     /// Of a deadlock: what this transaction held, and who the others were.
@@ -240,16 +296,14 @@ impl Failure {
         self.deadlock.as_deref()
     }
 
-    pub(crate) fn nature(&self) -> Nature {
-        self.nature
-    }
-
-    fn new(nature: Nature, sqlstate: Option<SqlState>, message: impl Into<String>) -> Self {
+    /// A failure of this kind.
+    fn new(condition: Condition, effect: Effect, message: impl Into<String>) -> Self {
         Self {
-            nature,
-            sqlstate,
+            condition,
+            effect,
+            sqlstate: None,
             message: message.into(),
-            detail: None,
+            fields: None,
             statement: None,
             took: None,
             cure: None,

@@ -38,7 +38,10 @@ pub use crate::transaction::{
 };
 pub use crate::{
     clock::excused::lock as lock_mutex,
-    dialect::postgres::{begin::Begin, leaving::leaves_transaction},
+    dialect::{
+        failure::ErrorFields,
+        postgres::{begin::Begin, leaving::leaves_transaction, messages},
+    },
     guard::{
         connection::{Calls, Connection, Waiting},
         gaps::Gaps,

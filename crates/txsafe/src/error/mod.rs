@@ -295,8 +295,13 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Its message holds all that a source would repeat.
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// What the server or the driver said, if it was one of them; the error's own text has it as well, because logs show often
+    /// nothing else.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.failure().map(|failure| failure as _)
+    }
+}
 
 pub(crate) mod outcome;
 pub(crate) mod refusal;

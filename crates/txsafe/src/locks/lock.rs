@@ -15,7 +15,7 @@ use super::{
     relation::{LockOrder, Position},
     statement::{LockCall, LockStatement},
 };
-use crate::{dialect::sqlstate::SqlState, error::Error};
+use crate::{dialect::condition::Condition, error::Error};
 use futures_util::{FutureExt, future::BoxFuture};
 use std::{
     future::Future,
@@ -203,7 +203,7 @@ where
 {
     let call = D::held(tx).plan_sequence::<O, R>(scope, at)?;
     let answer = D::call(tx, call).await.map_err(|error| match error.failure() {
-        Some(failure) if failure.sqlstate() == Some(SqlState::UNDEFINED_TABLE) => {
+        Some(failure) if failure.condition() == Condition::UndefinedTable => {
             failure.clone().with_cure(SEQUENCES_CURE).into()
         }
         _ => error,

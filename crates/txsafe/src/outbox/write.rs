@@ -7,7 +7,7 @@ use super::{
     written_message::{WriteEffect, WrittenMessage},
 };
 use crate::{
-    dialect::sqlstate::SqlState,
+    dialect::condition::Condition,
     driver::hooks::{Hook, Hooks},
     error::Error,
     locks::{lock::Locks, relation::LockOrder},
@@ -67,7 +67,7 @@ where
 pub(super) fn cured(error: Error) -> Error {
     const CURE: &str = "the outbox needs its table: put `OUTBOX_SQL` into a migration";
     match error.failure() {
-        Some(failure) if failure.sqlstate() == Some(SqlState::UNDEFINED_TABLE) => {
+        Some(failure) if failure.condition() == Condition::UndefinedTable => {
             failure.clone().with_cure(CURE).into()
         }
         _ => error,

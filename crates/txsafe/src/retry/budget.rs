@@ -101,10 +101,15 @@ fn price(cause: Cause, waited: Duration) -> u32 {
         | Cause::StalePlan
         | Cause::StaleSession
         | Cause::OptedIn
-        | Cause::CommitInDoubt => 5,
+        | Cause::CommitInDoubt
+        | Cause::RecoveryConflict => 5,
         Cause::NoConnection | Cause::ConnectionLost | Cause::ReadOnlyServer => 10,
         Cause::TooManyConnections => 20,
         // These are never retried; if a caller opts in, they have held the server for long.
-        Cause::StatementCanceled | Cause::TransactionTimeout | Cause::Other => 20,
+        Cause::LockNotAvailable
+        | Cause::StatementCanceled
+        | Cause::TransactionTimeout
+        | Cause::OptedOut
+        | Cause::Other => 20,
     }
 }

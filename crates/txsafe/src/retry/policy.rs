@@ -202,9 +202,12 @@ impl RetryPolicy {
             Cause::TooManyConnections | Cause::ConnectionLost | Cause::ReadOnlyServer => {
                 ceiling.max(UNHURRIED).min(self.max_pause.max(ceiling))
             }
+            // Replication goes on until it has caught up.
+            Cause::RecoveryConflict => self.max_pause.max(ceiling),
             Cause::Deadlock
             | Cause::Serialization
             | Cause::LockTimeout
+            | Cause::LockNotAvailable
             | Cause::StalePlan
             | Cause::StaleSession
             | Cause::NoConnection
@@ -212,6 +215,7 @@ impl RetryPolicy {
             | Cause::StatementCanceled
             | Cause::TransactionTimeout
             | Cause::OptedIn
+            | Cause::OptedOut
             | Cause::Other => ceiling,
         }
     }

@@ -1,9 +1,6 @@
 //! Failure → cause → remedy: the one table that says what to do about what went wrong.
 
-use crate::dialect::{
-    failure::{Failure, Nature},
-    sqlstate::SqlState,
-};
+use crate::dialect::{condition::Condition, failure::Failure};
 use std::fmt;
 
 /// What a failure asks for.
@@ -57,11 +54,16 @@ pub enum Cause {
     Serialization,
     /// `55P03`: a lock was not granted in time.
     LockTimeout,
-    /// The connection, or the server behind it, is going or gone (class 08, `57P01`-`57P03`, I/O errors).
+    /// `55P03`: a lock wasn't free, and its statement wasn't to wait for it (`NOWAIT`), or not for as long as the transaction
+    /// would have: the caller has set a shorter `lock_timeout`.
+    LockNotAvailable,
+    /// `40001` or `40P01` on a standby: what the statement reads was changed by replication.
+    RecoveryConflict,
+    /// The connection, or the server behind it, is gone: a FATAL of the server, whatever its code, or an I/O error.
     ConnectionLost,
     /// `53300`.
     TooManyConnections,
-    /// `25006`: the server has become read only, as after a failover.
+    /// `25006`: the server has become read only, as after a failover. Another connection is tried once.
     ReadOnlyServer,
     /// A prepared statement outlived the shape of its table.
     StalePlan,
@@ -70,7 +72,7 @@ pub enum Cause {
     StaleSession,
     /// No connection came free in time.
     NoConnection,
-    /// The answer to COMMIT was lost, or the server itself doesn't know (`40003`, `08007`).
+    /// The answer to COMMIT was lost, or the server itself doesn't know (`40003`, or a FATAL `08007`).
     CommitInDoubt,
     /// `57014`: cancelled by `statement_timeout` or by request.
     StatementCanceled,
@@ -78,45 +80,53 @@ pub enum Cause {
     TransactionTimeout,
     /// A condition that the caller asked to retry on ([`TxOptions::retry_on`](crate::TxOptions::retry_on)).
     OptedIn,
+    /// A failure that the caller asked not to retry on ([`TxOptions::abort_on`](crate::TxOptions::abort_on),
+    /// [`abort_if`](crate::TxOptions::abort_if)).
+    OptedOut,
     /// Anything else, and whatever can't be classified.
     Other,
 }
 
 impl Cause {
-    /// Classifies a failure by its SQLSTATE, by where it happened, and by whether the connection is gone.
+    /// Classifies a failure by what it is, by where it happened, and by whether the connection is gone.
     ///
     /// Whatever is not known to be transient is [`Cause::Other`].
-    /// Source: PostgreSQL manual, appendix A, "PostgreSQL Error Codes".
     #[must_use]
     pub fn of(failure: &Failure, phase: Phase) -> Self {
+        let condition = failure.condition();
         if phase == Phase::Commit && leaves_commit_in_doubt(failure) {
             return Self::CommitInDoubt;
         }
-        match failure.nature() {
-            Nature::NoConnection => return Self::NoConnection,
-            Nature::StalePlan => return Self::StalePlan,
-            Nature::StaleSession => return Self::StaleSession,
-            Nature::Local | Nature::InTransaction => return Self::Other,
-            Nature::Refused | Nature::Lost => {}
+        if failure.is_lost() {
+            return match condition {
+                Condition::TooManyConnections => Self::TooManyConnections,
+                Condition::IdleTimeout | Condition::TransactionTimeout => Self::TransactionTimeout,
+                // A FATAL at connect (28P01 wrong password, 3D000 no such database) comes back every time.
+                Condition::Other if phase == Phase::Checkout => Self::Other,
+                _ => Self::ConnectionLost,
+            };
         }
-        match failure.sqlstate() {
-            Some(SqlState::DEADLOCK_DETECTED) => Self::Deadlock,
-            Some(SqlState::SERIALIZATION_FAILURE) => Self::Serialization,
-            Some(SqlState::LOCK_NOT_AVAILABLE) => Self::LockTimeout,
-            Some(SqlState::TOO_MANY_CONNECTIONS) => Self::TooManyConnections,
-            Some(SqlState::READ_ONLY_SQL_TRANSACTION) => Self::ReadOnlyServer,
-            Some(SqlState::QUERY_CANCELED) => Self::StatementCanceled,
-            Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT | SqlState::TRANSACTION_TIMEOUT) => {
-                Self::TransactionTimeout
-            }
-            Some(
-                SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::CANNOT_CONNECT_NOW,
-            ) => Self::ConnectionLost,
-            Some(code) if code.class() == "08" => Self::ConnectionLost,
-            Some(_) if failure.is_lost() && phase != Phase::Checkout => Self::ConnectionLost,
-            None if failure.is_lost() => Self::ConnectionLost,
-            // A FATAL at connect (28P01 wrong password, 3D000 no such database) comes back every time.
-            Some(_) | None => Self::Other,
+        match condition {
+            Condition::Deadlock => Self::Deadlock,
+            Condition::Serialization => Self::Serialization,
+            Condition::LockTimeout => Self::LockTimeout,
+            Condition::LockNotAvailable => Self::LockNotAvailable,
+            Condition::RecoveryConflict => Self::RecoveryConflict,
+            Condition::ReadOnly => Self::ReadOnlyServer,
+            Condition::StalePlan => Self::StalePlan,
+            Condition::StaleSession => Self::StaleSession,
+            Condition::StatementTimeout | Condition::Canceled => Self::StatementCanceled,
+            Condition::IdleTimeout | Condition::TransactionTimeout => Self::TransactionTimeout,
+            Condition::NoConnection => Self::NoConnection,
+            Condition::TooManyConnections
+            | Condition::ServerGone
+            | Condition::CommitUnknown
+            | Condition::UndefinedTable
+            | Condition::UndefinedObject
+            | Condition::OpenTransaction
+            | Condition::NoTransaction
+            | Condition::InFailedTransaction
+            | Condition::Other => Self::Other,
         }
     }
 
@@ -127,6 +137,7 @@ impl Cause {
             Self::Deadlock
             | Self::Serialization
             | Self::LockTimeout
+            | Self::RecoveryConflict
             | Self::TooManyConnections
             | Self::NoConnection
             | Self::OptedIn => Remedy::Retry,
@@ -134,7 +145,11 @@ impl Cause {
                 Remedy::Reconnect
             }
             Self::CommitInDoubt => Remedy::Verify,
-            Self::StatementCanceled | Self::TransactionTimeout | Self::Other => Remedy::Abort,
+            Self::LockNotAvailable
+            | Self::StatementCanceled
+            | Self::TransactionTimeout
+            | Self::OptedOut
+            | Self::Other => Remedy::Abort,
         }
     }
 
@@ -145,6 +160,8 @@ impl Cause {
             Self::Deadlock => "deadlock",
             Self::Serialization => "serialization",
             Self::LockTimeout => "lock_timeout",
+            Self::LockNotAvailable => "lock_not_available",
+            Self::RecoveryConflict => "recovery_conflict",
             Self::ConnectionLost => "connection_lost",
             Self::TooManyConnections => "too_many_connections",
             Self::ReadOnlyServer => "read_only_server",
@@ -155,6 +172,7 @@ impl Cause {
             Self::StatementCanceled => "statement_canceled",
             Self::TransactionTimeout => "transaction_timeout",
             Self::OptedIn => "opted_in",
+            Self::OptedOut => "opted_out",
             Self::Other => "other",
         }
     }
@@ -168,19 +186,18 @@ impl fmt::Display for Cause {
 
 /// A server that refuses COMMIT and stays has rolled back; one that vanishes may have done either.
 fn leaves_commit_in_doubt(failure: &Failure) -> bool {
-    match failure.sqlstate() {
-        Some(SqlState::STATEMENT_COMPLETION_UNKNOWN | SqlState::TRANSACTION_RESOLUTION_UNKNOWN) => {
-            true
-        }
+    match failure.condition() {
+        Condition::CommitUnknown => true,
         // It fires only while the session waits for a command, so this COMMIT was never read.
-        Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT) => false,
-        Some(_) | None => failure.is_lost(),
+        Condition::IdleTimeout => false,
+        _ => failure.is_lost(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SqlState;
 
     fn refused(code: &str) -> Failure {
         Failure::refused(SqlState::new(code).unwrap(), "")
@@ -192,6 +209,20 @@ mod tests {
             ("40001", Remedy::Retry),
             ("40P01", Remedy::Retry),
             ("55P03", Remedy::Retry),
+            ("25006", Remedy::Reconnect),
+            ("57014", Remedy::Abort),
+            // Those of a foreign server, or of `RAISE`: this session goes on.
+            ("08001", Remedy::Abort),
+            ("57P01", Remedy::Abort),
+            ("53300", Remedy::Abort),
+            ("53100", Remedy::Abort),
+            ("53200", Remedy::Abort),
+            ("23505", Remedy::Abort),
+            ("0A000", Remedy::Abort),
+        ] {
+            assert_eq!(Cause::of(&refused(code), Phase::Body).remedy(), remedy, "{code}");
+        }
+        for (code, remedy) in [
             ("53300", Remedy::Retry),
             ("57P01", Remedy::Reconnect),
             ("57P02", Remedy::Reconnect),
@@ -200,18 +231,17 @@ mod tests {
             ("08001", Remedy::Reconnect),
             ("08003", Remedy::Reconnect),
             ("08006", Remedy::Reconnect),
-            ("25006", Remedy::Reconnect),
-            ("57014", Remedy::Abort),
+            ("40001", Remedy::Reconnect),
             ("25P03", Remedy::Abort),
             ("25P04", Remedy::Abort),
-            ("53100", Remedy::Abort),
-            ("53200", Remedy::Abort),
-            ("23505", Remedy::Abort),
-            ("0A000", Remedy::Abort),
         ] {
-            assert_eq!(Cause::of(&refused(code), Phase::Body).remedy(), remedy, "{code}");
+            let fatal = Failure::lost(SqlState::new(code), "");
+            assert_eq!(Cause::of(&fatal, Phase::Body).remedy(), remedy, "{code}");
         }
         assert_eq!(Cause::of(&Failure::stale_plan(""), Phase::Body).remedy(), Remedy::Reconnect);
+        let nowait = Failure::of_message("could not obtain lock on row in relation \"jobs\"");
+        assert_eq!(Cause::of(&nowait, Phase::Body), Cause::LockNotAvailable);
+        assert_eq!(Cause::LockNotAvailable.remedy(), Remedy::Abort);
         for (code, message) in [
             ("26000", "prepared statement \"s1\" does not exist"),
             ("42P05", "prepared statement \"s1\" already exists"),
@@ -228,7 +258,8 @@ mod tests {
         assert_eq!(at_commit(refused("40001")), Remedy::Retry);
         assert_eq!(at_commit(refused("23503")), Remedy::Abort);
         assert_eq!(at_commit(refused("40003")), Remedy::Verify);
-        assert_eq!(at_commit(refused("08007")), Remedy::Verify);
+        assert_eq!(at_commit(refused("08007")), Remedy::Abort, "a deferred trigger raised it");
+        assert_eq!(at_commit(Failure::lost(SqlState::new("08007"), "")), Remedy::Verify);
         assert_eq!(at_commit(Failure::lost(None, "")), Remedy::Verify);
         let shutdown = Failure::lost(Some(SqlState::ADMIN_SHUTDOWN), "");
         assert_eq!(at_commit(shutdown.clone()), Remedy::Verify);

@@ -3,13 +3,19 @@
 //! Like the layer below it this is pure: the run loops tell it the time and the dice.
 
 use super::settings::Settings;
-use crate::retry::{
-    budget::Budget,
-    patience::Patience,
-    policy::GiveUp,
-    remedy::{Cause, Remedy},
+use crate::{
+    dialect::{condition::Condition, failure::Failure, postgres::locks::may_lock},
+    retry::{
+        budget::Budget,
+        patience::Patience,
+        policy::GiveUp,
+        remedy::{Cause, Remedy},
+    },
 };
 use std::time::Duration;
+
+/// So often a transaction is tried again on a standby whose replication was in its way.
+const MOST_CONFLICTS: u32 = 2;
 
 /// What one attempt may take, and how it begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,8 +40,12 @@ pub(crate) struct Moment {
 /// What the decisions of one transaction depend on.
 pub(crate) struct Course {
     attempts: u32,
-    /// How often a connection had outlived what it remembers.
+    /// How often another connection was tried because of what the one before remembered, or was.
     stale: u32,
+    /// A cancellation was taken for a lock timeout.
+    was_canceled: bool,
+    /// How often replication was in the way.
+    conflicts: u32,
     lock_timeout: Duration,
     statement_timeout: Duration,
     pauses: Option<Box<dyn Iterator<Item = Duration> + Send>>,
@@ -50,6 +60,8 @@ impl Course {
         Self {
             attempts: 0,
             stale: 0,
+            was_canceled: false,
+            conflicts: 0,
             lock_timeout: Duration::ZERO,
             statement_timeout: Duration::ZERO,
             pauses: None,
@@ -96,17 +108,33 @@ impl Course {
         })
     }
 
-    /// Whether a statement that was cancelled after running for so long was cancelled by its own lock timeout.
+    /// Whether a statement that was canceled on request was, most likely, canceled by its own lock timeout.
     ///
     /// PostgreSQL's timer interrupts its own session as `pg_cancel_backend` does, beside a note that it was the timer.
     /// If the lock comes free in that very moment, the session's next wait tears the note up before it is read, and
     /// the server reports a cancellation on request (`57014`): once in some 100,000 transactions that fight over rows.
-    /// What tells it apart is the time: a few waits for locks, of which the last was one timeout long.
-    pub(crate) fn is_lock_timeout(&self, ran: Duration) -> bool {
+    /// What tells it apart: the statement may lock rows, and ran for a few waits, of which the last was one timeout long. An
+    /// operator may mean such a statement, too; so it is believed once in a transaction.
+    pub(crate) fn is_lock_timeout(&self, failure: &Failure) -> bool {
         const WAITS: u32 = 4;
-        ran >= self.lock_timeout
+        let (Some(ran), Some(sql)) = (failure.took(), failure.statement()) else { return false };
+        failure.condition() == Condition::Canceled
+            && !self.was_canceled
+            && may_lock(sql)
+            && ran >= self.lock_timeout
             && ran <= self.lock_timeout.saturating_mul(WAITS)
             && ran < self.statement_timeout
+    }
+
+    /// A cancellation was taken for a lock timeout.
+    pub(crate) fn believed_canceled(&mut self) {
+        self.was_canceled = true;
+    }
+
+    /// Whether a lock was waited for less long than this attempt would have: the caller has set a shorter timeout of its own,
+    /// and means it.
+    pub(crate) fn is_shorter_lock_timeout(&self, failure: &Failure) -> bool {
+        failure.took().is_some_and(|ran| ran < self.lock_timeout)
     }
 
     /// The pause before the next attempt after a failure that asks for one, or why there is none.
@@ -125,9 +153,15 @@ impl Course {
         if self.nested {
             return Err(GiveUp::Nested);
         }
-        if matches!(cause, Cause::StalePlan | Cause::StaleSession) {
+        if matches!(cause, Cause::StalePlan | Cause::StaleSession | Cause::ReadOnlyServer) {
             self.stale += 1;
             if self.stale > 1 {
+                return Err(GiveUp::Again);
+            }
+        }
+        if cause == Cause::RecoveryConflict {
+            self.conflicts += 1;
+            if self.conflicts > MOST_CONFLICTS {
                 return Err(GiveUp::Again);
             }
         }
@@ -214,16 +248,56 @@ mod tests {
     }
 
     #[test]
-    fn a_cancellation_after_a_lock_timeout_is_one() {
+    fn a_cancellation_of_a_statement_that_waited_as_long_as_it_may_is_a_lock_timeout() {
         let mut desk = Desk::new(TxOptions::new());
         let timeout = desk.next(None).unwrap().lock_timeout;
-        assert!(!desk.course.is_lock_timeout(timeout - MS));
-        assert!(desk.course.is_lock_timeout(timeout) && desk.course.is_lock_timeout(3 * timeout));
-        assert!(!desk.course.is_lock_timeout(5 * timeout));
+        let canceled = |sql: &str, took| {
+            let message = "canceling statement due to user request";
+            Failure::of_message(message).with_statement(Some(sql.into())).with_took(Some(took))
+        };
+        let update = |took| canceled("UPDATE accounts SET n = 1", took);
+        assert!(!desk.course.is_lock_timeout(&update(timeout - MS)));
+        assert!(desk.course.is_lock_timeout(&update(timeout)));
+        assert!(desk.course.is_lock_timeout(&update(3 * timeout)));
+        assert!(!desk.course.is_lock_timeout(&update(5 * timeout)));
+        assert!(!desk.course.is_lock_timeout(&canceled("SELECT heavy()", timeout)));
+        let message = "canceling statement due to statement timeout";
+        let timed_out = Failure::of_message(message).with_statement(Some("UPDATE a".into()));
+        assert!(!desk.course.is_lock_timeout(&timed_out.with_took(Some(timeout))));
         desk.next(Some(timeout + Duration::from_micros(999))).unwrap();
         assert_eq!(desk.course.lock_timeout(), timeout, "as the server is told");
         let statement_timeout = desk.next(Some(timeout)).unwrap().statement_timeout;
-        assert!(!desk.course.is_lock_timeout(statement_timeout));
+        assert!(!desk.course.is_lock_timeout(&update(statement_timeout)));
+        desk.next(None).unwrap();
+        let again = update(desk.course.lock_timeout());
+        assert!(desk.course.is_lock_timeout(&again));
+        desk.course.believed_canceled();
+        assert!(!desk.course.is_lock_timeout(&again), "an operator means it");
+    }
+
+    #[test]
+    fn a_timeout_of_the_callers_own_is_meant() {
+        let mut desk = Desk::new(TxOptions::new());
+        let timeout = desk.next(None).unwrap().lock_timeout;
+        let after =
+            |took| Failure::of_message("canceling statement due to lock timeout").with_took(took);
+        assert!(desk.course.is_shorter_lock_timeout(&after(Some(timeout - MS))));
+        assert!(!desk.course.is_shorter_lock_timeout(&after(Some(timeout))));
+        assert!(!desk.course.is_shorter_lock_timeout(&after(None)));
+    }
+
+    #[test]
+    fn replication_is_waited_out_twice_and_a_server_that_only_reads_is_left_once() {
+        let options = || TxOptions::new().retry(RetryPolicy::new().max_attempts(20));
+        let mut desk = Desk::new(options());
+        desk.next(None).unwrap();
+        assert!(desk.after(Cause::RecoveryConflict, None).is_ok());
+        assert!(desk.after(Cause::RecoveryConflict, None).is_ok());
+        assert_eq!(desk.after(Cause::RecoveryConflict, None), Err(GiveUp::Again));
+        let mut desk = Desk::new(options());
+        desk.next(None).unwrap();
+        assert!(desk.after(Cause::ReadOnlyServer, None).is_ok());
+        assert_eq!(desk.after(Cause::ReadOnlyServer, None), Err(GiveUp::Again));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     verify::{Verdict, Witness},
 };
 use crate::{
-    dialect::{failure::Failure, sqlstate::SqlState},
+    dialect::{condition::Condition, failure::Failure},
     driver::account::Account,
     error::{Error, ErrorKind, trail::Trail},
     retry::remedy::{Cause, Phase, Remedy},
@@ -34,15 +34,15 @@ impl<T, H> Progress<T, H> {
         let cause = self.cause_of(&failure, Phase::Commit);
         if cause.remedy() != Remedy::Verify {
             self.due.push_back((account, false));
-            let kind = match failure.sqlstate() {
+            let kind = match failure.condition() {
                 // Where nobody watches the connection, the server tells at the end what the closure has done to it.
-                Some(SqlState::NO_ACTIVE_SQL_TRANSACTION) => {
+                Condition::NoTransaction => {
                     // Its words are about the question, which is ours.
                     let failure = Failure::local("no transaction was open at COMMIT");
                     self.note(Phase::Commit, failure, cause);
                     return self.refuse(ErrorKind::EndedByClosure, None, trail);
                 }
-                Some(SqlState::IN_FAILED_SQL_TRANSACTION) => ErrorKind::RolledBackAtCommit,
+                Condition::InFailedTransaction => ErrorKind::RolledBackAtCommit,
                 _ => ErrorKind::Failed,
             };
             return self.failed(Phase::Commit, failure, true, Otherwise::Ours(kind), trail);

@@ -3,9 +3,9 @@
 use super::{keyed::Keyed, verify::Witness};
 use crate::{
     dialect::{
+        condition::Condition,
         failure::Failure,
         postgres::mark::{Identity, Mark},
-        sqlstate::SqlState,
     },
     driver::session::Standing,
     error::ErrorKind,
@@ -47,11 +47,9 @@ pub(crate) fn step(closure_is_ok: bool, standing: &Standing) -> Step {
 /// The failure of BEGIN. A connection of a pool that is in a transaction was left so by somebody else: it is closed, and
 /// another one is taken.
 pub(crate) fn begin_failed(failure: Failure, on_held: bool) -> Failure {
-    match failure.sqlstate() {
-        Some(code @ (SqlState::ACTIVE_SQL_TRANSACTION | SqlState::IN_FAILED_SQL_TRANSACTION))
-            if !on_held =>
-        {
-            Failure::left_open(Some(code))
+    match failure.condition() {
+        Condition::OpenTransaction | Condition::InFailedTransaction if !on_held => {
+            Failure::left_open(failure.sqlstate())
         }
         _ => failure,
     }
@@ -168,7 +166,7 @@ pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
         | Standing::Ended
         | Standing::SavepointOpen => failure,
     };
-    if failure.sqlstate() == Some(SqlState::UNDEFINED_TABLE) {
+    if failure.condition() == Condition::UndefinedTable {
         return failure.with_cure(
             "idempotency keys need their table: put `IDEMPOTENCY_KEYS_SQL` into a migration",
         );

@@ -6,7 +6,7 @@
 
 use super::settings::Settings;
 use crate::{
-    dialect::{failure::Failure, sqlstate::SqlState},
+    dialect::{condition::Condition, failure::Failure},
     driver::{account::Account, session::Standing},
     error::trail::Trail,
     retry::remedy::Phase,
@@ -46,20 +46,24 @@ pub(crate) fn named_failure(
     settings: &Settings,
 ) -> Failure {
     let idle = trail.idle_at(Instant::now());
-    match failure.sqlstate() {
-        Some(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT) => told(failure, idle, settings),
-        None if phase != Phase::Commit && has_idled(idle, settings) => {
+    match failure.condition() {
+        Condition::IdleTimeout => told(failure, idle, settings),
+        // The server's own word would say more.
+        Condition::ServerGone
+            if failure.sqlstate().is_none()
+                && phase != Phase::Commit
+                && has_idled(idle, settings) =>
+        {
             // libpq goes on to guess.
             let said = failure.message().lines().next().unwrap_or_default();
             let inferred = format!(
                 "{said}; the server most likely ended the session for idling (inferred, its own words were lost)",
             );
-            let code = SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
-            let inferred = Failure::lost(Some(code), inferred)
-                .with_statement(failure.statement().map(str::to_owned));
+            let inferred =
+                Failure::idled(inferred).with_statement(failure.statement().map(str::to_owned));
             told(inferred, idle, settings)
         }
-        Some(_) | None => failure,
+        _ => failure,
     }
 }
 
@@ -84,6 +88,7 @@ fn has_idled(idle: Duration, settings: &Settings) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SqlState;
     use crate::{TxOptions, retry::remedy::Cause};
 
     fn cause(sqlstate: Option<SqlState>, idle: Duration) -> Cause {

@@ -1,11 +1,12 @@
 //! What a database presets of the settings of its transactions, and what a call changes.
 
 use crate::{
-    dialect::{isolation::Isolation, sqlstate::SqlState},
+    dialect::{failure::Failure, isolation::Isolation, sqlstate::SqlState},
     retry::policy::RetryPolicy,
 };
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,12 +43,34 @@ pub struct TxOptions {
     pub(crate) await_begin: Option<bool>,
     pub(crate) retry: Option<RetryPolicy>,
     pub(crate) retry_on: Option<Vec<SqlState>>,
+    pub(crate) abort_on: Option<Vec<SqlState>>,
+    pub(crate) abort_if: Option<Predicate>,
     pub(crate) verify_commit: Option<bool>,
     pub(crate) slow_after: Option<Duration>,
     pub(crate) bind_values: Option<bool>,
     pub(crate) test_wrapper: Option<bool>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
+}
+
+/// Which failures aren't to be retried on.
+#[derive(Clone)]
+pub(crate) struct Predicate(Arc<dyn Fn(&Failure) -> bool + Send + Sync>);
+
+impl Predicate {
+    pub(crate) fn new(predicate: impl Fn(&Failure) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(predicate))
+    }
+
+    pub(super) fn holds_for(&self, failure: &Failure) -> bool {
+        (self.0)(failure)
+    }
+}
+
+impl fmt::Debug for Predicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Predicate")
+    }
 }
 
 /// The setters that [`TxOptions`] and the builder of a database share: one list, one documentation.
@@ -60,7 +83,8 @@ macro_rules! transaction_settings {
             self
         }
 
-        /// Whether writes are refused. Default: `false`.
+        /// Whether writes are refused: `true` says READ ONLY to the server, and `false` READ WRITE, whatever is preset for the
+        /// role or the database. Default: the server's (`default_transaction_read_only`).
         #[must_use]
         pub fn read_only(mut self, read_only: bool) -> Self {
             self $(.$options)? .read_only = Some(read_only);
@@ -166,6 +190,26 @@ macro_rules! transaction_settings {
         #[must_use]
         pub fn retry_on(mut self, codes: impl IntoIterator<Item = $crate::SqlState>) -> Self {
             self $(.$options)? .retry_on = Some(codes.into_iter().collect());
+            self
+        }
+
+        /// SQLSTATEs that are never retried on, the opposite of [`retry_on`](Self::retry_on): such as `40P01` where a deadlock is
+        /// a mistake in the program. A COMMIT whose answer was lost isn't meant. Default: none.
+        #[must_use]
+        pub fn abort_on(mut self, codes: impl IntoIterator<Item = $crate::SqlState>) -> Self {
+            self $(.$options)? .abort_on = Some(codes.into_iter().collect());
+            self
+        }
+
+        /// Failures that are never retried on: those for which `predicate` returns `true`. It isn't asked about a COMMIT
+        /// whose answer was lost. Default: none.
+        #[must_use]
+        pub fn abort_if(
+            mut self,
+            predicate: impl Fn(&$crate::Failure) -> bool + Send + Sync + 'static,
+        ) -> Self {
+            let predicate = $crate::transaction::options::Predicate::new(predicate);
+            self $(.$options)? .abort_if = Some(predicate);
             self
         }
 

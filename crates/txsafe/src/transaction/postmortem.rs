@@ -3,9 +3,9 @@
 use super::call::Call;
 use crate::{
     dialect::{
+        condition::Condition,
         deadlock::{self, Deadlock, Opponent},
         failure::Failure,
-        sqlstate::SqlState,
     },
     driver::{account::Account, session::Standing},
 };
@@ -26,7 +26,7 @@ impl PostMortem {
         let (Standing::Aborted(failure) | Standing::Open(Some(failure))) = standing else {
             return None;
         };
-        if failure.sqlstate() != Some(SqlState::DEADLOCK_DETECTED) {
+        if failure.condition() != Condition::Deadlock {
             return None;
         }
         let processes = deadlock::others(failure.detail().unwrap_or_default());

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     dialect::{
         begin::BeginSettings,
-        failure::{Failure, Nature},
+        condition::Condition,
+        failure::Failure,
         postgres::{begin::Begin, mark::Mark},
     },
     driver::{account::Account, session::Standing},
@@ -206,8 +207,8 @@ impl<T, H> Progress<T, H> {
                 Next::Return(Err(nested(&outer, &self.call).into()))
             }
             Ended::NotStarted(phase, failure) => {
-                let kind = match failure.nature() {
-                    Nature::InTransaction => ErrorKind::OpenTransaction,
+                let kind = match failure.condition() {
+                    Condition::OpenTransaction => ErrorKind::OpenTransaction,
                     _ => ErrorKind::Failed,
                 };
                 self.failed(phase, failure, false, Otherwise::Ours(kind), trail)
@@ -321,6 +322,9 @@ impl<T, H> Progress<T, H> {
         trail: Trail,
     ) -> Next<T, E> {
         let cause = self.cause_of(&failure, phase);
+        if cause == Cause::LockTimeout && failure.condition() == Condition::Canceled {
+            self.course.believed_canceled();
+        }
         self.note(phase, with_cure(failure, phase, &self.call.settings), cause);
         if cause.remedy() == Remedy::Reconnect {
             self.call.shared.identify(None);
@@ -402,21 +406,22 @@ impl<T, H> Progress<T, H> {
     }
 
     pub(super) fn cause_of(&self, failure: &Failure, phase: Phase) -> Cause {
-        let cause = Cause::of(failure, phase);
         let settings = &self.call.settings;
-        match cause {
+        let cause = match Cause::of(failure, phase) {
+            Cause::CommitInDoubt => return Cause::CommitInDoubt,
             // The transaction itself is read only: another server wouldn't help.
-            Cause::ReadOnlyServer if settings.read_only => Cause::Other,
-            Cause::StatementCanceled
-                if failure.took().is_some_and(|ran| self.course.is_lock_timeout(ran)) =>
-            {
-                Cause::LockTimeout
+            Cause::ReadOnlyServer if settings.is_read_only() => Cause::Other,
+            Cause::StatementCanceled if self.course.is_lock_timeout(failure) => Cause::LockTimeout,
+            Cause::LockTimeout if self.course.is_shorter_lock_timeout(failure) => {
+                Cause::LockNotAvailable
             }
-            _ if cause.remedy() == Remedy::Abort && settings.opted_in(failure.sqlstate()) => {
-                Cause::OptedIn
-            }
-            _ => cause,
+            cause => cause,
+        };
+        if settings.opted_out(failure) {
+            return Cause::OptedOut;
         }
+        let is_opted_in = cause.remedy() == Remedy::Abort && settings.opted_in(failure.sqlstate());
+        if is_opted_in { Cause::OptedIn } else { cause }
     }
 
     /// To the deadline.

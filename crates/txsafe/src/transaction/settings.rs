@@ -1,8 +1,8 @@
 //! The settings of a transaction, complete and checked.
 
-use super::options::TxOptions;
+use super::options::{Predicate, TxOptions};
 use crate::{
-    dialect::{isolation::Isolation, sqlstate::SqlState},
+    dialect::{failure::Failure, isolation::Isolation, sqlstate::SqlState},
     driver::session::SessionOptions,
     invalid::{InvalidSetting, or_default},
     retry::policy::RetryPolicy,
@@ -22,7 +22,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub(crate) isolation: Option<Isolation>,
-    pub(crate) read_only: bool,
+    pub(crate) read_only: Option<bool>,
     pub(crate) deferrable: bool,
     pub(crate) lock_timeout: Duration,
     pub(crate) adaptive_lock_timeout: bool,
@@ -35,6 +35,8 @@ pub struct Settings {
     pub(crate) await_begin: bool,
     pub(crate) retry: RetryPolicy,
     pub(crate) retry_on: Vec<SqlState>,
+    pub(crate) abort_on: Vec<SqlState>,
+    pub(crate) abort_if: Option<Predicate>,
     pub(crate) verify_commit: bool,
     pub(crate) slow_after: Duration,
     pub(crate) bind_values: bool,
@@ -53,7 +55,7 @@ impl Settings {
         }
         let settings = Self {
             isolation: pick!(isolation),
-            read_only: pick!(read_only).unwrap_or(false),
+            read_only: pick!(read_only),
             deferrable: pick!(deferrable).unwrap_or(false),
             lock_timeout: pick!(lock_timeout).unwrap_or(LOCK_TIMEOUT),
             adaptive_lock_timeout: pick!(adaptive_lock_timeout).unwrap_or(true),
@@ -67,6 +69,8 @@ impl Settings {
             await_begin: pick!(await_begin).unwrap_or(false),
             retry: pick!(retry).unwrap_or_default(),
             retry_on: pick!(retry_on).unwrap_or_default(),
+            abort_on: pick!(abort_on).unwrap_or_default(),
+            abort_if: pick!(abort_if),
             verify_commit: pick!(verify_commit).unwrap_or(false),
             slow_after: pick!(slow_after).unwrap_or(Duration::from_secs(1)),
             bind_values: pick!(bind_values).unwrap_or(false),
@@ -109,7 +113,8 @@ impl Settings {
                  not retried: lower lock_timeout or raise statement_timeout",
             ));
         }
-        if self.deferrable && !(self.read_only && self.isolation == Some(Isolation::Serializable)) {
+        let is_serializable = self.isolation == Some(Isolation::Serializable);
+        if self.deferrable && !(self.is_read_only() && is_serializable) {
             return Err(InvalidSetting::new(
                 "deferrable",
                 "true",
@@ -124,6 +129,17 @@ impl Settings {
             ));
         }
         self.retry.validate()
+    }
+
+    /// Whether the caller asked for a transaction that only reads.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only == Some(true)
+    }
+
+    /// Whether the caller asked not to retry on this failure.
+    pub(crate) fn opted_out(&self, failure: &Failure) -> bool {
+        failure.sqlstate().is_some_and(|code| self.abort_on.contains(&code))
+            || self.abort_if.as_ref().is_some_and(|predicate| predicate.holds_for(failure))
     }
 
     /// Whether the caller asked to retry on this code.
@@ -173,7 +189,7 @@ mod tests {
         let call = TxOptions::new().lock_timeout(Duration::from_millis(100));
         let settings = Settings::resolve(&preset, &call).unwrap();
         assert_eq!(settings.lock_timeout, Duration::from_millis(100));
-        assert!(settings.read_only);
+        assert!(settings.is_read_only());
         assert_eq!(settings.statement_timeout, Duration::from_secs(30));
     }
 

@@ -4,7 +4,8 @@ use crate::script::{Attempt, Opaque, Played, play_both, play_both_on};
 use std::time::{Duration, Instant};
 use txsafe::{
     Builder, Cause, Error, ErrorKind, Failure, GiveUp, Isolation, Keyed, Outcome, Remedy,
-    RetryPolicy, SqlState, TxOptions, driver::Standing,
+    RetryPolicy, SqlState, TxOptions,
+    driver::{ErrorFields, Standing},
 };
 
 fn deadlock() -> Failure {
@@ -59,9 +60,10 @@ fn rolls_back_gives_back_then_pauses_and_runs_the_whole_closure_again() {
 fn asks_who_else_was_in_a_deadlock_once_it_is_rolled_back() {
     let detail = "Process 1 waits for ShareLock on transaction 5; blocked by process 22.\n\
                   Process 22 waits for ShareLock on transaction 6; blocked by process 1.";
+    let fields = ErrorFields { detail: Some(detail.into()), ..ErrorFields::default() };
     let collision = Attempt {
         body: Some("wrapped beyond recognition"),
-        standing: Some(Standing::Aborted(deadlock().with_detail(Some(detail.into())))),
+        standing: Some(Standing::Aborted(deadlock().with_fields(fields))),
         ..Attempt::default()
     };
     let once = TxOptions::new().retry(RetryPolicy::new().max_attempts(1));

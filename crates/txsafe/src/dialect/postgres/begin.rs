@@ -30,8 +30,9 @@ impl Begin {
     pub(crate) fn new(settings: &BeginSettings<'_>, mark: Mark) -> Self {
         let mut sql = String::with_capacity(384);
         sql.push_str(if settings.deferrable { "BEGIN DEFERRABLE" } else { "BEGIN NOT DEFERRABLE" });
+        let access = |only| if only { "READ ONLY" } else { "READ WRITE" };
         let characteristics =
-            [settings.isolation.map(set_isolation), settings.read_only.then_some("READ ONLY")];
+            [settings.isolation.map(set_isolation), settings.read_only.map(access)];
         for (i, characteristic) in characteristics.into_iter().flatten().enumerate() {
             sql.push_str(if i == 0 { "; SET TRANSACTION " } else { ", " });
             sql.push_str(characteristic);
@@ -136,7 +137,7 @@ mod tests {
     fn settings(application_name: &str) -> BeginSettings<'_> {
         BeginSettings {
             isolation: None,
-            read_only: false,
+            read_only: None,
             deferrable: false,
             lock_timeout: Duration::from_millis(20),
             lock_timeout_at_commit: Duration::from_secs(2),
@@ -155,7 +156,7 @@ mod tests {
     fn one_message_holds_everything() {
         let report = BeginSettings {
             isolation: Some(Isolation::Serializable),
-            read_only: true,
+            read_only: Some(true),
             deferrable: true,
             transaction_timeout: Some(Duration::from_secs(9)),
             ..settings("shop/report")
@@ -172,6 +173,9 @@ mod tests {
              ; SET LOCAL application_name = 'shop/report'"
         );
         assert!(begin(&settings("x")).sql().starts_with("BEGIN NOT DEFERRABLE; SET txsafe"));
+        let writes = BeginSettings { read_only: Some(false), ..settings("x") };
+        let starts = "BEGIN NOT DEFERRABLE; SET TRANSACTION READ WRITE; SET txsafe";
+        assert!(begin(&writes).sql().starts_with(starts));
     }
 
     #[test]

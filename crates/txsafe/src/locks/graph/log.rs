@@ -105,7 +105,7 @@ impl LockLog {
     /// Whether a statement is worth to be read, because it may lock.
     pub(crate) fn may_lock(&self, sql: &str) -> bool {
         #[cfg(feature = "sql")]
-        return self.0.is_some() && super::sql::may_lock(sql);
+        return self.0.is_some() && crate::dialect::postgres::locks::may_lock(sql);
         #[cfg(not(feature = "sql"))]
         {
             let _ = sql;

@@ -3,8 +3,9 @@
 use super::{
     class::ClassId,
     log::BindKey,
-    sql::{KeySource, may_lock, row_locks},
+    sql::{KeySource, row_locks},
 };
+use crate::dialect::postgres::locks::may_lock;
 use crate::locks::key::LockKey;
 use std::{
     collections::HashMap,

@@ -6,15 +6,15 @@ mod table;
 mod text;
 
 use self::text::{MAX_TEXT_BYTES, statements};
-use crate::clock::excused::{Excuse, Excusing};
+use crate::{
+    clock::excused::{Excuse, Excusing},
+    dialect::postgres::locks::may_lock,
+};
 use reader::Reader;
 use std::thread;
 
 /// Room for all of that: unoptimized, the parser needs up to 100 KB for a level. Most of it is never touched.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
-
-/// Without one of these words, a text locks no rows that another transaction may hold.
-const LOCKING_WORDS: [&str; 6] = ["update", "delete", "share", "merge", "lock", "conflict"];
 
 /// The rows that a statement locks, in the order in which it comes to them, where it waits for them: none for
 /// `SKIP LOCKED` and `NOWAIT`, and none for what can't be read.
@@ -50,18 +50,6 @@ pub(super) enum KeySource {
     Bind(usize),
     /// An integer without leading zeros, or the content of a string. A column has one type, so `7` and `'7'` are alike.
     Literal(String),
-}
-
-/// Whether a text may lock at all. Asked of every statement, it is quick.
-pub(super) fn may_lock(sql: &str) -> bool {
-    sql.as_bytes().split(|byte| !is_of_word(*byte)).any(|word| {
-        LOCKING_WORDS.iter().any(|locking| word.eq_ignore_ascii_case(locking.as_bytes()))
-    })
-}
-
-/// So that `updated_at` is one word.
-fn is_of_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
 }
 
 fn read(sql: &str) -> Vec<RowLock> {
@@ -326,13 +314,6 @@ mod tests {
             ),
             ("UPDATE a SET n = 1 WHERE j ? 'key' AND id = $1", "a#$0"),
         ]);
-    }
-
-    #[test]
-    fn words_are_told_from_parts_of_words() {
-        assert!(may_lock("select 1 fOr uPdAte"));
-        assert!(may_lock("(UPDATE\"a\""));
-        assert!(!may_lock("SELECT updated_at, deleted, \"locks\", é_lock FROM shares"));
     }
 
     #[test]

@@ -1,22 +1,33 @@
-//! From what PostgreSQL says to its SQLSTATE, in every language that it ships with.
+//! What PostgreSQL's messages mean, in every language that it ships with.
 //!
-//! Diesel keeps the code to itself, and where the wire isn't observed the message is all that is left of it.
+//! Some drivers keep the SQLSTATE to themselves, and the message is all that is left of it. And a few SQLSTATEs have several
+//! meanings, of which only the message tells.
 
+use crate::dialect::{condition::Condition, sqlstate::SqlState};
 use std::sync::LazyLock;
-use txsafe::SqlState;
 
 const MESSAGES: &str = include_str!("messages.tsv");
 
 /// The code of a message; `None` if it is none of those that a remedy depends on, or in a language that PostgreSQL
 /// doesn't ship with.
-pub(crate) fn code_of(message: &str) -> Option<SqlState> {
+#[must_use]
+pub fn code_of(message: &str) -> Option<SqlState> {
+    Some(entry(message)?.code)
+}
+
+/// What a message says that its code doesn't; `None` if its code says it all, or the language is unknown.
+pub(super) fn condition_of(message: &str) -> Option<Condition> {
+    entry(message)?.condition
+}
+
+fn entry(message: &str) -> Option<&'static Entry> {
     let words = folded(message);
-    CATALOGUE.iter().find(|entry| entry.matches(&words)).map(|entry| entry.code)
+    CATALOGUE.iter().find(|entry| entry.matches(&words))
 }
 
 /// Whether a server whose `lc_messages` is this speaks a language that is known here.
-#[cfg(any(feature = "blocking", test))]
-pub(crate) fn is_known(lc_messages: &str) -> bool {
+#[must_use]
+pub fn is_known(lc_messages: &str) -> bool {
     let locale = lc_messages.split(['.', '@']).next().unwrap_or_default();
     let language = locale.split(['_', '-']).next().unwrap_or_default();
     // Windows spells languages out.
@@ -25,13 +36,12 @@ pub(crate) fn is_known(lc_messages: &str) -> bool {
 }
 
 /// The languages of the catalogue, for people.
-#[cfg(feature = "blocking")]
-pub(crate) fn known() -> String {
+#[must_use]
+pub fn known() -> String {
     languages().collect::<Vec<_>>().join(", ")
 }
 
 /// Each language has its heading, which is its name alone.
-#[cfg(any(feature = "blocking", test))]
 fn languages() -> impl Iterator<Item = &'static str> {
     let comments = MESSAGES.lines().filter_map(|line| line.strip_prefix("# "));
     comments.filter(|comment| !comment.contains(' '))
@@ -43,6 +53,7 @@ static CATALOGUE: LazyLock<Vec<Entry>> =
 /// A message, of which one name may be anything.
 struct Entry {
     code: SqlState,
+    condition: Option<Condition>,
     start: &'static str,
     end: Option<&'static str>,
 }
@@ -51,11 +62,20 @@ impl Entry {
     /// `None` for a comment.
     fn read(line: &'static str) -> Option<Self> {
         let (code, message) = line.split_once('\t')?;
-        let code = SqlState::new(code)?;
-        Some(match message.split_once("%s") {
-            Some((start, end)) => Self { code, start, end: Some(end) },
-            None => Self { code, start: message, end: None },
-        })
+        let (code, meaning) = code.split_once(' ').unwrap_or((code, ""));
+        let condition = match meaning {
+            "nowait" => Some(Condition::LockNotAvailable),
+            "plan" => Some(Condition::StalePlan),
+            "reads" => Some(Condition::ReadOnly),
+            "recovery" => Some(Condition::RecoveryConflict),
+            "timeout" => Some(Condition::StatementTimeout),
+            _ => None,
+        };
+        let (start, end) = match message.split_once("%s") {
+            Some((start, end)) => (start, Some(end)),
+            None => (message, None),
+        };
+        Some(Self { code: SqlState::new(code)?, condition, start, end })
     }
 
     fn matches(&self, words: &str) -> bool {
@@ -81,7 +101,7 @@ mod tests {
         let lines = MESSAGES.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| {
             let (code, message) = line.split_once('\t').unwrap();
-            (SqlState::new(code).unwrap(), message)
+            (SqlState::new(&code[..5]).unwrap(), message)
         })
     }
 
@@ -106,6 +126,32 @@ mod tests {
         ] {
             let distinct: HashSet<_> = lines().filter(|line| line.0 == code).collect();
             assert!(distinct.len() >= languages, "{code}");
+        }
+    }
+
+    #[test]
+    fn one_code_has_several_meanings_in_each_language() {
+        for meaning in ["nowait", "recovery", "timeout"] {
+            let those = MESSAGES
+                .lines()
+                .filter(|line| line.get(6..).is_some_and(|rest| rest.starts_with(meaning)));
+            let distinct: HashSet<_> = those.collect();
+            assert!(distinct.len() >= languages().count() - 1, "{meaning}: {}", distinct.len());
+        }
+        for (message, condition) in [
+            ("canceling statement due to lock timeout", None),
+            (
+                "could not obtain lock on row in relation \"jobs\"",
+                Some(Condition::LockNotAvailable),
+            ),
+            (
+                "storniere Anfrage wegen Zeitüberschreitung der Anfrage",
+                Some(Condition::StatementTimeout),
+            ),
+            ("annulation de la requête à la demande de l'utilisateur", None),
+            ("由于与恢复操作冲突，正在取消语句", Some(Condition::RecoveryConflict)),
+        ] {
+            assert_eq!(condition_of(message), condition, "{message}");
         }
     }
 

@@ -1,0 +1,28 @@
+//! Which statements lock rows.
+
+/// Without one of these words, a text locks no rows that another transaction may hold.
+const LOCKING_WORDS: [&str; 6] = ["update", "delete", "share", "merge", "lock", "conflict"];
+
+/// Whether a text may lock at all. Asked of every statement, it is quick.
+pub(crate) fn may_lock(sql: &str) -> bool {
+    sql.as_bytes().split(|byte| !is_of_word(*byte)).any(|word| {
+        LOCKING_WORDS.iter().any(|locking| word.eq_ignore_ascii_case(locking.as_bytes()))
+    })
+}
+
+/// So that `updated_at` is one word.
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_lock;
+
+    #[test]
+    fn words_that_lock_are_words() {
+        assert!(may_lock("select 1 fOr uPdAte"));
+        assert!(may_lock("(UPDATE\"a\""));
+        assert!(!may_lock("SELECT updated_at, deleted, \"locks\", é_lock FROM shares"));
+    }
+}
