@@ -3,12 +3,13 @@
 //! Each service is built from nothing, without txsafe and with it, in folders of their own below `target/`. All of them
 //! together become `docs/build-cost.md`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::run;
@@ -60,12 +61,26 @@ diesel-async = { version = "0.9", features = ["deadpool", "postgres"] }
     },
 ];
 
-/// A build from nothing.
-#[derive(Debug, Clone, Copy)]
-struct Built {
-    wall: Duration,
-    processor: Duration,
+/// So much processor time the compiler took for each crate of a build, by package, crate and features.
+type Units = BTreeMap<Unit, Duration>;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Unit {
+    /// Package, version and crate.
+    name: String,
+    features: String,
 }
+
+/// A build from nothing.
+struct Built {
+    units: Units,
+    wall: Duration,
+}
+
+const PROFILES: [&[&str]; 2] = [&[], &["--release"]];
+
+/// The environment variable with the file that the compiler's times are noted in.
+const LOG: &str = "TXSAFE_XTASK_COST_LOG";
 
 /// What is built: a service, bare or with an adapter and one more feature of it.
 struct Variant<'s> {
@@ -106,9 +121,10 @@ fn write_page(table: &str) -> Result<(), String> {
          `cargo xtask cost` wrote this page on {date} with {rustc}, on a machine with {cores} cores.\n\n\
          It builds three small services on axum, tokio and tracing from nothing, without txsafe and with it \
          (`xtask/services/`).\n\
-         *Crates* counts packages in all, or those that txsafe adds. *Processor time* is the sum over all cores; *wall* is \
-         what a clock\nshows. The percentage compares with the same service without txsafe. Incremental compilation is off, \
-         as it always is for\ncrates of a registry.\n\n{table}"
+         *Crates* counts packages in all, or those that txsafe adds. *Processor time* is the compiler's, over all cores: of the \
+         bare service\nfor everything, and behind it what comes on top, which is the crates that are added, those \
+         that other features change, and the\nservice itself. *Wall* is what a clock shows, and noisy. Percentages \
+         compare with the bare service. Incremental compilation is\noff, as it always is for crates of a registry.\n\n{table}"
     );
     let path = run::workspace_root().join(PAGE);
     fs::write(&path, page).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -125,26 +141,102 @@ fn first_line_of(program: &str, argument: &str) -> Result<String, String> {
 
 fn add_rows(service: &Service, table: &mut String) -> Result<(), String> {
     let bare = Variant { service, feature: None };
-    let (crates, dev, release) = (bare.crates()?, bare.build(&[])?, bare.build(&["--release"])?);
-    let count = crates.len();
-    let line = format!("| {} | | {count} | {} | {} |", service.name, dev.alone(), release.alone());
-    println!("{line}");
-    let _ = writeln!(table, "{line}");
-    for feature in service.features {
-        let with = Variant { service, feature: Some(feature) };
-        let added = with.crates()?.difference(&crates).count();
-        let dev = with.build(&[])?.beside(dev);
-        let release = with.build(&["--release"])?.beside(release);
-        let name = if feature.is_empty() {
-            format!("`{}`", service.adapter)
-        } else {
-            format!("`{}`, `{feature}`", service.adapter)
-        };
-        let line = format!("| {} | {name} | + {added} | {dev} | {release} |", service.name);
-        println!("{line}");
-        let _ = writeln!(table, "{line}");
+    let crates = bare.crates()?;
+    let [dev, release] = PROFILES.map(|profile| bare.build(profile));
+    let bare = [dev?, release?];
+    let columns = bare
+        .each_ref()
+        .map(|built| format!("{} | {}", seconds(total(&built.units)), seconds(built.wall)));
+    add_row(table, &format!("{} | | {} | {}", service.name, crates.len(), columns.join(" | ")));
+
+    let (first, others) = service.features.split_first().ok_or("a service has no adapter")?;
+    let default = Variant { service, feature: Some(first) };
+    let packages = default.crates()?;
+    let added = packages.difference(&crates).count();
+    let mut columns = Vec::new();
+    let mut more = vec![Vec::new(); others.len()];
+    for (profile, bare) in PROFILES.into_iter().zip(&bare) {
+        let built = default.build(profile)?;
+        let base = total(&bare.units).as_secs_f64();
+        let adds = added_time(&bare.units, &built.units);
+        columns.push(format!("{} | {}", plus(adds, base), beside(built.wall, bare.wall)));
+        // What a feature adds to that needn't be built from nothing.
+        let mut known = Units::new();
+        for (feature, cells) in others.iter().zip(&mut more) {
+            let with = Variant { service, feature: Some(feature) };
+            let packages = with.crates()?.difference(&packages).cloned().collect();
+            let rebuilt = with.build_again(profile)?;
+            known.extend(rebuilt.clone());
+            let adds = adds + feature_time(&built.units, &rebuilt, &known, &packages);
+            cells.push(format!("{} |", plus(adds, base)));
+        }
+    }
+    let name = |feature: &str| match feature {
+        "" => format!("`{}`", service.adapter),
+        feature => format!("`{}`, `{feature}`", service.adapter),
+    };
+    let columns = columns.join(" | ");
+    add_row(table, &format!("{} | {} | + {added} | {columns}", service.name, name(first)));
+    for (feature, cells) in others.iter().zip(more) {
+        let added = Variant { service, feature: Some(feature) }.crates()?;
+        let added = added.difference(&crates).count();
+        let columns = cells.join(" ");
+        add_row(table, &format!("{} | {} | + {added} | {columns}", service.name, name(feature)));
     }
     Ok(())
+}
+
+fn add_row(table: &mut String, row: &str) {
+    let line = format!("| {} |", row.trim_end_matches(" |"));
+    println!("{line}");
+    let _ = writeln!(table, "{line}");
+}
+
+/// What a build takes more than another one. What both compile alike cancels out, with its noise; the service itself is in both.
+fn added_time(without: &Units, with: &Units) -> f64 {
+    let is_own = |unit: &Unit| unit.name.starts_with("service ");
+    let only_in = |these: &Units, others: &Units| {
+        let those = these.iter().filter(|(unit, _)| is_own(unit) || !others.contains_key(unit));
+        those.map(|(_, time)| time.as_secs_f64()).sum::<f64>()
+    };
+    only_in(with, without) - only_in(without, with)
+}
+
+/// What a feature takes more than the build before: packages that it adds, whichever feature had them compiled first, and crates
+/// that are compiled again.
+fn feature_time(before: &Units, again: &Units, known: &Units, packages: &BTreeSet<String>) -> f64 {
+    let time_of = |name: &str| {
+        let same = before.iter().filter(|(unit, _)| unit.name == name);
+        same.map(|(_, time)| time.as_secs_f64()).sum::<f64>()
+    };
+    let is_added = |unit: &Unit| packages.contains(&unit.package());
+    let added = known.iter().filter(|(unit, _)| is_added(unit));
+    let added: f64 = added.map(|(_, time)| time.as_secs_f64()).sum();
+    let changed = again.iter().filter(|(unit, _)| !is_added(unit));
+    let changed = changed.map(|(unit, time)| time.as_secs_f64() - time_of(&unit.name));
+    added + changed.sum::<f64>()
+}
+
+impl Unit {
+    /// As `cargo tree` writes it.
+    fn package(&self) -> String {
+        let mut words = self.name.split(' ');
+        let (name, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        format!("{name} v{version}")
+    }
+}
+
+fn total(units: &Units) -> Duration {
+    units.values().sum()
+}
+
+fn plus(adds: f64, base: f64) -> String {
+    format!("{adds:+.1} s ({:+.0} %)", adds / base * 100.0)
+}
+
+fn beside(with: Duration, without: Duration) -> String {
+    let percent = (with.as_secs_f64() / without.as_secs_f64() - 1.0) * 100.0;
+    format!("{} ({percent:+.0} %)", seconds(with))
 }
 
 impl Variant<'_> {
@@ -172,16 +264,14 @@ impl Variant<'_> {
             fs::remove_dir_all(&target)
                 .map_err(|error| format!("{}: {error}", target.display()))?;
         }
-        let (start, before) = (Instant::now(), processor_time_of_children()?);
-        let mut build = run::cargo_in(&folder);
-        // Cargo compiles by default what lies on this disk incrementally, which costs more, but never what comes from a
-        // registry, as txsafe does for its users.
-        build.env("CARGO_INCREMENTAL", "0");
-        succeed(build.args(["build", "--quiet"]).args(profile))?;
-        let built =
-            Built { wall: start.elapsed(), processor: processor_time_of_children()? - before };
-        let _ = fs::remove_dir_all(&target);
-        Ok(built)
+        let start = Instant::now();
+        let units = compile(&folder, profile)?;
+        Ok(Built { units, wall: start.elapsed() })
+    }
+
+    /// Builds what another build in the same folder hasn't.
+    fn build_again(&self, profile: &[&str]) -> Result<Units, String> {
+        compile(&self.write()?, profile)
     }
 
     /// The package, with the versions of this workspace.
@@ -216,18 +306,56 @@ impl Variant<'_> {
     }
 }
 
-impl Built {
-    fn alone(self) -> String {
-        format!("{} | {}", seconds(self.processor), seconds(self.wall))
-    }
-
-    fn beside(self, bare: Self) -> String {
-        let more = |with: Duration, without: Duration| {
-            let percent = (with.as_secs_f64() / without.as_secs_f64() - 1.0) * 100.0;
-            format!("{} ({percent:+.0} %)", seconds(with))
+/// Builds the package in this folder, and notes how long each of its crates takes.
+fn compile(folder: &Path, profile: &[&str]) -> Result<Units, String> {
+    let log = folder.join("target-units.txt");
+    fs::write(&log, "").map_err(|error| format!("{}: {error}", log.display()))?;
+    let this_program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut build = run::cargo_in(folder);
+    // Cargo compiles by default what lies on this disk incrementally, which costs more, but never what comes from a
+    // registry, as txsafe does for its users.
+    build.env("CARGO_INCREMENTAL", "0").env("RUSTC_WRAPPER", this_program).env(LOG, &log);
+    succeed(build.args(["build", "--quiet"]).args(profile))?;
+    let text = fs::read_to_string(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let mut units = Units::new();
+    for line in text.lines() {
+        let mut columns = line.split('\t').map(str::to_owned);
+        let (Some(name), Some(features), Some(ms)) =
+            (columns.next(), columns.next(), columns.next())
+        else {
+            return Err(format!("{}: {line:?} isn't a line of it", log.display()));
         };
-        format!("{} | {}", more(self.processor, bare.processor), more(self.wall, bare.wall))
+        let ms = ms.parse().map_err(|error| format!("{}: {line:?}: {error}", log.display()))?;
+        *units.entry(Unit { name, features }).or_default() += Duration::from_millis(ms);
     }
+    Ok(units)
+}
+
+/// Runs the compiler in place of cargo, and notes how long it took: cargo calls this program as its `RUSTC_WRAPPER`.
+pub(crate) fn as_compiler(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let log = std::env::var_os(LOG)?;
+    let rustc = arguments.next()?;
+    let arguments: Vec<_> = arguments.collect();
+    let status = Command::new(rustc).args(&arguments).status().ok()?;
+    let texts: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+    let behind = |option: &str| {
+        let places = texts.iter().enumerate().filter(|(_, text)| *text == option);
+        places
+            .filter_map(|(i, _)| texts.get(i + 1))
+            .map(|text| text.to_string())
+            .collect::<Vec<_>>()
+    };
+    if let ([name], Ok(time)) = (behind("--crate-name").as_slice(), processor_time_of_children()) {
+        let package = |of: &str| std::env::var(format!("CARGO_PKG_{of}")).unwrap_or_default();
+        let features: Vec<_> =
+            behind("--cfg").into_iter().filter(|cfg| cfg.starts_with("feature=")).collect();
+        let name = format!("{} {} {name}", package("NAME"), package("VERSION"));
+        let line = format!("{name}\t{}\t{}\n", features.join(","), time.as_millis());
+        // One write of a short line isn't torn.
+        let written = fs::OpenOptions::new().append(true).open(&log);
+        written.and_then(|mut log| log.write_all(line.as_bytes())).ok()?;
+    }
+    Some(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }
 
 fn seconds(time: Duration) -> String {
