@@ -179,8 +179,10 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     let paths = files_below(&folder).into_iter();
     let paths = paths.filter(|path| path.ends_with(".rs") && !path.ends_with("tests.rs"));
     paths
-        .map(|path| (fs::read_to_string(folder.join(&path)).unwrap(), path))
-        .map(|(text, path)| (path, text))
+        .map(|path| {
+            let text = fs::read_to_string(folder.join(&path)).unwrap();
+            (path, text)
+        })
         .collect()
 }
 

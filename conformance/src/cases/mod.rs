@@ -22,6 +22,7 @@ impl Case {
             commits::CASES,
             ownership::CASES,
             ownership::ASYNC_CASES,
+            not_retried::CASES,
             remedies::CASES,
             cancellation::CASES,
             guard::CASES,
@@ -72,6 +73,7 @@ macro_rules! async_cases {
 mod cancellation;
 mod commits;
 mod guard;
+mod not_retried;
 mod ownership;
 mod remedies;
 mod session_state;

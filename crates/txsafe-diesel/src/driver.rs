@@ -17,7 +17,8 @@ use std::{future::Future, time::Duration};
 use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
     driver::{
-        AsyncDriver, HeldLocks, LockCall, LockStatement, Locks, Question, Reads, SessionOptions,
+        Account, AsyncDriver, AsyncHook, HasAccount, HeldLocks, LockCall, LockStatement, Locks,
+        Question, Reads, SessionOptions,
     },
 };
 
@@ -60,6 +61,16 @@ impl Locks for Driver {
             let asked = Asked(Question { sql: call.sql(), binds }).ask(tx).await;
             asked.map_err(|error| of_diesel(&error).into())
         })
+    }
+}
+
+impl HasAccount for Driver {
+    type Hook = AsyncHook;
+
+    fn account<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+    ) -> &'t mut Account<AsyncHook> {
+        tx.parts().1
     }
 }
 

@@ -87,17 +87,9 @@ fn of_database(kind: &DatabaseErrorKind, words: &str) -> Failure {
         DatabaseErrorKind::Unknown if words.ends_with('\n') && code_of(message).is_none() => {
             return Failure::lost(None, message);
         }
-        DatabaseErrorKind::Unknown => code_of(message),
         _ => None,
     };
     match code {
-        // Such a message closes the session.
-        Some(code) if code.class() == "57" && code != SqlState::QUERY_CANCELED => {
-            Failure::lost(Some(code), message)
-        }
-        Some(
-            code @ (SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT | SqlState::TRANSACTION_TIMEOUT),
-        ) => Failure::lost(Some(code), message),
         Some(code) => Failure::refused(code, message),
         None => Failure::of_message(message),
     }

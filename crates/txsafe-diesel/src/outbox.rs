@@ -8,7 +8,7 @@ use crate::{
 use futures_util::future::BoxFuture;
 use txsafe::{
     Error, LockOrder, NoOrder,
-    driver::{AsyncHook, Hooks, Locks, Question},
+    driver::{Locks, Question},
     outbox::{
         ask::{Ask, Rows},
         worker::AsyncHandler,
@@ -20,14 +20,6 @@ use txsafe::{
 pub type OutboxWorker<'a, O = NoOrder> = txsafe::OutboxWorker<Database<O>, AsyncHandler<'a>>;
 
 impl Asks for Driver {
-    type Hook = AsyncHook;
-
-    fn hooks<'t, O: LockOrder, Held>(
-        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
-    ) -> &'t mut Hooks<AsyncHook> {
-        &mut tx.parts().1.hooks
-    }
-
     fn rows<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
         ask: &'t Ask,

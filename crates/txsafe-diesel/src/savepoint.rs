@@ -5,14 +5,12 @@ use diesel_async::{AnsiTransactionManager, TransactionManager};
 use futures_util::future::BoxFuture;
 use txsafe::{
     Error, Failure, LockOrder,
-    driver::{Account, AsyncHook, Locks, Savepoints},
+    driver::{Locks, Savepoints},
 };
 
 type Manager = AnsiTransactionManager;
 
 impl Savepoints for Driver {
-    type Hook = AsyncHook;
-
     fn set<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Result<(), Error>> {
@@ -48,12 +46,6 @@ impl Savepoints for Driver {
     ) -> Tx<'t, O, Held> {
         let (conn, account, link) = tx.parts();
         Tx::new(conn, account, link)
-    }
-
-    fn account<'t, O: LockOrder, Held>(
-        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
-    ) -> &'t mut Account<AsyncHook> {
-        tx.parts().1
     }
 }
 

@@ -14,7 +14,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
     driver::{
-        AsyncDriver, HeldLocks, LockCall, LockStatement, Locks, Question, Reads, SessionOptions,
+        Account, AsyncDriver, AsyncHook, HasAccount, HeldLocks, LockCall, LockStatement, Locks,
+        Question, Reads, SessionOptions,
     },
 };
 
@@ -54,6 +55,16 @@ impl Locks for Driver {
             let answer = query.fetch_optional(tx).await.map_err(|error| of_sqlx(&error))?;
             Ok(answer.flatten())
         })
+    }
+}
+
+impl HasAccount for Driver {
+    type Hook = AsyncHook;
+
+    fn account<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+    ) -> &'t mut Account<AsyncHook> {
+        tx.account
     }
 }
 

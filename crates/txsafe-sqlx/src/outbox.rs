@@ -7,7 +7,7 @@ use crate::{
 use futures_util::future::BoxFuture;
 use txsafe::{
     Error, LockOrder, NoOrder,
-    driver::{AsyncHook, Hooks, Locks},
+    driver::Locks,
     outbox::{
         ask::{Ask, Rows},
         worker::AsyncHandler,
@@ -19,14 +19,6 @@ use txsafe::{
 pub type OutboxWorker<'a, O = NoOrder> = txsafe::OutboxWorker<Database<O>, AsyncHandler<'a>>;
 
 impl Asks for Driver {
-    type Hook = AsyncHook;
-
-    fn hooks<'t, O: LockOrder, Held>(
-        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
-    ) -> &'t mut Hooks<AsyncHook> {
-        &mut tx.account.hooks
-    }
-
     fn rows<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
         ask: &'t Ask,

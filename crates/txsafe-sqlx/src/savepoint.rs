@@ -12,12 +12,10 @@ use sqlx_core::transaction::TransactionManager;
 use std::sync::Arc;
 use txsafe::{
     Error, Failure, LockOrder,
-    driver::{Account, AsyncHook, Locks, Savepoints},
+    driver::{Locks, Savepoints},
 };
 
 impl Savepoints for Driver {
-    type Hook = AsyncHook;
-
     fn set<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Result<(), Error>> {
@@ -67,12 +65,6 @@ impl Savepoints for Driver {
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> Tx<'t, O, Held> {
         Tx::new(tx.conn, tx.account, tx.observed)
-    }
-
-    fn account<'t, O: LockOrder, Held>(
-        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
-    ) -> &'t mut Account<AsyncHook> {
-        tx.account
     }
 }
 

@@ -13,8 +13,8 @@ use std::{convert::Infallible, future::ready as made, marker::PhantomData};
 use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState,
     driver::{
-        BlockingDriver, HeldLocks, LockCall, LockStatement, Locks, OnThisThread, Question, Reads,
-        SessionOptions,
+        Account, BlockingDriver, BlockingHook, HasAccount, HeldLocks, LockCall, LockStatement,
+        Locks, OnThisThread, Question, Reads, SessionOptions,
     },
 };
 
@@ -84,6 +84,16 @@ impl<P: Pool> Locks for Driver<P> {
         let binds = &[call.parameter()];
         let asked = Asked(Question { sql: call.sql(), binds }).ask_blocking(tx);
         Box::pin(made(asked.map_err(|error| of_diesel(&error).into())))
+    }
+}
+
+impl<P: Pool> HasAccount for Driver<P> {
+    type Hook = BlockingHook;
+
+    fn account<'t, O: LockOrder, Held>(
+        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
+    ) -> &'t mut Account<BlockingHook> {
+        tx.parts().1
     }
 }
 

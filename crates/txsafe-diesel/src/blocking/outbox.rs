@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use std::future::ready as made;
 use txsafe::{
     Error, LockOrder, NoOrder,
-    driver::{BlockingHook, Hooks, Locks, Question},
+    driver::{Locks, Question},
     outbox::{
         ask::{Ask, Rows},
         store::{Blocking, BlockingAsks},
@@ -33,14 +33,6 @@ pub type InteractOutboxWorker<'a, O = NoOrder> =
     txsafe::OutboxWorker<Database<O, DeadpoolPool>, txsafe::outbox::worker::AsyncHandler<'a>>;
 
 impl<P: Pool> Asks for Driver<P> {
-    type Hook = BlockingHook;
-
-    fn hooks<'t, O: LockOrder, Held>(
-        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
-    ) -> &'t mut Hooks<BlockingHook> {
-        &mut tx.parts().1.hooks
-    }
-
     fn rows<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
         ask: &'t Ask,

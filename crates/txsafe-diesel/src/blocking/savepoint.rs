@@ -7,12 +7,10 @@ use futures_util::future::BoxFuture;
 use std::future::ready as made;
 use txsafe::{
     Error, Failure, LockOrder,
-    driver::{Account, BlockingHook, Locks, Savepoints},
+    driver::{Locks, Savepoints},
 };
 
 impl<P: Pool> Savepoints for Driver<P> {
-    type Hook = BlockingHook;
-
     fn set<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Result<(), Error>> {
@@ -46,12 +44,6 @@ impl<P: Pool> Savepoints for Driver<P> {
     ) -> Tx<'t, O, Held> {
         let (conn, account, link) = tx.parts();
         Tx::new(conn, account, link)
-    }
-
-    fn account<'t, O: LockOrder, Held>(
-        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
-    ) -> &'t mut Account<BlockingHook> {
-        tx.parts().1
     }
 }
 

@@ -56,14 +56,6 @@ impl Failure {
         Self::of_response(sqlstate, false, None, message)
     }
 
-    /// The server refused a prepared statement because its plan no longer fits the table (`0A000`, "cached plan must
-    /// not change result type").
-    #[must_use]
-    pub fn stale_plan(message: impl Into<String>) -> Self {
-        Self::new(Condition::StalePlan, Effect::TransactionAborted, message)
-            .with_sqlstate(Some(SqlState::FEATURE_NOT_SUPPORTED))
-    }
-
     /// The connection is gone; `sqlstate` is the last word of the server, if there was one.
     #[must_use]
     pub fn lost(sqlstate: Option<SqlState>, message: impl Into<String>) -> Self {
@@ -91,7 +83,7 @@ impl Failure {
             return Self::lost(Some(sqlstate), message);
         }
         let condition = codes::of_error(sqlstate, routine, &message);
-        let cure = codes::hint_of(sqlstate);
+        let cure = codes::cure_of(sqlstate);
         let failure = Self::new(condition, Effect::TransactionAborted, message);
         Self { cure, ..failure.with_sqlstate(Some(sqlstate)) }
     }
@@ -101,7 +93,7 @@ impl Failure {
     pub fn of_message(message: impl Into<String>) -> Self {
         let message = message.into();
         match messages::code_of(&message) {
-            Some(code) => Self::refused(code, message),
+            Some(code) => Self::of_response(code, codes::ends_session(code), None, message),
             None => {
                 let condition = codes::of_internal_error(&message).unwrap_or(Condition::Other);
                 Self::new(condition, Effect::TransactionAborted, message)

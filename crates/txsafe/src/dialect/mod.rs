@@ -1,4 +1,4 @@
-//! What a database is asked and what it answers. Everything here is pure: no I/O, no clock, no dice.
+//! The texts that txsafe sends to a database, and how it reads the answers. Everything here is pure: no I/O, no clock, no dice.
 
 pub(crate) mod begin;
 pub(crate) mod condition;

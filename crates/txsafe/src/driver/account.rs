@@ -1,7 +1,7 @@
 //! What an attempt leaves behind beside its result: hooks to run and the trail.
 
 use super::{
-    hooks::{self, AsyncHook, BlockingHook, Hooks},
+    hooks::{self, AsyncHook, BlockingHook, Hook, Hooks},
     session::Question,
 };
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
     locks::{
         graph::log::LockLog,
         held::{self, HeldLocks},
+        lock::Locks,
+        relation::LockOrder,
     },
     telemetry::events,
 };
@@ -53,6 +55,17 @@ pub struct Account<H> {
     pub locks: HeldLocks,
     /// Where what the connection sees is noted, besides.
     pub notes: Notes,
+}
+
+/// A driver whose transactions lead to the account of their attempt.
+pub trait HasAccount: Locks {
+    /// What its transactions queue for their end.
+    type Hook: Hook;
+
+    /// The account of the attempt.
+    fn account<'t, O: LockOrder, Held>(
+        tx: &'t mut Self::Tx<'_, O, Held>,
+    ) -> &'t mut Account<Self::Hook>;
 }
 
 /// Where a connection notes what it sees of an attempt, statement by statement. By default nothing is.

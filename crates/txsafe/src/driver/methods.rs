@@ -30,7 +30,7 @@ macro_rules! __tx_methods {
             /// ```
             ///
             /// # Errors
-            /// A `row` that isn't there; a lock that is refused at run time, as by [`lock`](Self::lock); what the server said.
+            /// A `row` doesn't exist; the order rejects a lock at run time, as for [`lock`](Self::lock); the server reports an error.
             #[track_caller]
             pub fn lock_all<S>(
                 self,
@@ -50,7 +50,7 @@ macro_rules! __tx_methods {
             /// no such row. It doesn't wait, so it may go back.
             ///
             /// # Errors
-            /// A row that is held in a weaker mode; what the server said.
+            /// This transaction holds the row in a weaker mode; the server reports an error.
             #[track_caller]
             pub fn try_lock_earlier<T>(
                 &mut self,
@@ -79,8 +79,8 @@ macro_rules! __tx_methods {
             /// Locks a row of the current rank, by [`NoKeyUpdate`](crate::NoKeyUpdate), and reads it: `tx.lock::<UserRow>(7)`.
             ///
             /// # Errors
-            /// There is no such row; a greater key of this rank is locked already, or the row in a weaker mode; what the server
-            /// said.
+            /// No row has this key; the transaction holds a greater key of this rank, or the row in a weaker mode; the server
+            /// reports an error.
             #[track_caller]
             pub fn lock<T>(
                 &mut self,
@@ -119,7 +119,7 @@ macro_rules! __tx_methods {
             /// in that order. Rows that aren't there are left out.
             ///
             /// # Errors
-            /// As for [`lock`](Self::lock), except that no row is missed.
+            /// As for [`lock`](Self::lock), except that a missing row is no error.
             #[track_caller]
             pub fn lock_many<T>(
                 &mut self,
@@ -163,7 +163,7 @@ macro_rules! __tx_methods {
             /// [`lock_keys`](Self::lock_keys) first.
             ///
             /// # Errors
-            /// A greater key of this rank is locked already, or the row in a weaker mode.
+            /// The transaction holds a greater key of this rank, or the row in a weaker mode.
             #[track_caller]
             pub fn will_lock(&mut self, key: Held::Key) -> Result<&mut Self, $crate::Error>
             where
@@ -183,7 +183,8 @@ macro_rules! __tx_methods {
             /// are found. It is given back when the transaction ends; there are none that outlive it.
             ///
             /// # Errors
-            /// A lock of this rank with a greater id is held already, or this one as a shared one; what the server said.
+            /// The transaction holds a lock of this rank with a greater id, or this lock as a shared one; the server reports an
+            /// error.
             #[track_caller]
             pub fn advisory_lock(&mut self, key: Held::Key) -> $crate::__returns!($mode '_, ())
             where
@@ -241,7 +242,7 @@ macro_rules! __tx_methods {
             /// doesn't wait, so it may go back. Says whether it was taken.
             ///
             /// # Errors
-            /// It is held as a shared one; what the server said.
+            /// This transaction holds the lock as a shared one; the server reports an error.
             #[track_caller]
             pub fn try_advisory_lock<R>(&mut self, key: R::Key) -> $crate::__returns!($mode '_, bool)
             where
@@ -259,7 +260,7 @@ macro_rules! __tx_methods {
             /// The same for a lock that others may share.
             ///
             /// # Errors
-            /// What the server said.
+            /// The server reports an error.
             #[track_caller]
             pub fn try_advisory_lock_shared<R>(
                 &mut self,
@@ -289,7 +290,8 @@ macro_rules! __tx_methods {
             /// [`SEQUENCES_SQL`](crate::SEQUENCES_SQL).
             ///
             /// # Errors
-            /// A greater scope of this rank was asked already; the table is missing; what the server said.
+            /// The transaction has taken a number of a greater scope of this rank; the database has no table of sequences; the
+            /// server reports an error.
             #[track_caller]
             pub fn next_in_sequence(&mut self, scope: Held::Key) -> $crate::__returns!($mode '_, i64)
             where
@@ -344,8 +346,8 @@ macro_rules! __tx_methods {
             /// [`after_commit`](Self::after_commit) hook, which is quicker.
             ///
             /// # Errors
-            /// A topic or payload that can't be meant; the table of [`OUTBOX_SQL`](crate::OUTBOX_SQL) is missing; what the
-            /// server said.
+            /// The topic or the payload is invalid; the database has no table of [`OUTBOX_SQL`](crate::OUTBOX_SQL); the server
+            /// reports an error.
             pub fn outbox(
                 &mut self,
                 topic: impl Into<String>,
@@ -362,7 +364,7 @@ macro_rules! __tx_methods {
             /// in one order**.
             ///
             /// # Errors
-            /// As there; and a key or delay that can't be meant.
+            /// As there; and the key or the delay is invalid.
             pub fn outbox_message(
                 &mut self,
                 message: $crate::NewMessage,

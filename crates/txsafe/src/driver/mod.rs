@@ -24,7 +24,7 @@ pub(crate) mod session;
 pub(crate) mod shield;
 
 pub use self::{
-    account::{Account, Notes},
+    account::{Account, HasAccount, Notes},
     asynchronous::{AsyncDriver, AsyncHeld, Slot},
     blocking::{BlockingDriver, BlockingHeld, OnBlockingThreads, OnThisThread},
     hooks::{AsyncHook, BlockingHook, Hook, HookResult, Hooks, async_hook, blocking_hook},

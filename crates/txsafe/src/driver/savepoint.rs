@@ -1,23 +1,17 @@
 //! Savepoints: what an adapter does for one, and what is done with it on every driver.
 
-use super::{account::Account, closure::AsyncFuncOnce};
+use super::{account::HasAccount, closure::AsyncFuncOnce};
 use crate::{
     dialect::failure::Failure,
     error::Error,
     guard::within,
-    locks::{
-        lock::{Locks, ready},
-        relation::LockOrder,
-    },
+    locks::{lock::ready, relation::LockOrder},
 };
 use futures_util::future::BoxFuture;
 
 /// A driver through whose transactions savepoints are set. A blocking one's futures are ready when they are made, as those of
-/// [`Locks`] are.
-pub trait Savepoints: Locks {
-    /// See [`Account`].
-    type Hook;
-
+/// [`Locks`](super::Locks) are.
+pub trait Savepoints: HasAccount {
     /// Sets a savepoint.
     fn set<'t, O: LockOrder, Held>(
         tx: &'t mut Self::Tx<'_, O, Held>,
@@ -38,11 +32,6 @@ pub trait Savepoints: Locks {
 
     /// The same transaction, lent to the savepoint's closure.
     fn lend<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> Self::Tx<'t, O, Held>;
-
-    /// The account of the attempt.
-    fn account<'t, O: LockOrder, Held>(
-        tx: &'t mut Self::Tx<'_, O, Held>,
-    ) -> &'t mut Account<Self::Hook>;
 }
 
 /// Runs `body` behind a savepoint.

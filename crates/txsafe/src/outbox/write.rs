@@ -8,23 +8,15 @@ use super::{
 };
 use crate::{
     dialect::condition::Condition,
-    driver::hooks::{Hook, Hooks},
+    driver::{account::HasAccount, hooks::Hook},
     error::Error,
-    locks::{lock::Locks, relation::LockOrder},
+    locks::relation::LockOrder,
 };
 use futures_util::future::BoxFuture;
 
 /// A driver through whose transactions the outbox is written and read. A blocking one's futures are ready when they are
-/// made, as those of [`Locks`] are.
-pub trait Asks: Locks {
-    /// What its transactions queue for their end.
-    type Hook: Hook;
-
-    /// The hooks of a transaction.
-    fn hooks<'t, O: LockOrder, Held>(
-        tx: &'t mut Self::Tx<'_, O, Held>,
-    ) -> &'t mut Hooks<Self::Hook>;
-
+/// made, as those of [`Locks`](crate::driver::Locks) are.
+pub trait Asks: HasAccount {
     /// Sends a statement; its rows.
     fn rows<'t, O: LockOrder, Held>(
         tx: &'t mut Self::Tx<'_, O, Held>,
@@ -58,7 +50,7 @@ where
         other => unreachable!("the statement doesn't return {other:?}"),
     };
     if bell::is_heard() {
-        D::hooks(tx).push_after_commit(Hook::calling(move || bell::ring(&message.topic)));
+        D::account(tx).hooks.push_after_commit(Hook::calling(move || bell::ring(&message.topic)));
     }
     Ok(WrittenMessage { key, effect })
 }

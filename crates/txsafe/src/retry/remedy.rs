@@ -238,7 +238,8 @@ mod tests {
             let fatal = Failure::lost(SqlState::new(code), "");
             assert_eq!(Cause::of(&fatal, Phase::Body).remedy(), remedy, "{code}");
         }
-        assert_eq!(Cause::of(&Failure::stale_plan(""), Phase::Body).remedy(), Remedy::Reconnect);
+        let stale = Failure::of_message("cached plan must not change result type");
+        assert_eq!(Cause::of(&stale, Phase::Body).remedy(), Remedy::Reconnect);
         let nowait = Failure::of_message("could not obtain lock on row in relation \"jobs\"");
         assert_eq!(Cause::of(&nowait, Phase::Body), Cause::LockNotAvailable);
         assert_eq!(Cause::LockNotAvailable.remedy(), Remedy::Abort);

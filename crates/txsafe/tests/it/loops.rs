@@ -401,7 +401,9 @@ fn what_ran_unseen_is_retried_only_if_nothing_of_it_was_committed() {
 fn what_ran_unseen_is_asked_for_before_its_connection_is_replaced() {
     let stale = Attempt {
         body: Some("wrapped"),
-        standing: Some(Standing::Aborted(Failure::stale_plan("cached plan"))),
+        standing: Some(Standing::Aborted(Failure::of_message(
+            "cached plan must not change result type",
+        ))),
         ..Attempt::default()
     };
     let (result, told) = unseen(stale, &[answer("MARK|")]);

@@ -26,12 +26,12 @@ pub(crate) fn of_error(code: SqlState, routine: Option<&str>, message: &str) -> 
             }
         }
         SqlState::LOCK_NOT_AVAILABLE => match (routine, condition_of(message)) {
-            // The timer interrupts the session; a lock that isn't to be waited for is refused where it is asked for.
+            // The lock timer interrupts the session. NOWAIT fails in the function that requests the lock.
             (Some("ProcessInterrupts"), _) | (None, None) => Condition::LockTimeout,
             (Some(_), _) | (None, Some(_)) => Condition::LockNotAvailable,
         },
         SqlState::QUERY_CANCELED => condition_of(message).unwrap_or(Condition::Canceled),
-        // `RAISE` and foreign servers have this code, too.
+        // `RAISE` and foreign servers raise this code, too.
         SqlState::READ_ONLY_SQL_TRANSACTION => match routine {
             Some("PreventCommandIfReadOnly" | "PreventCommandDuringRecovery") | None => {
                 Condition::ReadOnly
@@ -40,7 +40,7 @@ pub(crate) fn of_error(code: SqlState, routine: Option<&str>, message: &str) -> 
         },
         SqlState::FEATURE_NOT_SUPPORTED => match routine {
             Some("RevalidateCachedQuery") => Condition::StalePlan,
-            // The setting's check refuses READ WRITE on a standby; it is named by its caller.
+            // On a standby, the check of `transaction_read_only` rejects READ WRITE; this function calls it.
             Some("call_bool_check_hook") => Condition::ReadOnly,
             Some(_) => Condition::Other,
             None => condition_of(message).unwrap_or(Condition::Other),
@@ -62,11 +62,19 @@ pub(crate) fn of_error(code: SqlState, routine: Option<&str>, message: &str) -> 
 }
 
 /// What to do about an error that says too little.
-pub(crate) fn hint_of(code: SqlState) -> Option<&'static str> {
+pub(crate) fn cure_of(code: SqlState) -> Option<&'static str> {
     matches!(code, SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PREPARED_STATEMENT).then_some(
         "a pooler has put this connection before another session of the server: let it follow prepared statements \
          (PgBouncer 1.21 or later with max_prepared_statements), or the driver name none",
     )
+}
+
+/// Whether the server raises this code as a FATAL only, where its message is one of the catalogue's.
+pub(crate) fn ends_session(code: SqlState) -> bool {
+    match code {
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT | SqlState::TRANSACTION_TIMEOUT => true,
+        code => code.class() == "57" && code != SqlState::QUERY_CANCELED,
+    }
 }
 
 /// What a FATAL is, or the last word of a server before its connection was gone.
