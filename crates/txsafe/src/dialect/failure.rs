@@ -88,7 +88,8 @@ impl Failure {
         Self { cure, ..failure.with_sqlstate(Some(sqlstate)) }
     }
 
-    /// The server answered with an error whose code the driver keeps to itself.
+    /// The server answered with an error whose code the driver keeps to itself. The message tells what it is, and whether it
+    /// ended the session, in the languages that PostgreSQL ships with; in any other one it is [`Condition::Other`].
     #[must_use]
     pub fn of_message(message: impl Into<String>) -> Self {
         let message = message.into();

@@ -6,6 +6,8 @@ pub mod evidence;
 pub mod graph;
 pub mod held;
 pub mod key;
+pub mod lock;
+pub mod lock_set;
 pub mod locked;
 pub mod mode;
 pub mod rank;
@@ -13,6 +15,3 @@ pub mod relation;
 pub mod sequence;
 pub mod set;
 pub mod statement;
-
-pub mod lock;
-pub mod lock_set;
