@@ -1,6 +1,6 @@
 //! A shop with ten accounts of 100 each and a ledger, in a schema of its own, and somebody who watches from outside.
 
-use crate::drivers::{Database, Driver};
+use crate::drivers::{Database, Driver, Reports, Setup};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -33,6 +33,8 @@ pub struct Shop {
     pub watcher: Client,
     /// Where the shop is.
     pub url: String,
+    /// The last report of its databases.
+    pub reports: Reports,
     name: String,
     _schema: Schema,
 }
@@ -58,7 +60,7 @@ impl Shop {
         let name = schema.name().to_owned();
         let separator = if schema.url().contains('?') { '&' } else { '?' };
         let url = format!("{}{separator}application_name={name}", schema.url());
-        Ok(Self { watcher, url, name, _schema: schema })
+        Ok(Self { watcher, url, reports: Reports::default(), name, _schema: schema })
     }
 
     /// Opens its database with a driver.
@@ -70,13 +72,24 @@ impl Shop {
     /// The same, with a policy for the guard.
     #[must_use]
     pub fn guarded(&self, driver: Driver, guard: Policy) -> Arc<dyn Database> {
-        driver.open(&self.url, 4, &self.name, guard)
+        self.open_as(driver, &self.url, 4, guard)
     }
 
     /// The same at another address, with so many connections.
     #[must_use]
     pub fn database_at(&self, driver: Driver, url: &str, connections: u32) -> Arc<dyn Database> {
-        driver.open(url, connections, &self.name, Policy::production())
+        self.open_as(driver, url, connections, Policy::production())
+    }
+
+    fn open_as(
+        &self,
+        driver: Driver,
+        url: &str,
+        connections: u32,
+        guard: Policy,
+    ) -> Arc<dyn Database> {
+        let setup = Setup { guard, reports: self.reports.clone(), ..Setup::default() };
+        driver.open_as(url, connections, &self.name, setup)
     }
 
     /// Watches anew, after the server was restarted.

@@ -221,8 +221,7 @@ impl Row {
         // A thread must be let go while it waits; who may give up has given up by then.
         let release = async {
             if !self.driver.is_async() {
-                let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-                while shop.ask(waits).await == 0 {}
+                while shop.ask(WAIT_FOR_STANDBYS).await == 0 {}
                 let set_free = "ALTER SYSTEM RESET synchronous_standby_names";
                 shop.watcher.batch_execute(set_free).await.expect("a superuser");
                 shop.watcher.batch_execute("SELECT pg_reload_conf()").await.expect("a superuser");
@@ -256,10 +255,7 @@ impl Row {
                     .batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
                     .await?;
                 shop.watcher.batch_execute("SELECT pg_reload_conf()").await?;
-                let is_set = "SELECT count(*) FROM pg_stat_activity, pg_settings
-                              WHERE name = 'synchronous_standby_names' AND setting = 'nobody'";
-                while shop.ask(is_set).await == 0 {}
-                return Ok(());
+                return until_standbys_are_waited_for(shop).await;
             }
             Trap::ForeignWrite => format!(
                 "CREATE EXTENSION IF NOT EXISTS postgres_fdw SCHEMA public;
@@ -328,6 +324,31 @@ impl fmt::Display for Trap {
             Self::SessionLock => f.write_str("a session's advisory lock, then 40001"),
             Self::Deallocated => f.write_str("prepared statements deallocated"),
             Self::ForeignWrite => f.write_str("postgres_fdw, and COMMIT cut off"),
+        }
+    }
+}
+
+/// How many sessions wait for a standby at their COMMIT.
+const WAIT_FOR_STANDBYS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+
+/// Returns once a COMMIT waits for standbys. The settings say so before it is true: the checkpointer tells the others.
+/// Source: PostgreSQL, `SyncRepUpdateSyncStandbysDefined` in `src/backend/replication/syncrep.c`.
+async fn until_standbys_are_waited_for(shop: &Shop) -> anyhow::Result<()> {
+    let (probe, connection) = tokio_postgres::connect(&shop.url, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    loop {
+        let waits = async { while shop.ask(WAIT_FOR_STANDBYS).await == 0 {} };
+        let writes = probe.batch_execute("UPDATE accounts SET balance = balance WHERE id = 10");
+        tokio::pin!(writes);
+        tokio::select! {
+            written = &mut writes => written?,
+            () = waits => {
+                // It has committed, and waits for nothing but this.
+                probe.cancel_token().cancel_query(tokio_postgres::NoTls).await?;
+                writes.await?;
+                return Ok(());
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use txsafe_diesel::{Budget, Cause, ErrorKind, GiveUp, RetryPolicy, TxOptions};
 
 #[tokio::test]
-async fn attempts_are_bounded_and_the_error_tells_the_story() {
+async fn attempts_are_bounded_and_the_report_tells_of_all() {
     let shop = Shop::open("attempts").await;
     let attempts = Attempts::default();
     let options = TxOptions::new().retry(RetryPolicy::new().max_attempts(3));
@@ -19,12 +19,11 @@ async fn attempts_are_bounded_and_the_error_tells_the_story() {
         raise(&mut tx, "40P01").await?;
         Ok::<_, AppError>(())
     });
-    let error = failed.await.unwrap_err().ours();
-    assert_eq!(*error.kind(), ErrorKind::GaveUp(GiveUp::Attempts(3)));
+    assert!(matches!(failed.await, Err(AppError::Opaque)), "the closure's own");
+    let report = shop.report();
+    assert_eq!(report.gave_up, Some(GiveUp::Attempts(3)));
     assert_eq!(attempts.count(), 3);
-    assert!(error.is_transient());
-    assert_eq!(error.cause(), Some(Cause::Deadlock));
-    let report = error.report().unwrap();
+    assert!(report.failures.iter().all(|attempt| attempt.cause == Cause::Deadlock));
     assert!(report.failures.iter().all(|attempt| attempt.failure.statement().is_some()));
     let trail: Vec<_> = report.trail.statements().map(|s| s.sql.as_str()).collect();
     assert!(trail[0].starts_with("UPDATE \"accounts\""), "{trail:?}");
@@ -33,7 +32,7 @@ async fn attempts_are_bounded_and_the_error_tells_the_story() {
 }
 
 #[tokio::test]
-async fn an_empty_budget_returns_the_first_failure() {
+async fn an_empty_budget_ends_at_the_first_failure() {
     let shop = Shop::with("budget", 4, |builder| builder.budget(Budget::new(8))).await;
     let attempts = Attempts::default();
     let call = async || {
@@ -42,14 +41,15 @@ async fn an_empty_budget_returns_the_first_failure() {
             raise(&mut tx, "40P01").await?;
             Ok::<_, AppError>(())
         });
-        failed.await.unwrap_err().ours()
+        failed.await.unwrap_err();
+        shop.report()
     };
-    let error = call().await;
-    assert_eq!(error.gave_up(), Some(GiveUp::Budget));
+    let report = call().await;
+    assert_eq!(report.gave_up, Some(GiveUp::Budget));
     assert_eq!(attempts.count(), 2, "8 tokens are worth one deadlock");
     call().await;
     assert_eq!(attempts.count(), 3, "then none");
-    assert!(error.to_string().contains("budget"), "{error}");
+    assert!(report.to_string().contains("budget"), "{report}");
     for _ in 0..2 {
         let committed = shop.db.transaction("well", async |_tx| Ok::<_, AppError>(()));
         committed.await.unwrap();
@@ -86,7 +86,8 @@ async fn a_deadline_cuts_statements_attempts_and_pauses() {
         raise(&mut tx, "40P01").await?;
         Ok::<_, AppError>(())
     });
-    assert_eq!(failed.await.unwrap_err().ours().gave_up(), Some(GiveUp::Deadline));
+    failed.await.unwrap_err();
+    assert_eq!(shop.report().gave_up, Some(GiveUp::Deadline));
     assert!(start.elapsed() < Duration::from_secs(15));
 }
 
@@ -158,9 +159,9 @@ async fn the_first_lock_timeout_learns_and_the_last_is_the_configured_one() {
         credit(&mut tx, 1, 1).await?;
         Ok::<_, AppError>(())
     });
-    let error = blocked.await.unwrap_err().ours();
-    let timeouts: Vec<_> =
-        error.report().unwrap().failures.iter().map(|attempt| attempt.lock_timeout).collect();
+    blocked.await.unwrap_err();
+    let failures = shop.report().failures;
+    let timeouts: Vec<_> = failures.iter().map(|attempt| attempt.lock_timeout).collect();
     assert!(timeouts[0] < Duration::from_millis(150), "{timeouts:?}");
     assert!(timeouts.is_sorted(), "{timeouts:?}");
     assert_eq!(timeouts[3], Duration::from_millis(200));

@@ -160,7 +160,7 @@ async fn once_runs_once_and_may_give_away_what_it_captured() {
         crate::remedies::raise(&mut tx, "40P01").await?;
         Ok::<_, AppError>(())
     });
-    let error = failed.await.unwrap_err().ours();
-    assert_eq!(error.gave_up(), Some(txsafe_diesel::GiveUp::Once));
+    failed.await.unwrap_err();
+    assert_eq!(shop.report().gave_up, Some(txsafe_diesel::GiveUp::Once));
     assert_eq!(attempts.count(), 1);
 }

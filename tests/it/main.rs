@@ -16,6 +16,7 @@ mod misuse;
 mod outbox;
 mod remedies;
 mod savepoints;
+mod statements;
 mod support;
 mod telemetry;
 mod tls;

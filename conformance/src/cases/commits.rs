@@ -7,7 +7,7 @@ use crate::{
     script::{Script, Step, raise},
     shop::Shop,
 };
-use txsafe::{Cause, ErrorKind, Keyed, Outcome, Phase, TxOptions};
+use txsafe::{Cause, ErrorKind, GiveUp, Keyed, Outcome, Phase, TxOptions};
 
 pub(super) const CASES: &[Case] = cases![
     ok_commits,
@@ -195,8 +195,11 @@ async fn once_is_once(driver: Driver) {
     let shop = Shop::open("once").await.unwrap();
     let db = shop.database(driver);
     let script = Script::new([Step::Credit(1, 5), Step::raise("40001")]);
-    let error = db.run(Call::new("once").once(), script.clone()).await.unwrap_err().ours();
-    let failed = &error.report().unwrap().failures[0];
+    let error = db.run(Call::new("once").once(), script.clone()).await;
+    assert!(matches!(error.unwrap_err(), AppError::Opaque));
+    let report = shop.reports.last();
+    let failed = &report.failures[0];
+    assert_eq!(report.gave_up, Some(GiveUp::Once));
     assert_eq!((failed.phase, failed.cause), (Phase::Body, Cause::Serialization));
     assert_eq!((script.attempts(), shop.balance_of(1).await), (1, 100));
     let options = TxOptions::new().read_only(true);

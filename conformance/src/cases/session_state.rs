@@ -156,7 +156,7 @@ async fn session_state_fails_a_test(driver: Driver) {
 async fn what_ends_with_the_transaction_is_no_session_state(driver: Driver) {
     let shop = Shop::open("clean").await.unwrap();
     // A finding would be a panic, and a connection that is closed another backend.
-    let setup = Setup { guard: Policy::test(), close_on_session_state: true };
+    let setup = Setup { guard: Policy::test(), close_on_session_state: true, ..Setup::default() };
     for db in [
         driver.open(&shop.url, 1, shop.name(), Policy::test()),
         driver.open_as(&shop.url, 1, shop.name(), setup),
@@ -185,7 +185,7 @@ async fn a_connection_with_session_state_is_closed_on_demand(driver: Driver) {
         let shop = Shop::open("closes").await.unwrap();
         // Where nothing is left for anybody, nothing is found.
         let guard = if closes { Policy::test() } else { watching(Policy::dev()).0 };
-        let setup = Setup { guard, close_on_session_state: closes };
+        let setup = Setup { guard, close_on_session_state: closes, ..Setup::default() };
         let db = driver.open_as(&shop.url, 1, shop.name(), setup);
         for leak in &LEAKS {
             let before = backend_of(&shop, &*db).await;
@@ -232,7 +232,7 @@ async fn a_statement_that_an_attempt_prepared_is_not_there_in_the_next(driver: D
 
 async fn what_a_rollback_undoes_costs_no_connection(driver: Driver) {
     let shop = Shop::open("undone").await.unwrap();
-    let setup = Setup { guard: Policy::production(), close_on_session_state: true };
+    let setup = Setup { close_on_session_state: true, ..Setup::default() };
     let db = driver.open_as(&shop.url, 1, shop.name(), setup);
     let before = backend_of(&shop, &*db).await;
     let left =

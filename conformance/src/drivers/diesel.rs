@@ -16,9 +16,7 @@ use txsafe_diesel::blocking::{Database as Db, Tx, pool_builder};
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
     let manager = ConnectionManager::<PgConnection>::new(url);
     let pool = pool_builder().max_size(connections).min_idle(Some(0)).build_unchecked(manager);
-    let db = Db::builder(pool).service(service);
-    let db = db.guard(setup.guard).close_on_session_state(setup.close_on_session_state).build();
-    Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))
+    Arc::new(setup.of(Db::builder(pool).service(service)))
 }
 
 impl Database for Db {

@@ -18,9 +18,7 @@ use txsafe_diesel::{Database as Db, Driver, Tx, manager};
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
     let pool = Pool::builder(manager(url)).max_size(connections as usize).build();
     let pool = pool.unwrap_or_else(|error| panic!("a pool without timeouts: {error}"));
-    let db = Db::builder(pool).service(service);
-    let db = db.guard(setup.guard).close_on_session_state(setup.close_on_session_state).build();
-    Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))
+    Arc::new(setup.of(Db::builder(pool).service(service)))
 }
 
 impl Play for Driver {

@@ -9,8 +9,12 @@ pub use diesel::play as play_blocking;
 
 use crate::{error::AppError, script::Script};
 use futures_util::future::BoxFuture;
-use std::{fmt, future::ready, sync::Arc};
-use txsafe::{Keyed, TxOptions, guard::Policy};
+use std::{
+    fmt,
+    future::ready,
+    sync::{Arc, Mutex},
+};
+use txsafe::{Builder, Keyed, Report, TxOptions, driver::lock_mutex, guard::Policy};
 
 /// A driver that has an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
@@ -37,7 +41,7 @@ impl Driver {
         service: &str,
         guard: Policy,
     ) -> Arc<dyn Database> {
-        self.open_as(url, connections, service, Setup { guard, close_on_session_state: false })
+        self.open_as(url, connections, service, Setup { guard, ..Setup::default() })
     }
 
     /// The same, set up so.
@@ -107,6 +111,51 @@ pub struct Setup {
     pub guard: Policy,
     /// Whether connections on which statements left something are closed.
     pub close_on_session_state: bool,
+    /// Where its reports go.
+    pub reports: Reports,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let guard = Policy::production();
+        Self { guard, close_on_session_state: false, reports: Reports::default() }
+    }
+}
+
+impl Setup {
+    /// The same for a database that is being built.
+    fn of<D>(self, builder: Builder<D>) -> D {
+        let Self { guard, close_on_session_state, reports } = self;
+        let builder = builder.guard(guard).close_on_session_state(close_on_session_state);
+        let built = builder.on_report(move |report| reports.keep(report)).build();
+        built.unwrap_or_else(|error| panic!("settings that can be meant: {error}"))
+    }
+}
+
+/// The last report of a database.
+#[derive(Debug, Clone, Default)]
+pub struct Reports(Arc<Mutex<Option<Report>>>);
+
+impl Reports {
+    fn keep(&self, report: &Report) {
+        *lock_mutex(&self.0) = Some(report.clone());
+    }
+
+    /// Takes it, if there was one since the last one was taken.
+    #[must_use]
+    pub fn take(&self) -> Option<Report> {
+        lock_mutex(&self.0).take()
+    }
+
+    /// Takes it.
+    ///
+    /// # Panics
+    /// If there was none since the last one was taken.
+    #[must_use]
+    #[track_caller]
+    pub fn last(&self) -> Report {
+        self.take().unwrap_or_else(|| panic!("no report"))
+    }
 }
 
 /// A database that runs scripts in transactions.

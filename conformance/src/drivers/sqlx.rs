@@ -13,9 +13,7 @@ use txsafe_sqlx::{Database as Db, Driver, Tx, pool_options};
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
     let pool = pool_options().max_connections(connections).connect_lazy(url);
     let pool = pool.unwrap_or_else(|error| panic!("a URL of the test kit's: {error}"));
-    let db = Db::builder(pool).service(service);
-    let db = db.guard(setup.guard).close_on_session_state(setup.close_on_session_state).build();
-    Arc::new(db.unwrap_or_else(|error| panic!("settings that can be meant: {error}")))
+    Arc::new(setup.of(Db::builder(pool).service(service)))
 }
 
 impl Play for Driver {

@@ -2,7 +2,7 @@
 
 use crate::{
     deadpools::{none_free, of_pool},
-    failure::of_diesel,
+    failure::failure_of,
     refused::of_connecting,
 };
 use diesel_async::{
@@ -38,6 +38,6 @@ pub(crate) async fn checkout(
 pub(crate) fn of_manager(error: &ManagerError) -> Failure {
     match error {
         ManagerError::ConnectionError(error) => of_connecting(error),
-        ManagerError::QueryError(error) => of_diesel(error),
+        ManagerError::QueryError(error) => failure_of(error),
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     asked::Asked,
     checkout::{checkout, of_manager},
     deadpools::state_of,
-    failure::of_diesel,
+    failure::failure_of,
     held::Held,
     row::Row,
     session::Session,
@@ -59,7 +59,7 @@ impl Locks for Driver {
         Box::pin(async move {
             let binds = &[call.parameter()];
             let asked = Asked(Question { sql: call.sql(), binds }).ask(tx).await;
-            asked.map_err(|error| of_diesel(&error).into())
+            asked.map_err(|error| failure_of(&error).into())
         })
     }
 }
@@ -80,7 +80,7 @@ impl<T: Row> Reads<T> for Driver {
         statement: LockStatement,
     ) -> BoxFuture<'t, Result<Vec<T>, Error>> {
         Box::pin(
-            async move { T::lock(tx, statement).await.map_err(|error| of_diesel(&error).into()) },
+            async move { T::lock(tx, statement).await.map_err(|error| failure_of(&error).into()) },
         )
     }
 }
@@ -112,7 +112,7 @@ impl AsyncDriver for Driver {
         question: Question<'_>,
     ) -> Result<Option<String>, Failure> {
         let mut conn = pool.manager().create().await.map_err(|error| of_manager(&error))?;
-        Asked(question).ask(&mut conn).await.map_err(|error| of_diesel(&error))
+        Asked(question).ask(&mut conn).await.map_err(|error| failure_of(&error))
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {

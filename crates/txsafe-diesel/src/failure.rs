@@ -11,8 +11,25 @@ use txsafe::{
     driver::{ErrorFields, messages::code_of},
 };
 
-/// The failure behind one of Diesel's errors, as far as Diesel tells.
-pub(crate) fn of_diesel(error: &DieselError) -> Failure {
+/// The failure behind one of Diesel's errors: what it is, in the words that reports and [`TxOptions`](crate::TxOptions) have,
+/// as far as Diesel tells.
+///
+/// # Examples
+/// When attempts are used up the caller gets the error of its closure, which may be Diesel's:
+/// ```
+/// use diesel::result::{DatabaseErrorKind, Error};
+/// use txsafe_diesel::{Cause, Phase, failure_of};
+///
+/// fn is_worth_another_request(error: &Error) -> bool {
+///     Cause::of(&failure_of(error), Phase::Body).is_transient()
+/// }
+///
+/// let message = Box::new("deadlock detected".to_owned());
+/// assert!(is_worth_another_request(&Error::DatabaseError(DatabaseErrorKind::Unknown, message)));
+/// assert!(!is_worth_another_request(&Error::NotFound));
+/// ```
+#[must_use]
+pub fn failure_of(error: &DieselError) -> Failure {
     match error {
         DieselError::DatabaseError(kind, information) => {
             let fields = ErrorFields {
@@ -33,7 +50,7 @@ pub(crate) fn of_diesel(error: &DieselError) -> Failure {
 /// connection in a known state.
 pub(crate) fn lost_unless_refused(error: &DieselError) -> Failure {
     match error {
-        DieselError::DatabaseError(..) => of_diesel(error),
+        DieselError::DatabaseError(..) => failure_of(error),
         error => Failure::lost(None, error.to_string()),
     }
 }
@@ -42,7 +59,7 @@ pub(crate) fn lost_unless_refused(error: &DieselError) -> Failure {
 #[cfg(any(feature = "async", feature = "deadpool-diesel"))]
 pub(crate) fn of_connecting(error: &ConnectionError) -> Failure {
     match error {
-        ConnectionError::CouldntSetupConfiguration(error) => of_diesel(error),
+        ConnectionError::CouldntSetupConfiguration(error) => failure_of(error),
         error => of_connecting_words(&error.to_string()),
     }
 }

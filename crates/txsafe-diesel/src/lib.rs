@@ -60,16 +60,7 @@ pub use {
 };
 
 #[cfg(any(feature = "async", feature = "blocking"))]
-pub use row::Row;
+pub use {failure::failure_of, row::Row};
 
-pub use txsafe::{
-    AdvisoryRank, Allows, At, Attempt, Backlog, Budget, Builder, Cause, Condition, DeadMessage,
-    Deadlock, Deletes, Effect, Error, ErrorKind, Failure, ForUpdate, GiveUp, Higher, Holding,
-    IDEMPOTENCY_KEYS_SQL, InvalidSetting, Inversion, Isolation, KeyShare, Keyed, LockGraph,
-    LockKey, LockOf, LockOrder, LockOrderRefusal, LockSet, Locked, ManyRows, Message, Mode,
-    NewMessage, NoKeyUpdate, NoOrder, OUTBOX_SQL, ObservedOrder, OneKey, OneRow, Opponent, Outbox,
-    Outcome, ParentsLocked, Passed, Phase, PoolState, Position, Rank, Ranked, References, Remedy,
-    Report, RetryPolicy, SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank, Trail,
-    TxOptions, Unlocked, WriteEffect, Writes, WrittenMessage, advisory, lock_order, rank, ranked,
-    references, row, rows,
-};
+#[doc(inline)]
+pub use txsafe::exports::*;

@@ -3,7 +3,7 @@
 use crate::{
     asked::{Asked, AskedForRows},
     driver::{Database, Driver},
-    failure::of_diesel,
+    failure::failure_of,
 };
 use futures_util::future::BoxFuture;
 use txsafe::{
@@ -27,7 +27,7 @@ impl Asks for Driver {
         Box::pin(async move {
             let question = Question { sql: ask.sql(), binds: &ask.binds() };
             let rows = AskedForRows(Asked(question)).ask(tx).await;
-            rows.map_err(|error| of_diesel(&error).into())
+            rows.map_err(|error| failure_of(&error).into())
         })
     }
 }

@@ -1,6 +1,6 @@
 //! A part of a transaction that can be rolled back by itself.
 
-use crate::{driver::Driver, failure::of_diesel, tx::Tx};
+use crate::{driver::Driver, failure::failure_of, tx::Tx};
 use diesel_async::{AnsiTransactionManager, TransactionManager};
 use futures_util::future::BoxFuture;
 use txsafe::{
@@ -50,5 +50,5 @@ impl Savepoints for Driver {
 }
 
 fn failed(error: diesel::result::Error) -> Error {
-    of_diesel(&error).into()
+    failure_of(&error).into()
 }

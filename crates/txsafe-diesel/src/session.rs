@@ -5,7 +5,7 @@
 use crate::{
     asked::Asked,
     commit::commit_unseen_sql,
-    failure::{lost_unless_refused, of_diesel},
+    failure::{failure_of, lost_unless_refused},
     held::Held,
     observer::Observer,
     tx::Tx,
@@ -429,7 +429,7 @@ fn change_depth(
 ) -> Result<(), Failure> {
     match Manager::transaction_manager_status_mut(conn) {
         TransactionManagerStatus::Valid(status) => {
-            status.change_transaction_depth(change).map_err(|error| of_diesel(&error))
+            status.change_transaction_depth(change).map_err(|error| failure_of(&error))
         }
         TransactionManagerStatus::InError => {
             Err(Failure::lost(None, "earlier work left the connection's transaction state unknown"))

@@ -80,7 +80,7 @@ impl Told {
     #[cfg(feature = "async")]
     pub(crate) fn abandoned(&self) {
         for sql in self.started.iter().filter_map(|started| started.with_binds.as_deref()) {
-            self.notes.session.ran(sql, false);
+            self.notes.ran(sql, false);
         }
     }
 
@@ -100,7 +100,7 @@ impl Told {
         code: Option<Option<SqlState>>,
     ) {
         self.ended = self.ended.max(end);
-        self.notes.session.ran(&sql, code.is_none());
+        self.notes.ran(&sql, code.is_none());
         let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
         self.trail.push(shown, start, end, code);
     }
@@ -116,15 +116,6 @@ impl Told {
         let kept = self.trail.statements();
         let last = kept.clone().last().map(|statement| statement.sql.clone());
         (kept.count() + self.trail.omitted(), last)
-    }
-
-    /// Names the statement of the failure that has none yet, and says with which code it failed.
-    #[cfg(feature = "async")]
-    pub(crate) fn name_statement(&mut self, sql: &str) -> Option<Option<SqlState>> {
-        let known = [&mut self.aborted_by, &mut self.recovered_from].into_iter().flatten();
-        let unnamed = known.into_iter().find(|failure| failure.statement().is_none())?;
-        *unnamed = unnamed.clone().with_statement(Some(sql.to_owned()));
-        Some(unnamed.sqlstate())
     }
 
     /// Without the wire, the transaction's state is what the end of a statement lets one conclude.

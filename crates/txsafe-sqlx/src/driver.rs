@@ -2,7 +2,7 @@
 
 use crate::{
     checkout::checkout,
-    failure::{of_connecting, of_sqlx},
+    failure::{failure_of, of_connecting},
     held::Held,
     row::Row,
     session::Session,
@@ -52,7 +52,7 @@ impl Locks for Driver {
     ) -> BoxFuture<'t, Result<Option<String>, Error>> {
         Box::pin(async move {
             let query = sqlx::query_scalar(AssertSqlSafe(call.sql())).bind(call.parameter());
-            let answer = query.fetch_optional(tx).await.map_err(|error| of_sqlx(&error))?;
+            let answer = query.fetch_optional(tx).await.map_err(|error| failure_of(&error))?;
             Ok(answer.flatten())
         })
     }
@@ -76,7 +76,7 @@ impl<T: Row> Reads<T> for Driver {
         Box::pin(async move {
             let sql = format!("SELECT *{}$1{}", statement.from(), statement.rest());
             let query = sqlx::query_as(AssertSqlSafe(sql)).bind(statement.keys());
-            query.fetch_all(tx).await.map_err(|error| of_sqlx(&error).into())
+            query.fetch_all(tx).await.map_err(|error| failure_of(&error).into())
         })
     }
 }
@@ -112,8 +112,8 @@ impl AsyncDriver for Driver {
         let asked = conn.fetch_optional(AssertSqlSafe(question.inlined())).await;
         // Whatever it said, the connection was made for this alone.
         drop(conn.close().await);
-        let row = asked.map_err(|error| of_sqlx(&error))?;
-        row.map_or(Ok(None), |row| row.try_get("answer").map_err(|error| of_sqlx(&error)))
+        let row = asked.map_err(|error| failure_of(&error))?;
+        row.map_or(Ok(None), |row| row.try_get("answer").map_err(|error| failure_of(&error)))
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -7,8 +7,22 @@ use sqlx::{
 use std::error::Error as StdError;
 use txsafe::{Failure, SqlState, driver::ErrorFields};
 
-/// The failure behind one of SQLx's errors.
-pub(crate) fn of_sqlx(error: &SqlxError) -> Failure {
+/// The failure behind one of SQLx's errors: what it is, in the words that reports and [`TxOptions`](crate::TxOptions) have.
+///
+/// # Examples
+/// When attempts are used up the caller gets the error of its closure, which may be SQLx's:
+/// ```
+/// use txsafe_sqlx::{Cause, Phase, failure_of};
+///
+/// fn is_worth_another_request(error: &sqlx::Error) -> bool {
+///     Cause::of(&failure_of(error), Phase::Body).is_transient()
+/// }
+///
+/// assert!(!is_worth_another_request(&sqlx::Error::RowNotFound));
+/// assert!(is_worth_another_request(&std::io::Error::other("connection reset by peer").into()));
+/// ```
+#[must_use]
+pub fn failure_of(error: &SqlxError) -> Failure {
     match error {
         SqlxError::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
             Some(server) => of_server(server),
@@ -24,14 +38,14 @@ pub(crate) fn of_sqlx(error: &SqlxError) -> Failure {
 /// connection in a known state: after any other error it may give the next request the answer to an earlier one.
 pub(crate) fn of_request(error: &SqlxError) -> Failure {
     match error {
-        SqlxError::Database(_) => of_sqlx(error),
+        SqlxError::Database(_) => failure_of(error),
         error => Failure::lost(None, error.to_string()),
     }
 }
 
 /// The failure behind an error in making a connection: there is none, whatever it was.
 pub(crate) fn of_connecting(error: &SqlxError) -> Failure {
-    let failure = of_sqlx(error);
+    let failure = failure_of(error);
     match (failure.sqlstate(), error) {
         (Some(code), _) => Failure::lost(Some(code), failure.message()),
         (None, SqlxError::Configuration(_) | SqlxError::Tls(_)) => failure,

@@ -1,11 +1,11 @@
 //! What is known of the attempt that runs on a connection, from the statements that passed through its `Tx`.
 
-use crate::{binds::nth_bind, failure::of_sqlx};
+use crate::{binds::nth_bind, failure::failure_of};
 use sqlx::{Error as SqlxError, SqlStr, postgres::PgArguments};
 use std::{sync::Arc, time::Instant};
 use txsafe::{
     Failure, Trail,
-    driver::{Calls, LockLog, Notes, SessionLog, Standing, leaves_transaction},
+    driver::{Calls, Notes, Standing, leaves_transaction},
 };
 
 /// What is known of the attempt that runs.
@@ -23,8 +23,7 @@ pub(crate) struct Observed {
     /// The statement that runs, or whose end nobody waited for.
     running: Option<Running>,
     trail: Trail,
-    locks: LockLog,
-    session: SessionLog,
+    notes: Notes,
     /// What the guard is told.
     calls: Arc<Calls>,
 }
@@ -53,8 +52,7 @@ impl Observed {
             is_unsure: false,
             running: None,
             trail: Trail::new(Instant::now()).with_ledger(notes.ledger.clone()),
-            locks: notes.locks.clone(),
-            session: notes.session.clone(),
+            notes: notes.clone(),
             calls,
         }
     }
@@ -66,7 +64,7 @@ impl Observed {
 
     /// A statement starts, with these bind values.
     pub(crate) fn runs(&mut self, sql: SqlStr, binds: Option<&PgArguments>) {
-        self.locks.will_run(sql.as_str(), |n| nth_bind(binds?, n));
+        self.notes.locks.will_run(sql.as_str(), |n| nth_bind(binds?, n));
         self.started(sql, true);
     }
 
@@ -101,7 +99,7 @@ impl Observed {
 
     /// The statement failed.
     pub(crate) fn failed(&mut self, error: &SqlxError) {
-        let failure = of_sqlx(error);
+        let failure = failure_of(error);
         let code = failure.sqlstate();
         let Some(running) = self.running.take() else {
             return self.note(failure);
@@ -117,7 +115,7 @@ impl Observed {
 
     /// Something failed outside a statement of ours.
     pub(crate) fn saw(&mut self, error: &SqlxError) {
-        self.note(of_sqlx(error));
+        self.note(failure_of(error));
     }
 
     /// Something runs that isn't seen.
@@ -174,7 +172,7 @@ impl Observed {
 
     fn note_session(&self, running: &Running, is_ok: bool) {
         if running.runs {
-            self.session.ran(running.sql.as_str(), is_ok);
+            self.notes.ran(running.sql.as_str(), is_ok);
         }
     }
 

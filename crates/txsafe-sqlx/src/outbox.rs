@@ -2,7 +2,7 @@
 
 use crate::{
     driver::{Database, Driver},
-    failure::of_sqlx,
+    failure::failure_of,
 };
 use futures_util::future::BoxFuture;
 use txsafe::{
@@ -28,7 +28,7 @@ impl Asks for Driver {
             for bind in ask.binds() {
                 query = query.bind(bind);
             }
-            query.fetch_all(tx).await.map_err(|error| of_sqlx(&error).into())
+            query.fetch_all(tx).await.map_err(|error| failure_of(&error).into())
         })
     }
 }

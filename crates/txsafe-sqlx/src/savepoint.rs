@@ -2,7 +2,7 @@
 
 use crate::{
     driver::Driver,
-    failure::of_sqlx,
+    failure::failure_of,
     observed::Observed,
     session::{Manager, settle},
     tx::Tx,
@@ -70,5 +70,5 @@ impl Savepoints for Driver {
 
 fn failed(observed: &mut Observed, error: &sqlx::Error) -> Error {
     observed.saw(error);
-    of_sqlx(error).into()
+    failure_of(error).into()
 }

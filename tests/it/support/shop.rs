@@ -2,8 +2,9 @@
 
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool::Pool};
+use std::sync::{Arc, Mutex};
 use tokio_postgres::{Client, NoTls};
-use txsafe_diesel::{Builder, Database, Error, manager};
+use txsafe_diesel::{Builder, Database, Error, Report, manager};
 use txsafe_testkit::{Postgres, Schema};
 
 diesel::table! {
@@ -72,6 +73,7 @@ pub(crate) struct Shop {
     pub(crate) watcher: Client,
     pub(crate) url: String,
     name: String,
+    reports: Arc<Mutex<Option<Report>>>,
     _schema: Schema,
     _server: Option<Postgres>,
 }
@@ -110,9 +112,19 @@ impl Shop {
         watcher.batch_execute(TABLES).await.unwrap();
         let separator = if schema.url().contains('?') { '&' } else { '?' };
         let url = format!("{}{separator}application_name={name}", schema.url());
-        let db =
-            settings(Database::builder(pool(&url, connections)).service(&name)).build().unwrap();
-        Self { db, watcher, url, name, _schema: schema, _server: server }
+        let reports = Arc::<Mutex<Option<Report>>>::default();
+        let hear = Arc::clone(&reports);
+        let builder = Database::builder(pool(&url, connections))
+            .service(&name)
+            .on_report(move |report| *hear.lock().unwrap() = Some(report.clone()));
+        let db = settings(builder).build().unwrap();
+        Self { db, watcher, url, name, reports, _schema: schema, _server: server }
+    }
+
+    /// Takes the last report of its database.
+    #[track_caller]
+    pub(crate) fn report(&self) -> Report {
+        self.reports.lock().unwrap().take().expect("a report")
     }
 
     /// The same database through another address.

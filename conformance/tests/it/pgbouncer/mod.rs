@@ -105,10 +105,9 @@ async fn diesel_async_says_what_it_needs() {
         loop {
             let call = || Call::new("crowd").with(once.clone());
             let calls = (1..=8).map(|id| db.run(call(), Script::new([Step::Credit(id, 1)])));
-            let results = futures_util::future::join_all(calls).await;
-            let errors = results.into_iter().filter_map(Result::err);
-            let mut told = errors.map(|error| error.ours().to_string());
-            if let Some(told) = told.find(|told| told.contains("prepared statement")) {
+            futures_util::future::join_all(calls).await;
+            let told = shop.reports.take().map(|report| report.to_string());
+            if let Some(told) = told.filter(|told| told.contains("prepared statement")) {
                 return told;
             }
             shop.ask(&format!(

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     deadpools::{none_free, of_pool, state_of},
-    failure::{of_connecting, of_diesel},
+    failure::{failure_of, of_connecting},
 };
 pub(crate) use deadpool_diesel::postgres::Pool as DeadpoolPool;
 use deadpool_diesel::{Error as ManagerError, postgres::Object};
@@ -69,7 +69,7 @@ impl Lent for Object {
 fn of_manager(error: &ManagerError) -> Failure {
     match error {
         ManagerError::Connection(error) => of_connecting(error),
-        ManagerError::Ping(error) => of_diesel(error),
+        ManagerError::Ping(error) => failure_of(error),
         ManagerError::BrokenTransactionManger => Failure::lost(None, error.to_string()),
     }
 }

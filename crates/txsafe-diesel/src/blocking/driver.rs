@@ -7,7 +7,7 @@ use super::{
     session::{Lease, Session},
     tx::Tx,
 };
-use crate::{asked::Asked, failure::of_diesel, row::Row};
+use crate::{asked::Asked, failure::failure_of, row::Row};
 use futures_util::future::BoxFuture;
 use std::{convert::Infallible, future::ready as made, marker::PhantomData};
 use txsafe::{
@@ -83,7 +83,7 @@ impl<P: Pool> Locks for Driver<P> {
     ) -> BoxFuture<'t, Result<Option<String>, Error>> {
         let binds = &[call.parameter()];
         let asked = Asked(Question { sql: call.sql(), binds }).ask_blocking(tx);
-        Box::pin(made(asked.map_err(|error| of_diesel(&error).into())))
+        Box::pin(made(asked.map_err(|error| failure_of(&error).into())))
     }
 }
 
@@ -103,6 +103,6 @@ impl<P: Pool, T: Row> Reads<T> for Driver<P> {
         statement: LockStatement,
     ) -> BoxFuture<'t, Result<Vec<T>, Error>> {
         let read = T::lock_blocking(tx, statement);
-        Box::pin(made(read.map_err(|error| of_diesel(&error).into())))
+        Box::pin(made(read.map_err(|error| failure_of(&error).into())))
     }
 }

@@ -4,7 +4,7 @@
 //! unknown language a deadlock would look like any other error, and silently not be retried.
 
 use super::session::Answer;
-use crate::failure::of_diesel;
+use crate::failure::failure_of;
 use diesel::{PgConnection, RunQueryDsl};
 use std::sync::atomic::{AtomicBool, Ordering};
 use txsafe::{Failure, driver::messages};
@@ -22,7 +22,7 @@ impl Language {
             return Ok(());
         }
         let question = diesel::sql_query("SELECT current_setting('lc_messages') AS answer");
-        let answer = question.get_result::<Answer>(conn).map_err(|error| of_diesel(&error))?;
+        let answer = question.get_result::<Answer>(conn).map_err(|error| failure_of(&error))?;
         let found = answer.answer.unwrap_or_default();
         if !messages::is_known(&found) {
             return Err(unknown(&found));

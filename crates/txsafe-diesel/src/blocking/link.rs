@@ -1,7 +1,7 @@
 //! What is known of one blocking connection: what went wrong, as its instrumentation heard it, and how its transaction
 //! stands, as libpq tells Diesel.
 
-use crate::{binds::without_binds, failure::of_diesel, observer::Listener, told::Told};
+use crate::{binds::without_binds, failure::failure_of, observer::Listener, told::Told};
 use diesel::{
     PgConnection,
     connection::{SimpleConnection, TransactionManagerStatus},
@@ -183,7 +183,7 @@ impl Listener for Link {
         *copies |= error.is_none() && sql.starts_with("COPY");
         let end = Instant::now();
         let took = Some(end.saturating_duration_since(started.at));
-        let failure = error.map(|error| of_diesel(error).with_took(took));
+        let failure = error.map(|error| failure_of(error).with_took(took));
         let code = failure.as_ref().map(Failure::sqlstate);
         // The connection has answered since.
         if !failure.as_ref().is_some_and(Failure::is_lost)

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     asked::{Asked, AskedForRows},
-    failure::of_diesel,
+    failure::failure_of,
 };
 use futures_util::future::BoxFuture;
 use std::future::ready as made;
@@ -39,7 +39,7 @@ impl<P: Pool> Asks for Driver<P> {
     ) -> BoxFuture<'t, Result<Rows, Error>> {
         let question = Question { sql: ask.sql(), binds: &ask.binds() };
         let rows = AskedForRows(Asked(question)).ask_blocking(tx);
-        Box::pin(made(rows.map_err(|error| of_diesel(&error).into())))
+        Box::pin(made(rows.map_err(|error| failure_of(&error).into())))
     }
 }
 

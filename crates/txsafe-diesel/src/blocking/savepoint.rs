@@ -1,7 +1,7 @@
 //! A part of a transaction that can be rolled back by itself.
 
 use super::{driver::Driver, pool::Pool, session::Manager, tx::Tx};
-use crate::failure::of_diesel;
+use crate::failure::failure_of;
 use diesel::connection::TransactionManager;
 use futures_util::future::BoxFuture;
 use std::future::ready as made;
@@ -48,5 +48,5 @@ impl<P: Pool> Savepoints for Driver<P> {
 }
 
 fn failed(error: diesel::result::Error) -> Error {
-    of_diesel(&error).into()
+    failure_of(&error).into()
 }

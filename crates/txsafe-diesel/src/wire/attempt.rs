@@ -2,11 +2,14 @@
 
 use super::said::Tag;
 use crate::told::Told;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 use txsafe::{
     Failure, SqlState,
     driver::{Notes, leaves_transaction},
 };
+
+/// Errors whose callers haven't heard of them are remembered up to this number.
+const MOST_ERRORS: usize = 64;
 
 /// The transaction status of ReadyForQuery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +28,9 @@ pub(super) struct Attempt {
     /// Statements completed outside any transaction, BEGIN having been refused.
     pub(super) ran_unprotected: bool,
     pub(super) told: Told,
-    /// The statement whose error is still being read off the wire.
-    pub(super) failed_statement: Option<String>,
+    /// Errors of statements whose callers haven't heard of them. Some never do: that of a row comes after the end of its
+    /// statement, as Diesel sees it.
+    pub(super) errors: Vec<(Arc<str>, SqlState)>,
     /// The closure ended the transaction.
     pub(super) left: bool,
     /// What may have ended the transaction, and nothing that was seen tells: `ROLLBACK TO` a savepoint has the tag of
@@ -62,7 +66,7 @@ impl Attempt {
             begin_failure: None,
             ran_unprotected: false,
             told: Told::new(bind_values, notes, now),
-            failed_statement: None,
+            errors: Vec::new(),
             left: false,
             doubts: 0,
             ending: false,
@@ -85,6 +89,26 @@ impl Attempt {
             // The tags tell, but for one that has two meanings.
             self.left |= leaves;
             self.doubts -= u32::from(sql.starts_with("ROLLBACK TO"));
+        }
+    }
+
+    /// A statement failed, and its caller is to hear of it.
+    pub(super) fn error_received(&mut self, sql: &Arc<str>, code: SqlState) {
+        if self.errors.len() < MOST_ERRORS {
+            self.errors.push((Arc::clone(sql), code));
+        }
+    }
+
+    /// The error of a statement whose caller hears of it now.
+    pub(super) fn take_error(&mut self, sql: &str) -> Option<SqlState> {
+        let of_it = self.errors.iter().position(|(of, _)| sql.starts_with(&**of))?;
+        Some(self.errors.remove(of_it).1)
+    }
+
+    /// The trail tells of the errors that came behind the ends of their statements.
+    pub(super) fn tell_of_errors(&mut self) {
+        for (sql, code) in self.errors.drain(..) {
+            self.told.trail.failed(&sql, code);
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     stream::Observed,
 };
 use fastrand::Rng;
-use std::{env, panic, str::FromStr, sync::Arc};
+use std::{env, panic, str::FromStr, sync::Arc, time::Instant};
 use txsafe::driver::Notes;
 
 const FRAMES: u64 = 200_000;
@@ -55,7 +55,7 @@ fn a_link_takes_any_bytes_in_both_directions() {
         let sent = parts(dice, &from_client);
         let received = parts(dice, &from_server);
         for n in 0..sent.len().max(received.len()) {
-            stream.sent(sent.get(n).copied().unwrap_or_default());
+            stream.sent(sent.get(n).copied().unwrap_or_default(), Instant::now());
             stream.received(received.get(n).copied().unwrap_or_default());
         }
         let _ = (link.standing(dice.bool()), link.failure(), link.is_settled(), link.take_trail());

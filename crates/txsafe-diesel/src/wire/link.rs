@@ -3,18 +3,20 @@
 //! Fed by the stream (bytes) and by the instrumentation (SQL text); asked by the session.
 
 use super::{
+    asked::Request,
     attempt::{Attempt, Status},
     said::{ServerError, Tag},
 };
-use crate::{failure::of_diesel, observer::Listener};
+use crate::{failure::failure_of, observer::Listener};
 use diesel::result::Error as DieselError;
 use futures_util::task::AtomicWaker;
 use std::{
+    collections::VecDeque,
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
     sync::{
-        Mutex, MutexGuard, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -53,6 +55,8 @@ struct State {
     awaited: u64,
     status: Status,
     lost: Option<Failure>,
+    /// What the requests run that have no answer yet.
+    in_flight: VecDeque<Option<Arc<str>>>,
     /// The error in the answer that is being read.
     error: Option<ServerError>,
     attempt: Option<Attempt>,
@@ -78,6 +82,7 @@ impl Link {
                 awaited: 0,
                 status: Status::Idle,
                 lost: None,
+                in_flight: VecDeque::new(),
                 error: None,
                 attempt: None,
             }),
@@ -97,17 +102,17 @@ impl Link {
 
     // --- what the stream tells ---
 
-    /// A request was sent. One that lets go of a prepared statement is answered like others, and awaited by nobody.
-    pub(crate) fn request_sent(&self, lets_go: bool) {
-        let now = Instant::now();
+    /// A request was sent at `at` or soon after. One that lets go of a prepared statement is answered like others, and awaited by nobody.
+    pub(super) fn request_sent(&self, request: Request, at: Instant) {
         let mut state = self.state();
         state.sent += 1;
-        if lets_go {
+        state.in_flight.push_back(request.sql);
+        if request.lets_go {
             return;
         }
         state.awaited = state.sent;
         if let Some(attempt) = &mut state.attempt {
-            attempt.statement.get_or_insert(now);
+            attempt.statement.get_or_insert(at);
         }
     }
 
@@ -117,7 +122,13 @@ impl Link {
         let mut state = self.state();
         // Of several that were sent together it isn't known when each began.
         let is_alone = state.sent == state.answered + 1;
+        let answer = state.answered + 1;
+        let sql = state.in_flight.front().cloned().flatten();
         if let Some(attempt) = &mut state.attempt {
+            if let Some(sql) = sql.filter(|_| answer > attempt.begin_answer && !attempt.ending) {
+                attempt.error_received(&sql, error.sqlstate);
+                error.statement = Some(sql);
+            }
             // The caller hears of it before the answer has been read to its end.
             attempt.last_answer = now;
             let sent = attempt.statement.filter(|_| is_alone);
@@ -161,13 +172,12 @@ impl Link {
             _ => Status::Idle,
         };
         state.answered += 1;
+        state.in_flight.pop_front();
         let failure = state.error.take().map(ServerError::into_failure);
         let (before, answered) = (state.status, state.answered);
         state.status = status;
         if let Some(attempt) = &mut state.attempt {
             attempt.last_answer = now;
-            let statement = attempt.failed_statement.take();
-            let failure = failure.map(|failure| failure.with_statement(statement));
             attempt.answered(answered, before, status, failure);
         }
         let is_idle = state.is_idle();
@@ -330,6 +340,7 @@ impl Link {
             .as_mut()
             .map(|attempt| {
                 attempt.told.abandoned();
+                attempt.tell_of_errors();
                 std::mem::take(&mut attempt.told.trail)
             })
             .unwrap_or_default()
@@ -369,22 +380,17 @@ impl Listener for Link {
     /// A statement came to its end, for its caller.
     fn finished(&self, query: &dyn fmt::Display, error: Option<&DieselError>) {
         let mut state = self.state();
-        let State { on_wire, error: unread, lost, attempt, .. } = &mut *state;
+        let State { on_wire, lost, attempt, .. } = &mut *state;
         let Some(attempt) = attempt.as_mut().filter(|attempt| !attempt.ending) else { return };
-        let (sql, failure) = (query.to_string(), error.map(of_diesel));
-        attempt.statement_ended(&sql, *on_wire, failure.is_none());
+        let (sql, failure) = (query.to_string(), error.map(failure_of));
         let started = attempt.told.take_started(&sql);
         let end = if *on_wire { attempt.last_answer } else { Instant::now() };
         // Statements that were sent together share their start.
         let start = attempt.statement.take().or(started.as_ref().map(|s| s.at)).unwrap_or(end);
-        let code = failure.as_ref().map(|failure| match unread {
-            // The caller hears of an error before its answer has been read to the end.
-            Some(error) => {
-                attempt.failed_statement = Some(sql.clone());
-                Some(error.sqlstate)
-            }
-            None => attempt.told.name_statement(&sql).unwrap_or(failure.sqlstate()),
-        });
+        // Of rows, Diesel sees the end before their error.
+        let error = attempt.take_error(&sql).map(Some);
+        let code = error.or_else(|| failure.as_ref().map(Failure::sqlstate));
+        attempt.statement_ended(&sql, *on_wire, code.is_none());
         if !*on_wire {
             match failure {
                 Some(failure) if failure.is_lost() => {

@@ -5,6 +5,7 @@
 //! message types are read. So it doesn't matter through which reference a statement was sent, what a caller made of
 //! its error, or in which language the server speaks.
 
+mod asked;
 mod attempt;
 pub(crate) mod frames;
 #[cfg(test)]

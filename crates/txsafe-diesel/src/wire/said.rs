@@ -1,6 +1,6 @@
 //! The server's words: ErrorResponse and CommandComplete.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use txsafe::{Failure, SqlState, driver::ErrorFields};
 
 /// An ErrorResponse. Source: PostgreSQL manual, section 54.8, "Error and Notice Message Fields".
@@ -15,6 +15,8 @@ pub(crate) struct ServerError {
     routine: Option<String>,
     /// From the request to this answer, where the link knows it.
     pub(crate) took: Option<Duration>,
+    /// What it is about, where the link knows it.
+    pub(crate) statement: Option<Arc<str>>,
 }
 
 impl ServerError {
@@ -46,14 +48,16 @@ impl ServerError {
             fields,
             routine,
             took: None,
+            statement: None,
         })
     }
 
     pub(crate) fn into_failure(self) -> Failure {
-        let Self { is_fatal, sqlstate, message, fields, routine, took } = self;
+        let Self { is_fatal, sqlstate, message, fields, routine, took, statement } = self;
         Failure::of_response(sqlstate, is_fatal, routine.as_deref(), message)
             .with_fields(fields)
             .with_took(took)
+            .with_statement(statement.map(|sql| sql.to_string()))
     }
 }
 

@@ -1,16 +1,13 @@
 //! The stream under the driver, and the connector that puts it there.
 
-use super::{
-    frames::{Frames, STARTUP},
-    link::Link,
-    said::Tag,
-};
+use super::{asked::Requests, frames::Frames, link::Link, said::Tag};
 use std::{
     future::Future,
     io,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, ready},
+    time::Instant,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -22,8 +19,7 @@ pub(crate) struct Observed<S> {
     link: Arc<Link>,
     incoming: Frames,
     outgoing: Frames,
-    /// Since the last Sync nothing but Close was sent: the driver lets go of a statement, and nobody waits for it.
-    only_closes: bool,
+    requests: Requests,
 }
 
 impl<S> Observed<S> {
@@ -33,7 +29,7 @@ impl<S> Observed<S> {
             link,
             incoming: Frames::of_server(),
             outgoing: Frames::of_client(),
-            only_closes: true,
+            requests: Requests::default(),
         }
     }
 
@@ -48,20 +44,15 @@ impl<S> Observed<S> {
         });
     }
 
-    pub(super) fn sent(&mut self, bytes: &[u8]) {
-        let Self { link, only_closes, .. } = self;
-        // Query, Sync and FunctionCall are each answered by one ReadyForQuery, and so is the startup.
-        self.outgoing.feed(
-            bytes,
-            |_| false,
-            |kind, _| match kind {
-                b'Q' | b'S' | b'F' | STARTUP => {
-                    link.request_sent(kind == b'S' && *only_closes);
-                    *only_closes = true;
-                }
-                _ => *only_closes &= kind == b'C',
-            },
-        );
+    /// `bytes` went out, not before `at`.
+    pub(super) fn sent(&mut self, bytes: &[u8], at: Instant) {
+        let Self { link, requests, .. } = self;
+        self.outgoing.feed(bytes, Requests::reads, |kind, body| {
+            requests
+                .take(kind, body)
+                .into_iter()
+                .for_each(|request| link.request_sent(request, at));
+        });
     }
 }
 
@@ -102,9 +93,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // Behind the call, the thread may have been put aside while the server was at work.
+        let at = Instant::now();
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes));
         match &written {
-            Ok(n) => self.sent(&bytes[..*n]),
+            Ok(n) => self.sent(&bytes[..*n], at),
             Err(error) => self.link.broke(&error.to_string()),
         }
         Poll::Ready(written)

@@ -2,27 +2,29 @@
 
 use axum_core::response::{IntoResponse, Response};
 use http::{StatusCode, header::RETRY_AFTER};
-use txsafe::{Error, ErrorKind, Outcome, SqlState};
+use txsafe::{Cause, Error, ErrorKind, Failure, Outcome, Phase, SqlState};
 
 /// The answer to a request whose transaction failed: a status, and a sentence without anything from inside.
 ///
 /// | the transaction | status | |
 /// |---|---|---|
-/// | gave up on something that passes: deadlocks, no connection, an empty budget | 503 | with `Retry-After` |
+/// | failed by something that passes: deadlocks, a lock that isn't free, no connection, an empty budget | 503 | with `Retry-After` |
 /// | met its deadline | 504 | |
 /// | found no row with the key that it was to lock | 404 | |
-/// | broke a constraint at its COMMIT | 409 | |
+/// | broke a constraint that says that two things contradict each other | 409 | |
 /// | was given an idempotency key that can't be one | 400 | |
 /// | may have committed, or may not | 500 | says that it isn't known |
 /// | failed otherwise | 500 | |
 ///
-/// Errors of statements are your own type's; what they mean, you know better.
+/// A closure's error comes back as it is, when attempts are used up too: [`to_failure`](Self::to_failure) answers to what the driver
+/// says, if your type has kept it.
 ///
 /// # Examples
 /// Into the answers of an application's own error:
 /// ```
 /// use axum::{http::StatusCode, response::{IntoResponse, Response}};
 /// use txsafe_layers::Answer;
+/// use txsafe_sqlx::failure_of;
 ///
 /// enum AppError {
 ///     SoldOut,
@@ -35,8 +37,8 @@ use txsafe::{Error, ErrorKind, Outcome, SqlState};
 ///         match self {
 ///             Self::SoldOut => (StatusCode::CONFLICT, "sold out").into_response(),
 ///             Self::Sqlx(error) => {
-///                 eprintln!("{error}"); // the whole story is for the log
-///                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
+///                 eprintln!("{error}"); // the details are for the log
+///                 Answer::to_failure(&failure_of(&error)).into_response()
 ///             }
 ///             Self::Txsafe(error) => {
 ///                 eprintln!("{error}");
@@ -56,15 +58,36 @@ impl Answer {
     /// The answer to this error.
     #[must_use]
     pub fn to(error: &Error) -> Self {
-        Self::when(error.kind(), error.outcome(), error.sqlstate())
+        match error.failure() {
+            Some(failure) if *error.kind() == ErrorKind::Failed => Self::to_failure(failure),
+            _ => Self::when(error.kind(), error.outcome()),
+        }
     }
 
-    fn when(kind: &ErrorKind, outcome: Outcome, code: Option<SqlState>) -> Self {
+    /// The answer to an error of the driver, by an adapter's `failure_of`: of a statement, after which its transaction was
+    /// rolled back.
+    #[must_use]
+    pub fn to_failure(failure: &Failure) -> Self {
+        if Cause::of(failure, Phase::Body).is_transient() {
+            return Self::BUSY;
+        }
+        if failure.sqlstate().is_some_and(is_conflict) {
+            return Self {
+                status: StatusCode::CONFLICT,
+                says: "Nothing was changed. It contradicts something that is stored already.",
+            };
+        }
+        Self::when(&ErrorKind::Failed, Outcome::RolledBack)
+    }
+
+    const BUSY: Self = Self {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        says: "Nothing was changed. The service is busy; try again in a moment.",
+    };
+
+    fn when(kind: &ErrorKind, outcome: Outcome) -> Self {
         let (status, says) = match kind {
-            ErrorKind::GaveUp(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Nothing was changed. The service is busy; try again in a moment.",
-            ),
+            ErrorKind::GaveUp(_) => return Self::BUSY,
             ErrorKind::DeadlineExceeded => {
                 (StatusCode::GATEWAY_TIMEOUT, "Nothing was changed. It took too long.")
             }
@@ -72,10 +95,6 @@ impl Answer {
             ErrorKind::InvalidSetting(invalid) if invalid.setting() == "idempotency_key" => (
                 StatusCode::BAD_REQUEST,
                 "The idempotency key can't be one; send a shorter one, such as a UUID.",
-            ),
-            ErrorKind::Failed if code.is_some_and(is_conflict) => (
-                StatusCode::CONFLICT,
-                "Nothing was changed. It contradicts something that is stored already.",
             ),
             _ if outcome == Outcome::Unknown => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -102,7 +121,7 @@ impl From<Error> for Answer {
     }
 }
 
-/// Whether it is a constraint that was checked at COMMIT, and that says that two things contradict each other.
+/// Whether it is a constraint that says that two things contradict each other.
 ///
 /// Source: PostgreSQL manual, appendix A: foreign key, unique and exclusion violations.
 fn is_conflict(code: SqlState) -> bool {
@@ -128,7 +147,7 @@ mod tests {
     use txsafe::GiveUp;
 
     fn answer(kind: ErrorKind, outcome: Outcome) -> (u16, Response) {
-        let answer = Answer::when(&kind, outcome, None);
+        let answer = Answer::when(&kind, outcome);
         (answer.status().as_u16(), answer.into_response())
     }
 
@@ -146,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_unknown_is_called_so() {
         for kind in [ErrorKind::CommitUnknown { xid: Some(7) }, ErrorKind::EndedByClosure] {
-            let answer = Answer::when(&kind, Outcome::Unknown, None);
+            let answer = Answer::when(&kind, Outcome::Unknown);
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert!(answer.says.contains("unknown"), "{}", answer.says);
         }
@@ -154,10 +173,12 @@ mod tests {
 
     #[test]
     fn a_constraint_is_the_callers_and_all_else_is_ours() {
-        let of = |code| Answer::when(&ErrorKind::Failed, Outcome::RolledBack, SqlState::new(code));
+        let of = |code| Answer::to_failure(&Failure::refused(SqlState::new(code).unwrap(), ""));
         assert_eq!(of("23505").status(), StatusCode::CONFLICT);
         assert_eq!(of("23514").status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(of("42P01").status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(of("40P01").status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(of("55P03").status(), StatusCode::SERVICE_UNAVAILABLE);
         let key = "k".to_owned();
         let missing = ErrorKind::RowNotFound { rank: "Order", key };
         assert_eq!(answer(missing, Outcome::RolledBack).0, 404);

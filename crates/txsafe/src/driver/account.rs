@@ -83,6 +83,14 @@ pub struct Notes {
 }
 
 impl Notes {
+    /// A statement came to its end, well or not.
+    pub fn ran(&self, sql: &str, is_ok: bool) {
+        self.session.ran(sql, is_ok);
+        if is_ok {
+            self.locks.granted();
+        }
+    }
+
     /// For adapters: a statement's text with its bind values, where it is worth to be made because the statement may lock,
     /// leave something on the session, or end the transaction. What is written first is its SQL, and if that isn't worth it, the rest isn't made.
     #[must_use]

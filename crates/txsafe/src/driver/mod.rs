@@ -29,12 +29,14 @@ pub use self::{
     blocking::{BlockingDriver, BlockingHeld, OnBlockingThreads, OnThisThread},
     hooks::{AsyncHook, BlockingHook, Hook, HookResult, Hooks, async_hook, blocking_hook},
     savepoint::{Savepoints, savepoint, savepoint_blocking},
-    session::{AsyncSession, AsyncWork, Question, Session, SessionOptions, Standing, Work},
+    session::{
+        AsyncSession, AsyncWork, CallersError, Question, Session, SessionOptions, Standing, Work,
+    },
 };
 #[cfg(feature = "tokio")]
 pub use self::{alarm::Alarm, shield::to_the_end};
 pub use crate::transaction::{
-    blocking::run::run as run_blocking, call::Call, run::run, shared::Shared,
+    blocking::run::run as run_blocking, call::Call, returned::RunError, run::run, shared::Shared,
 };
 pub use crate::{
     clock::excused::lock as lock_mutex,

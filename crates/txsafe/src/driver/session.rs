@@ -12,7 +12,6 @@ use crate::{
             mark::Mark,
         },
     },
-    error::Error,
     guard::connection::Connection,
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -157,14 +156,15 @@ pub trait AsyncSession: Send {
     fn give_back(self);
 }
 
+/// The closure returned an error, which is kept where it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "it stands for an error that is kept elsewhere")]
+pub struct CallersError;
+
 /// One transaction as its adapter sees it: where connections come from, and the caller's closure.
 pub trait AsyncWork: Send {
     /// A connection while it runs one attempt.
     type Session: AsyncSession;
-    /// What the closure returns.
-    type Value: Send;
-    /// The caller's error.
-    type Error: From<Error> + Send;
 
     /// Gets a connection, within the checkout timeout.
     fn open(
@@ -172,11 +172,11 @@ pub trait AsyncWork: Send {
         options: SessionOptions,
     ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
 
-    /// Runs the caller's closure.
+    /// Runs the caller's closure, and keeps what it returned.
     fn body<'s>(
         &'s mut self,
         session: &'s mut Self::Session,
-    ) -> impl Future<Output = Result<Self::Value, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<(), CallersError>> + Send;
 
     /// Sleeps.
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static;
@@ -210,15 +210,11 @@ pub trait Session {
 pub trait Work {
     /// See [`AsyncWork::Session`].
     type Session: Session;
-    /// See [`AsyncWork::Value`].
-    type Value;
-    /// See [`AsyncWork::Error`].
-    type Error: From<Error>;
 
     /// See [`AsyncWork::open`].
     fn open(&mut self, options: SessionOptions) -> Result<Self::Session, Failure>;
     /// See [`AsyncWork::body`].
-    fn body(&mut self, session: &mut Self::Session) -> Result<Self::Value, Self::Error>;
+    fn body(&mut self, session: &mut Self::Session) -> Result<(), CallersError>;
     /// See [`AsyncWork::sleep`].
     fn sleep(&self, pause: Duration);
 }

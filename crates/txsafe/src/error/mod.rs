@@ -4,7 +4,10 @@ use self::{outcome::Outcome, refusal::LockOrderRefusal, report::Report, trail::T
 use crate::{
     dialect::{failure::Failure, sqlstate::SqlState},
     invalid::InvalidSetting,
-    retry::{policy::GiveUp, remedy::Cause},
+    retry::{
+        policy::GiveUp,
+        remedy::{Cause, Phase},
+    },
 };
 use std::{fmt, panic::Location};
 
@@ -123,7 +126,14 @@ impl Error {
     /// Whether the same call may well succeed later: answer "try again", as HTTP's 503 does.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::GaveUp(_) | ErrorKind::DeadlineExceeded)
+        match self.0.kind {
+            ErrorKind::GaveUp(_) | ErrorKind::DeadlineExceeded => true,
+            // One that a lock, a savepoint or the like returned to the closure.
+            ErrorKind::Failed => {
+                self.failure().is_some_and(|failure| Cause::of(failure, Phase::Body).is_transient())
+            }
+            _ => false,
+        }
     }
 
     /// Whether it isn't known if the transaction committed.
@@ -171,7 +181,9 @@ impl Error {
     /// The class of the last failure.
     #[must_use]
     pub fn cause(&self) -> Option<Cause> {
-        self.report().and_then(|report| report.failures.last()).map(|attempt| attempt.cause)
+        let reported = self.report().and_then(|report| report.failures.last());
+        let reported = reported.map(|attempt| attempt.cause);
+        reported.or_else(|| self.failure().map(|failure| Cause::of(failure, Phase::Body)))
     }
 
     /// Why there was no further attempt, where one was called for.

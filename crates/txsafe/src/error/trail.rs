@@ -119,6 +119,15 @@ impl Trail {
         self.last.push_back(statement);
     }
 
+    /// The last statement that begins with `sql` and didn't fail has failed after all: its error came behind its end.
+    pub fn failed(&mut self, sql: &str, code: SqlState) {
+        let mut kept = self.first.iter_mut().chain(&mut self.last).rev();
+        let is_it = |it: &&mut Statement| it.failed.is_none() && it.sql.starts_with(sql);
+        if let Some(statement) = kept.find(is_it) {
+            statement.failed = Some(Some(code));
+        }
+    }
+
     /// The statements that were kept, in the order in which they were answered.
     pub fn statements(&self) -> impl Iterator<Item = &Statement> + Clone {
         self.first.iter().chain(&self.last)

@@ -17,13 +17,10 @@ use crate::{
         relation::{LockOrder, Unlocked},
     },
     transaction::{
-        blocking::{
-            configured::unkeyed as unkeyed_blocking, database::BlockingDatabase, work::BlockingWork,
-        },
+        blocking::{database::BlockingDatabase, work::unkeyed as unkeyed_blocking},
         call::Call,
-        configured::unkeyed,
         database::Database,
-        work::{Body, Source, Work},
+        work::{Body, Source, unkeyed},
     },
 };
 use std::{future::Future, panic::Location, time::Duration};
@@ -70,8 +67,7 @@ pub trait BlockingAsks: BlockingDriver + Asks {
 impl<D: AsyncDriver + Asks, O: LockOrder> AsyncStore for Database<D, O> {
     async fn ask(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
         let call = Call::new(&self.shared, ask.transaction(), place, Some(&ask.options()))?;
-        let work = Work::new(Source::Pool(&self.pool), Asking(ask));
-        unkeyed::<D, O, _, _, _>(call, work).await
+        unkeyed::<D, O, _, _, _>(call, Source::Pool(&self.pool), Asking(ask)).await
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -123,5 +119,5 @@ fn ask_blocking<D: BlockingDriver + Asks, O: LockOrder>(
 ) -> Result<Rows, Error> {
     let call = Call::new(&db.shared, ask.transaction(), place, Some(&ask.options()))?;
     let body = |mut tx: D::Tx<'_, O, Unlocked>| ready(D::rows(&mut tx, ask));
-    unkeyed_blocking::<D, O, _, _, _>(call, BlockingWork::new(db, body))
+    unkeyed_blocking::<D, O, _, _, _>(call, db, None, body)
 }

@@ -153,6 +153,16 @@ impl Cause {
         }
     }
 
+    /// Whether the same transaction may well succeed later. A lock that wasn't free may be, although nothing is retried for
+    /// it at once.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::LockNotAvailable => true,
+            cause => matches!(cause.remedy(), Remedy::Retry | Remedy::Reconnect),
+        }
+    }
+
     /// The word in lower case, as metrics and events carry it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

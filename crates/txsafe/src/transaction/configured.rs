@@ -5,8 +5,7 @@ use super::{
     database::Database,
     keyed::Keyed,
     options::TxOptions,
-    run::run,
-    work::{Again, Body, Locking, Once, Source, Work},
+    work::{Again, Locking, Once, Source, keyed, unkeyed},
 };
 use crate::{
     driver::{
@@ -93,7 +92,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
     {
         let call = self.call(name, Location::caller());
         let pool = Source::Pool(&self.db.pool);
-        async move { unkeyed(call?, Work::new(pool, Again(body))).await }
+        async move { unkeyed(call?, pool, Again(body)).await }
     }
 
     /// See [`Database::transaction_locking`].
@@ -120,7 +119,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
         let at = Location::caller();
         let call = self.call(name, at);
         let pool = Source::Pool(&self.db.pool);
-        async move { unkeyed(call?, Work::new(pool, Locking(set, body, at))).await }
+        async move { unkeyed(call?, pool, Locking(set, body, at)).await }
     }
 
     /// See [`Database::transaction_once`].
@@ -144,7 +143,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
     {
         let call = self.call(name, Location::caller()).map(Call::once);
         let pool = Source::Pool(&self.db.pool);
-        async move { unkeyed(call?, Work::new(pool, Once(Some(body)))).await }
+        async move { unkeyed(call?, pool, Once(Some(body))).await }
     }
 
     /// See [`Database::transaction_on`].
@@ -172,7 +171,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
         let held: D::Held<'a> = conn.into();
         let call = if held.is_replaceable() { call } else { call.map(Call::borrowed) };
         let held = Source::Held(&self.db.pool, Arc::new(Slot::new(held)));
-        async move { unkeyed(call?, Work::new(held, Again(body))).await }
+        async move { unkeyed(call?, held, Again(body)).await }
     }
 }
 
@@ -199,7 +198,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> WithKey<'d, Database<D, O>> {
     {
         let call = self.call(name, Location::caller());
         let pool = Source::Pool(&self.db().pool);
-        async move { run(call?, Work::new(pool, Again(body))).await }
+        async move { keyed(call?, pool, Again(body)).await }
     }
 }
 
@@ -212,23 +211,5 @@ impl<B> Clone for Configured<'_, B> {
 impl<B> Clone for WithKey<'_, B> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), key: self.key }
-    }
-}
-
-/// Runs a call that has no key.
-pub(crate) async fn unkeyed<D, O, B, T, E>(
-    call: Call,
-    work: Work<'_, D, O, B, T, E>,
-) -> Result<T, E>
-where
-    D: AsyncDriver,
-    O: LockOrder,
-    B: Body<D, O, T, E>,
-    T: Send,
-    E: From<Error> + Send,
-{
-    match run(call, work).await? {
-        Keyed::Ran(value) => Ok(value),
-        Keyed::AlreadyCommitted => unreachable!("a call without a key claims none"),
     }
 }

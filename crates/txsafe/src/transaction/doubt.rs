@@ -9,28 +9,26 @@ use super::{
 use crate::{
     dialect::{condition::Condition, failure::Failure},
     driver::account::Account,
-    error::{Error, ErrorKind, trail::Trail},
+    error::{ErrorKind, trail::Trail},
     retry::remedy::{Cause, Phase, Remedy},
 };
 
-/// A COMMIT whose answer was lost: the value to return and the hooks to run if it turns out to have arrived.
-pub(super) struct InDoubt<T, H> {
-    pub(super) value: T,
+/// A COMMIT whose answer was lost: the hooks to run if it turns out to have arrived.
+pub(super) struct InDoubt<H> {
     pub(super) account: Account<H>,
     pub(super) failure: Failure,
     pub(super) xid: Option<u64>,
 }
 
-impl<T, H> Progress<T, H> {
+impl<H> Progress<H> {
     /// What follows from a COMMIT that was refused, or whose answer was lost.
-    pub(super) fn commit_failed<E: From<Error>>(
+    pub(super) fn commit_failed(
         &mut self,
         failure: Failure,
-        value: T,
         witness: Option<Witness>,
         account: Account<H>,
         trail: Trail,
-    ) -> Next<T, E> {
+    ) -> Next {
         let cause = self.cause_of(&failure, Phase::Commit);
         if cause.remedy() != Remedy::Verify {
             self.due.push_back((account, false));
@@ -47,9 +45,15 @@ impl<T, H> Progress<T, H> {
             };
             return self.failed(Phase::Commit, failure, true, Otherwise::Ours(kind), trail);
         }
-        self.note(Phase::Commit, failure.clone(), cause);
         let xid = witness.as_ref().and_then(|witness| witness.xid);
-        self.in_doubt = Some(InDoubt { value, account, failure, xid });
+        let remedy = match (xid, &self.call.key) {
+            (Some(_), _) => Remedy::Verify,
+            // Its key is looked up by the next attempt.
+            (None, Some(_)) => Remedy::Retry,
+            (None, None) => Remedy::Abort,
+        };
+        self.note_for(Phase::Commit, failure.clone(), cause, remedy);
+        self.in_doubt = Some(InDoubt { account, failure, xid });
         match witness {
             Some(witness) if witness.xid.is_some() => Next::Verify(witness),
             // No id doesn't mean that nothing was written: a foreign data wrapper, a Citus coordinator and NOTIFY write
@@ -59,13 +63,13 @@ impl<T, H> Progress<T, H> {
     }
 
     /// What follows from the answer about a COMMIT in doubt.
-    pub(crate) fn resolve<E: From<Error>>(&mut self, verdict: Verdict) -> Next<T, E> {
+    pub(crate) fn resolve(&mut self, verdict: Verdict) -> Next {
         let Some(doubt) = self.in_doubt.take() else {
             unreachable!("only a commit in doubt is verified");
         };
         let trail = Trail::default();
         match verdict {
-            Verdict::Committed => self.committed(Keyed::Ran(doubt.value), doubt.account, trail),
+            Verdict::Committed => self.committed(Keyed::Ran(()), doubt.account, trail),
             Verdict::RolledBack => {
                 self.due.push_back((doubt.account, false));
                 let otherwise = Otherwise::Ours(ErrorKind::Failed);
@@ -90,7 +94,7 @@ impl<T, H> Progress<T, H> {
     }
 
     /// The key makes another attempt safe; without one left, the outcome stays unknown.
-    pub(super) fn retry_in_doubt<E: From<Error>>(&mut self, trail: Trail) -> Next<T, E> {
+    pub(super) fn retry_in_doubt(&mut self, trail: Trail) -> Next {
         match self.pause_after(Cause::CommitInDoubt, false) {
             Ok(pause) => Next::Pause(pause),
             Err(reason) => self.refuse(ErrorKind::GaveUp(reason), Some(reason), trail),

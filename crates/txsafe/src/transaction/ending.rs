@@ -1,13 +1,13 @@
 //! How an attempt ends, and what can follow.
 
-use super::{keyed::Keyed, verify::Witness};
+use super::{keyed::Keyed, returned::RunError, verify::Witness};
 use crate::{
     dialect::{
         condition::Condition,
         failure::Failure,
         postgres::mark::{Identity, Mark},
     },
-    driver::session::Standing,
+    driver::session::{CallersError, Standing},
     error::ErrorKind,
     guard::scope::Scope,
     retry::remedy::{Cause, Phase, Remedy},
@@ -175,9 +175,9 @@ pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
 }
 
 /// How an attempt ended; its connection has been given back or closed.
-pub(crate) enum Ended<T, E> {
+pub(crate) enum Ended {
     /// In so much time, from BEGIN to the answer to COMMIT.
-    Committed(T, Duration),
+    Committed(Duration),
     /// The idempotency key was there already.
     AlreadyCommitted,
     /// It was made inside another transaction on the same database.
@@ -185,15 +185,15 @@ pub(crate) enum Ended<T, E> {
     /// The closure never ran, or nothing it did could take effect.
     NotStarted(Phase, Failure),
     /// The closure returned; the attempt was not committed, for reasons that the standing tells.
-    NotCommitted(Result<T, E>, Standing),
+    NotCommitted(Result<(), CallersError>, Standing),
     /// The deadline passed while the closure ran, which makes it this error.
     DeadlinePassed(ErrorKind),
-    CommitFailed(Failure, T, Option<Witness>),
+    CommitFailed(Failure, Option<Witness>),
 }
 
 /// What a run loop does next, after it has run the hooks that are due.
-pub(crate) enum Next<T, E> {
-    Return(Result<Keyed<T>, E>),
+pub(crate) enum Next {
+    Return(Result<Keyed<()>, RunError>),
     Pause(Duration),
     /// Find out what became of this COMMIT, then say so by [`Progress::resolve`].
     Verify(Witness),

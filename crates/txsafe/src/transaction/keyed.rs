@@ -32,4 +32,10 @@ impl<T> Keyed<T> {
             Self::AlreadyCommitted => None,
         }
     }
+
+    /// The value of a call that has no key.
+    pub(crate) fn of_new(self) -> T {
+        let Self::Ran(value) = self else { unreachable!("a call without a key claims none") };
+        value
+    }
 }

@@ -16,6 +16,7 @@ pub(crate) mod options;
 mod postmortem;
 mod progress;
 mod reached;
+pub(crate) mod returned;
 pub(crate) mod run;
 pub(crate) mod settings;
 pub(crate) mod shared;

@@ -8,6 +8,7 @@ use super::{
     ending::{Ended, Next},
     idle,
     keyed::{self, Keyed},
+    returned::RunError,
     settings::Settings,
 };
 use crate::{
@@ -17,7 +18,10 @@ use crate::{
         failure::Failure,
         postgres::{begin::Begin, mark::Mark},
     },
-    driver::{account::Account, session::Standing},
+    driver::{
+        account::Account,
+        session::{CallersError, Standing},
+    },
     error::{Error, ErrorKind, outcome::Outcome, report::Attempt, trail::Trail},
     guard::{
         connection::Connection,
@@ -37,14 +41,14 @@ use std::{
 };
 
 /// One transaction on its way through its attempts.
-pub(crate) struct Progress<T, H> {
+pub(crate) struct Progress<H> {
     pub(crate) call: Call,
     pub(super) course: Course,
     pub(super) started: Instant,
     pub(super) attempt_started: Instant,
     deadline: Option<Instant>,
     pub(super) failures: Vec<Attempt>,
-    pub(super) in_doubt: Option<InDoubt<T, H>>,
+    pub(super) in_doubt: Option<InDoubt<H>>,
     /// Ended attempts whose hooks are to be run, and whether they committed.
     pub(super) due: VecDeque<(Account<H>, bool)>,
     /// Who counts the outcome.
@@ -63,13 +67,13 @@ pub(super) enum Teller {
 }
 
 /// What the caller gets if there is no further attempt.
-pub(super) enum Otherwise<E> {
-    /// The closure's own error; a failure that was worth retrying replaces it by ours, which tells the story.
-    Callers(E),
+pub(super) enum Otherwise {
+    /// The closure's own error: the caller knows what it means, and the report says what became of the attempts.
+    Callers,
     Ours(ErrorKind),
 }
 
-impl<T, H> Progress<T, H> {
+impl<H> Progress<H> {
     /// Refuses a transaction inside another one on the same database.
     pub(crate) fn start(call: Call) -> Result<Self, Error> {
         if let Some(outer) = outer_of(&call) {
@@ -181,22 +185,18 @@ impl<T, H> Progress<T, H> {
     }
 
     /// What follows from the end of an attempt.
-    pub(crate) fn conclude<E: From<Error>>(
-        &mut self,
-        ended: Ended<T, E>,
-        mut account: Account<H>,
-    ) -> Next<T, E> {
+    pub(crate) fn conclude(&mut self, ended: Ended, mut account: Account<H>) -> Next {
         self.teller = Teller::Nobody;
         let trail = std::mem::take(&mut account.trail);
         match ended {
-            Ended::Committed(value, took) => {
+            Ended::Committed(took) => {
                 self.call.named.teach(|patience| patience.learn(took));
-                self.committed(Keyed::Ran(value), account, trail)
+                self.committed(Keyed::Ran(()), account, trail)
             }
             Ended::AlreadyCommitted => {
                 let (value, account) = match self.in_doubt.take() {
                     // It was our own COMMIT, whose answer was lost.
-                    Some(doubt) => (Keyed::Ran(doubt.value), doubt.account),
+                    Some(doubt) => (Keyed::Ran(()), doubt.account),
                     None => (Keyed::AlreadyCommitted, account),
                 };
                 self.committed(value, account, trail)
@@ -222,10 +222,10 @@ impl<T, H> Progress<T, H> {
                 self.due.push_back((account, false));
                 self.refuse(kind, Some(GiveUp::Deadline), trail)
             }
-            Ended::CommitFailed(failure, value, witness) => {
+            Ended::CommitFailed(failure, witness) => {
                 let settings = &self.call.settings;
                 let failure = idle::named_failure(failure, Phase::Commit, &trail, settings);
-                self.commit_failed(failure, value, witness, account, trail)
+                self.commit_failed(failure, witness, account, trail)
             }
         }
     }
@@ -241,12 +241,12 @@ impl<T, H> Progress<T, H> {
         Some((keyed::CLAIM_SQL, [self.call.named.name.to_string(), key.clone()]))
     }
 
-    pub(super) fn committed<E>(
+    pub(super) fn committed(
         &mut self,
-        value: Keyed<T>,
+        value: Keyed<()>,
         account: Account<H>,
         trail: Trail,
-    ) -> Next<T, E> {
+    ) -> Next {
         self.call.shared.budget.deposit();
         self.due.push_back((account, true));
         let elapsed = self.started.elapsed();
@@ -262,12 +262,12 @@ impl<T, H> Progress<T, H> {
         Next::Return(Ok(value))
     }
 
-    fn not_committed<E: From<Error>>(
+    fn not_committed(
         &mut self,
-        result: Result<T, E>,
+        result: Result<(), CallersError>,
         standing: Standing,
         trail: Trail,
-    ) -> Next<T, E> {
+    ) -> Next {
         let phase = Phase::Body;
         match (result, standing) {
             (_, Standing::NotBegun(failure)) => {
@@ -299,28 +299,31 @@ impl<T, H> Progress<T, H> {
             (Ok(_), Standing::Lost(failure)) => {
                 self.failed(phase, failure, true, Otherwise::Ours(ErrorKind::Failed), trail)
             }
-            (Err(error), Standing::Open(Some(failure)) | Standing::InFlight(Some(failure)))
-            | (Err(error), Standing::Aborted(failure) | Standing::Lost(failure)) => {
-                self.failed(phase, failure, true, Otherwise::Callers(error), trail)
+            (
+                Err(CallersError),
+                Standing::Open(Some(failure)) | Standing::InFlight(Some(failure)),
+            )
+            | (Err(CallersError), Standing::Aborted(failure) | Standing::Lost(failure)) => {
+                self.failed(phase, failure, true, Otherwise::Callers, trail)
             }
             // Nothing of the database failed: it is the caller's own error, and nobody else's business.
-            (Err(error), Standing::Open(None) | Standing::InFlight(None))
-            | (Err(error), Standing::SavepointOpen) => {
+            (Err(CallersError), Standing::Open(None) | Standing::InFlight(None))
+            | (Err(CallersError), Standing::SavepointOpen) => {
                 self.count(Outcome::RolledBack, self.started.elapsed());
-                Next::Return(Err(error))
+                Next::Return(Err(RunError::Callers))
             }
         }
     }
 
     /// A failure that has not ended in doubt: another attempt, or the end.
-    pub(super) fn failed<E: From<Error>>(
+    pub(super) fn failed(
         &mut self,
         phase: Phase,
         failure: Failure,
         closure_ran: bool,
-        otherwise: Otherwise<E>,
+        otherwise: Otherwise,
         trail: Trail,
-    ) -> Next<T, E> {
+    ) -> Next {
         let cause = self.cause_of(&failure, phase);
         if cause == Cause::LockTimeout && failure.condition() == Condition::Canceled {
             self.course.believed_canceled();
@@ -347,26 +350,24 @@ impl<T, H> Progress<T, H> {
         }
     }
 
-    pub(super) fn retry<E: From<Error>>(
+    pub(super) fn retry(
         &mut self,
         cause: Cause,
         closure_ran: bool,
-        otherwise: Otherwise<E>,
+        otherwise: Otherwise,
         trail: Trail,
-    ) -> Next<T, E> {
+    ) -> Next {
         match self.pause_after(cause, closure_ran) {
             Ok(pause) => Next::Pause(pause),
-            Err(reason) => match otherwise {
-                Otherwise::Callers(error) if cause == Cause::OptedIn => {
-                    self.give_up(Some(reason), Otherwise::Callers(error), trail)
-                }
-                Otherwise::Ours(kind @ ErrorKind::RolledBackAtCommit) => {
-                    self.give_up(Some(reason), Otherwise::Ours(kind), trail)
-                }
-                Otherwise::Callers(_) | Otherwise::Ours(_) => {
-                    self.give_up(Some(reason), Otherwise::Ours(ErrorKind::GaveUp(reason)), trail)
-                }
-            },
+            Err(reason) => {
+                let otherwise = match otherwise {
+                    Otherwise::Ours(ErrorKind::Failed) => {
+                        Otherwise::Ours(ErrorKind::GaveUp(reason))
+                    }
+                    otherwise => otherwise,
+                };
+                self.give_up(Some(reason), otherwise, trail)
+            }
         }
     }
 
@@ -389,18 +390,13 @@ impl<T, H> Progress<T, H> {
         Ok(pause)
     }
 
-    fn give_up<E: From<Error>>(
-        &mut self,
-        reason: Option<GiveUp>,
-        otherwise: Otherwise<E>,
-        trail: Trail,
-    ) -> Next<T, E> {
+    fn give_up(&mut self, reason: Option<GiveUp>, otherwise: Otherwise, trail: Trail) -> Next {
         match otherwise {
             Otherwise::Ours(kind) => self.refuse(kind, reason, trail),
-            Otherwise::Callers(error) => {
+            Otherwise::Callers => {
                 let report = self.report(Outcome::RolledBack, reason, trail);
                 self.tell(&report);
-                Next::Return(Err(error))
+                Next::Return(Err(RunError::Callers))
             }
         }
     }

@@ -7,6 +7,7 @@ use super::{
     keyed::Keyed,
     postmortem::{PostMortem, QUESTION_SQL},
     progress::Progress,
+    returned::RunError,
     settings::Settings,
     verify::{Witness, verify},
 };
@@ -28,7 +29,7 @@ use crate::{
 use futures_util::future::{Either, select};
 use std::{
     future::Future,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -40,16 +41,14 @@ const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Runs one transaction to its end: attempts, pauses, hooks.
 ///
 /// # Errors
-/// The closure's own error, or ours converted into it.
-pub async fn run<W: AsyncWork>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error> {
+/// Whose error the caller gets.
+pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
     let span = events::span(&call.named.name);
-    // In a box of its own, so that the layers around it move a pointer and handlers stay small; written where it stays,
-    // because `Box::pin` makes it on the stack and copies all 10 KB.
-    let attempts = Box::into_pin(Box::write(Box::new_uninit(), async move {
+    let attempts = in_a_box(async move {
         let mut progress = Progress::start(call)?;
         loop {
             let begin = progress.next_attempt()?;
-            let (ended, account) = attempt(&mut progress, &begin, &mut work).await;
+            let (ended, account) = attempt(&mut progress, &begin, work).await;
             let mut next = progress.conclude(ended, account);
             loop {
                 while let Some((account, committed)) = progress.take_due() {
@@ -63,24 +62,30 @@ pub async fn run<W: AsyncWork>(call: Call, mut work: W) -> Result<Keyed<W::Value
                     }
                     Next::Verify(witness) => {
                         let settings = progress.settings();
-                        let verdict = verify(&mut work, &settings, &witness).await;
+                        let verdict = verify(work, &settings, &witness).await;
                         next = progress.resolve(verdict);
                     }
                 }
             }
         }
-    }));
+    });
     attempts.instrument(span).await
 }
 
-type Attempted<W> = (Ended<<W as AsyncWork>::Value, <W as AsyncWork>::Error>, Account<AsyncHook>);
+/// A future in a box of its own, so that what is around it moves a pointer and handlers stay small; written where it stays,
+/// because `Box::pin` makes it on the stack and copies all of its kilobytes.
+pub(super) fn in_a_box<F: Future>(future: F) -> Pin<Box<F>> {
+    Box::into_pin(Box::write(Box::new_uninit(), future))
+}
+
+type Attempted = (Ended, Account<AsyncHook>);
 
 /// One attempt, from a connection of the pool until that is given back or closed.
 async fn attempt<W: AsyncWork>(
-    progress: &mut Progress<W::Value, AsyncHook>,
+    progress: &mut Progress<AsyncHook>,
     begin: &Begin,
     work: &mut W,
-) -> Attempted<W> {
+) -> Attempted {
     let settings = progress.settings();
     let opened = work.open(settings.of_session(progress.remaining())).await;
     progress.checked_out();
@@ -146,7 +151,7 @@ async fn attempt<W: AsyncWork>(
         standing = not_asked(failure);
     }
     match (step(result.is_ok(), &standing), result) {
-        (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began).await,
+        (Step::Commit, Ok(())) => commit(progress, session, began).await,
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
             let is_unsure = session.is_unsure();
@@ -164,12 +169,11 @@ async fn attempt<W: AsyncWork>(
 }
 
 /// COMMIT, after asking for what is needed to verify it.
-async fn commit<W: AsyncWork>(
-    progress: &mut Progress<W::Value, AsyncHook>,
-    mut session: W::Session,
-    value: W::Value,
+async fn commit<S: AsyncSession>(
+    progress: &mut Progress<AsyncHook>,
+    mut session: S,
     began: Instant,
-) -> Attempted<W> {
+) -> Attempted {
     let settings = progress.settings();
     let mut witness = None;
     if settings.verify_commit {
@@ -178,7 +182,7 @@ async fn commit<W: AsyncWork>(
             Err(failure) => {
                 let standing = not_asked(failure);
                 let account = end(session, step(true, &standing)).await;
-                return (Ended::NotCommitted(Ok(value), standing), account);
+                return (Ended::NotCommitted(Ok(()), standing), account);
             }
         }
     }
@@ -189,13 +193,13 @@ async fn commit<W: AsyncWork>(
         if account.parting(true) == Parting::GiveBack {
             session.give_back();
         }
-        return (Ended::Committed(value, began.elapsed()), account);
+        return (Ended::Committed(began.elapsed()), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout).await == Standing::Ended {
         part(session, account.parting(false)).await;
     }
-    (Ended::CommitFailed(failure, value, witness), account)
+    (Ended::CommitFailed(failure, witness), account)
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.

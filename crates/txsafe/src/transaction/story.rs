@@ -15,19 +15,14 @@ use crate::{
     retry::{
         patience::Patience,
         policy::GiveUp,
-        remedy::{Cause, Phase},
+        remedy::{Cause, Phase, Remedy},
     },
     telemetry::events,
 };
 use std::{sync::Arc, time::Duration};
 
-impl<T, H> Progress<T, H> {
-    pub(super) fn refuse<E: From<Error>>(
-        &mut self,
-        kind: ErrorKind,
-        reason: Option<GiveUp>,
-        trail: Trail,
-    ) -> Next<T, E> {
+impl<H> Progress<H> {
+    pub(super) fn refuse(&mut self, kind: ErrorKind, reason: Option<GiveUp>, trail: Trail) -> Next {
         Next::Return(Err(self.error(kind, reason, trail).into()))
     }
 
@@ -44,7 +39,18 @@ impl<T, H> Progress<T, H> {
     }
 
     pub(super) fn note(&mut self, phase: Phase, failure: Failure, cause: Cause) {
-        let (number, remedy) = (self.course.attempts(), cause.remedy());
+        self.note_for(phase, failure, cause, cause.remedy());
+    }
+
+    /// The same where something else follows than the cause asks for.
+    pub(super) fn note_for(
+        &mut self,
+        phase: Phase,
+        failure: Failure,
+        cause: Cause,
+        remedy: Remedy,
+    ) {
+        let number = self.course.attempts();
         if matches!(cause, Cause::Deadlock | Cause::LockTimeout) {
             self.call.named.teach(Patience::collided);
         }
@@ -92,7 +98,7 @@ impl<T, H> Progress<T, H> {
     }
 }
 
-impl<T, H> Drop for Progress<T, H> {
+impl<H> Drop for Progress<H> {
     /// The caller went away, or the closure panicked: sessions that are dropped are closed, and so rolled back.
     fn drop(&mut self) {
         if matches!(self.teller, Teller::Nobody) && self.course.attempts() > 0 {

@@ -1,11 +1,17 @@
 //! One transaction: where its connections come from, and the caller's closure.
 
+use super::{
+    call::Call,
+    keyed::Keyed,
+    returned::Returned,
+    run::{in_a_box, run},
+};
 use crate::{
     dialect::failure::Failure,
     driver::{
         asynchronous::{AsyncDriver, AsyncHeld, Slot},
         closure::{AsyncFuncMut, AsyncFuncOnce},
-        session::{AsyncWork, SessionOptions},
+        session::{AsyncWork, CallersError, SessionOptions},
     },
     error::Error,
     locks::{
@@ -13,14 +19,14 @@ use crate::{
         relation::{LockOrder, Unlocked},
     },
 };
+use futures_util::future::BoxFuture;
 use std::{future::Future, marker::PhantomData, panic::Location, sync::Arc, time::Duration};
 
-/// A closure over connections of a pool, or over one that the caller holds.
-pub(crate) struct Work<'a, D: AsyncDriver, O, B, T, E> {
+/// A closure over connections of a pool, or over one that the caller holds. It knows the driver and nothing of the closure, so
+/// that one run loop is compiled for all of them.
+struct Work<'a, 'w, D: AsyncDriver> {
     source: Source<'a, D>,
-    body: B,
-    order: PhantomData<fn() -> O>,
-    returns: PhantomData<fn() -> Result<T, E>>,
+    body: &'w mut dyn AnyBody<'a, D>,
 }
 
 /// Where connections come from.
@@ -29,10 +35,38 @@ pub(crate) enum Source<'a, D: AsyncDriver> {
     Held(&'a D::Pool, Arc<Slot<D::Held<'a>>>),
 }
 
-impl<'a, D: AsyncDriver, O, B, T, E> Work<'a, D, O, B, T, E> {
-    pub(crate) fn new(source: Source<'a, D>, body: B) -> Self {
-        Self { source, body, order: PhantomData, returns: PhantomData }
-    }
+/// Runs a call: attempts, pauses, hooks.
+pub(crate) async fn keyed<D, O, B, T, E>(
+    call: Call,
+    source: Source<'_, D>,
+    body: B,
+) -> Result<Keyed<T>, E>
+where
+    D: AsyncDriver,
+    O: LockOrder,
+    B: Body<D, O, T, E>,
+    T: Send,
+    E: From<Error> + Send,
+{
+    let mut body = Kept { body, returned: Returned::nothing(), order: PhantomData::<fn() -> O> };
+    let ended = run(call, &mut Work { source, body: &mut body }).await;
+    body.returned.of(ended)
+}
+
+/// Runs a call that has no key.
+pub(crate) async fn unkeyed<D, O, B, T, E>(
+    call: Call,
+    source: Source<'_, D>,
+    body: B,
+) -> Result<T, E>
+where
+    D: AsyncDriver,
+    O: LockOrder,
+    B: Body<D, O, T, E>,
+    T: Send,
+    E: From<Error> + Send,
+{
+    keyed(call, source, body).await.map(Keyed::of_new)
 }
 
 /// A closure that can be run again.
@@ -108,17 +142,42 @@ where
     }
 }
 
-impl<'a, D, O, B, T, E> AsyncWork for Work<'a, D, O, B, T, E>
+/// A closure, and what it returned.
+struct Kept<B, O, T, E> {
+    body: B,
+    returned: Returned<T, E>,
+    order: PhantomData<fn() -> O>,
+}
+
+/// A closure of any type.
+trait AnyBody<'a, D: AsyncDriver>: Send {
+    /// Runs it, and keeps what it returned.
+    fn run<'s>(
+        &'s mut self,
+        session: &'s mut D::Session<'a>,
+    ) -> BoxFuture<'s, Result<(), CallersError>>;
+}
+
+impl<'a, D, O, B, T, E> AnyBody<'a, D> for Kept<B, O, T, E>
 where
     D: AsyncDriver,
     O: LockOrder,
     B: Body<D, O, T, E>,
     T: Send,
-    E: From<Error> + Send,
+    E: Send,
 {
+    fn run<'s>(
+        &'s mut self,
+        session: &'s mut D::Session<'a>,
+    ) -> BoxFuture<'s, Result<(), CallersError>> {
+        let Self { body, returned, .. } = self;
+        returned.clear();
+        in_a_box(async move { returned.keep(body.run(D::tx(session)).await) })
+    }
+}
+
+impl<'a, D: AsyncDriver> AsyncWork for Work<'a, '_, D> {
     type Session = D::Session<'a>;
-    type Value = T;
-    type Error = E;
 
     async fn open(&mut self, options: SessionOptions) -> Result<D::Session<'a>, Failure> {
         match &self.source {
@@ -135,8 +194,8 @@ where
     fn body<'s>(
         &'s mut self,
         session: &'s mut D::Session<'a>,
-    ) -> impl Future<Output = Result<T, E>> + Send {
-        self.body.run(D::tx(session))
+    ) -> impl Future<Output = Result<(), CallersError>> + Send {
+        self.body.run(session)
     }
 
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {

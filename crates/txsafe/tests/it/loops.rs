@@ -1,9 +1,12 @@
 //! What the run loops do, step by step.
 
 use crate::script::{Attempt, Opaque, Played, play_both, play_both_on};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 use txsafe::{
-    Builder, Cause, Error, ErrorKind, Failure, GiveUp, Isolation, Keyed, Outcome, Remedy,
+    Builder, Cause, Error, ErrorKind, Failure, GiveUp, Isolation, Keyed, Outcome, Remedy, Report,
     RetryPolicy, SqlState, TxOptions,
     driver::{ErrorFields, Standing},
 };
@@ -25,6 +28,23 @@ fn ours(result: Result<Keyed<u32>, Opaque>) -> Error {
         Err(Opaque::Txsafe(error)) => error,
         other => panic!("not an error of txsafe: {other:?}"),
     }
+}
+
+/// Plays a script whose attempts all fail, and returns the report of the async loop besides.
+fn play_to_the_report(
+    options: &TxOptions,
+    attempts: &[Attempt],
+    answers: &[Result<Option<String>, Failure>],
+) -> (Played, Report) {
+    let reports: Arc<Mutex<Vec<Report>>> = Arc::default();
+    let builder = |make| {
+        let reports = Arc::clone(&reports);
+        Builder::new(make).on_report(move |report| reports.lock().unwrap().push(report.clone()))
+    };
+    let played = play_both_on(builder, options, None, attempts, answers);
+    let mut reports = std::mem::take(&mut *reports.lock().unwrap());
+    assert_eq!(reports.len(), 2, "one of each loop");
+    (played, reports.remove(0))
 }
 
 fn notes(text: &str) -> Vec<String> {
@@ -68,19 +88,20 @@ fn asks_who_else_was_in_a_deadlock_once_it_is_rolled_back() {
     };
     let once = TxOptions::new().retry(RetryPolicy::new().max_attempts(1));
     let who = [Ok(Some("22 billing/close".to_owned()))];
-    let (result, told) = play_both(&once, None, std::slice::from_ref(&collision), &who);
-    let error = ours(result);
-    assert!(error.to_string().ends_with("; against transaction \"billing/close\""), "{error}");
-    let known = error.failure().unwrap().deadlock().unwrap();
+    let collision = std::slice::from_ref(&collision);
+    let ((_, told), report) = play_to_the_report(&once, collision, &who);
+    let failure = &report.failures[0].failure;
+    assert!(failure.to_string().ends_with("; against transaction \"billing/close\""), "{failure}");
+    let known = failure.deadlock().unwrap();
     assert_eq!((known.others.len(), known.others[0].process), (1, 22));
     assert_eq!(told, notes("open, begin, body 1, rollback, ask who, give back, after rollback 1"));
 
     // Who can't be asked any more is closed, and the deadlock is one all the same.
     let gone = [Err(lost())];
-    let (result, told) = play_both(&once, None, std::slice::from_ref(&collision), &gone);
-    let error = ours(result);
-    assert_eq!(error.cause(), Some(Cause::Deadlock));
-    assert!(error.to_string().ends_with("; against process 22"), "{error}");
+    let ((_, told), report) = play_to_the_report(&once, collision, &gone);
+    let collided = &report.failures[0];
+    assert_eq!(collided.cause, Cause::Deadlock);
+    assert!(collided.failure.to_string().ends_with("; against process 22"), "{report}");
     assert_eq!(told, notes("open, begin, body 1, rollback, ask who, close, after rollback 1"));
 }
 
@@ -215,40 +236,48 @@ fn a_lost_connection_is_replaced() {
 }
 
 #[test]
-fn bounds_end_it_and_the_error_tells_the_story() {
+fn bounds_end_it_with_the_closures_error_and_a_report() {
     let collision = Attempt {
-        body: Some("x"),
+        body: Some("busy"),
         standing: Some(Standing::Aborted(deadlock())),
         ..Attempt::default()
     };
     let options = TxOptions::new().retry(RetryPolicy::new().max_attempts(3));
-    let (result, told) =
-        play_both(&options, None, &[collision.clone(), collision.clone(), collision], &[]);
-    let error = ours(result);
-    assert_eq!(*error.kind(), ErrorKind::GaveUp(GiveUp::Attempts(3)));
-    assert!(error.is_transient());
-    assert_eq!(error.sqlstate(), Some(SqlState::DEADLOCK_DETECTED));
-    let report = error.report().unwrap();
+    let attempts = [collision.clone(), collision.clone(), collision];
+    let ((result, told), report) = play_to_the_report(&options, &attempts, &[]);
+    assert!(matches!(result, Err(Opaque::Own("busy"))), "{result:?}");
+    assert_eq!(report.gave_up, Some(GiveUp::Attempts(3)));
     assert_eq!((report.attempts, report.failures.len()), (3, 3));
     assert_eq!(report.failures[0].remedy, Remedy::Retry);
     assert!(report.failures[0].pause.is_some() && report.failures[2].pause.is_none());
     assert_eq!(told.iter().filter(|note| *note == "pause").count(), 2);
+}
+
+#[test]
+fn without_an_error_of_the_closure_the_error_tells_why_it_ended() {
+    let options = TxOptions::new().retry(RetryPolicy::new().max_attempts(2));
+    let swallowed = Attempt { standing: Some(Standing::Lost(lost())), ..Attempt::default() };
+    let (result, _) = play_both(&options, None, &[swallowed.clone(), swallowed], &[]);
+    let error = ours(result);
+    assert_eq!(*error.kind(), ErrorKind::GaveUp(GiveUp::Attempts(2)));
+    assert!(error.is_transient());
     let text = error.to_string();
-    assert!(text.contains("\"scripted\"") && text.contains("attempts used up (3)"), "{text}");
+    assert!(text.contains("\"scripted\"") && text.contains("attempts used up (2)"), "{text}");
 }
 
 #[test]
 fn a_deadline_stops_the_pauses() {
     let collision = Attempt {
-        body: Some("x"),
+        body: Some("busy"),
         standing: Some(Standing::Aborted(deadlock())),
         ..Attempt::default()
     };
     let options = TxOptions::new()
         .timeout(Duration::from_millis(40))
         .retry(RetryPolicy::new().pauses(|| [Duration::from_millis(60)]));
-    let (result, told) = play_both(&options, None, &[collision], &[]);
-    assert_eq!(*ours(result).kind(), ErrorKind::GaveUp(GiveUp::Deadline));
+    let ((result, told), report) = play_to_the_report(&options, &[collision], &[]);
+    assert!(matches!(result, Err(Opaque::Own("busy"))), "{result:?}");
+    assert_eq!(report.gave_up, Some(GiveUp::Deadline));
     assert!(!told.contains(&"pause".to_owned()));
 }
 
@@ -479,6 +508,21 @@ fn a_key_that_is_new_again_settles_the_commit_before() {
         play_both(&TxOptions::new(), Some("k"), &[lost_commit(), second], &answers);
     assert!(matches!(result, Err(Opaque::Own("refused"))), "{result:?}");
     assert!(notes.ends_with(&["after rollback 1".into(), "after rollback 2".into()]), "{notes:?}");
+}
+
+#[test]
+fn what_follows_a_lost_answer_is_named_as_it_is() {
+    let remedy = |options: TxOptions, answers: &[_]| {
+        let (_, report) = play_to_the_report(&options, &[lost_commit()], answers);
+        (report.failures[0].remedy, report.outcome)
+    };
+    let trusting = || TxOptions::new().verify_commit(false);
+    assert_eq!(remedy(trusting(), &[]), (Remedy::Abort, Outcome::Unknown));
+    let verifying = || TxOptions::new().verify_commit(true);
+    let committed = [answer("771|42|1|2"), answer("committed|1|2")];
+    assert_eq!(remedy(verifying(), &committed), (Remedy::Verify, Outcome::Committed));
+    // It has no id to ask for.
+    assert_eq!(remedy(verifying(), &[answer("-|42|1|2")]), (Remedy::Abort, Outcome::Unknown));
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::{
 use txsafe::{
     Builder, Error, Failure, Keyed, TxOptions,
     driver::{
-        Account, AsyncHook, AsyncSession, AsyncWork, Begin, BlockingHook, Call, Calls, Connection,
-        Question, Session, SessionOptions, Shared, Standing, Work, async_hook, blocking_hook, run,
-        run_blocking,
+        Account, AsyncHook, AsyncSession, AsyncWork, Begin, BlockingHook, Call, CallersError,
+        Calls, Connection, Question, RunError, Session, SessionOptions, Shared, Standing, Work,
+        async_hook, blocking_hook, run, run_blocking,
     },
 };
 
@@ -87,14 +87,29 @@ pub(crate) fn play_both_on(
     };
     let (on_async, on_blocking) = (stage(), stage());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let work = AsyncPlay { stage: Arc::clone(&on_async), attempts: 0 };
-    let first = runtime.block_on(run(call(), work));
-    let work = BlockingPlay { stage: Arc::clone(&on_blocking), attempts: 0 };
-    let second = run_blocking(call(), work);
+    let mut work = AsyncPlay { stage: Arc::clone(&on_async), attempts: 0, returned: None };
+    let ended = runtime.block_on(run(call(), &mut work));
+    let first = heard(ended, work.returned);
+    let mut work = BlockingPlay { stage: Arc::clone(&on_blocking), attempts: 0, returned: None };
+    let ended = run_blocking(call(), &mut work);
+    let second = heard(ended, work.returned);
     let notes = on_async.notes.lock().unwrap().clone();
     assert_eq!(notes, *on_blocking.notes.lock().unwrap(), "the loops differ");
     assert_eq!(said(&first), said(&second), "the loops differ");
     (first, notes)
+}
+
+/// What the caller hears, of what its closure returned last.
+fn heard(
+    ended: Result<Keyed<()>, RunError>,
+    returned: Option<Result<u32, Opaque>>,
+) -> Result<Keyed<u32>, Opaque> {
+    match ended {
+        Ok(Keyed::Ran(())) => returned.unwrap().map(Keyed::Ran),
+        Ok(Keyed::AlreadyCommitted) => Ok(Keyed::AlreadyCommitted),
+        Err(RunError::Callers) => Err(returned.unwrap().unwrap_err()),
+        Err(RunError::Ours(error)) => Err(error.into()),
+    }
 }
 
 fn said(result: &Result<Keyed<u32>, Opaque>) -> String {
@@ -190,6 +205,7 @@ impl Drop for Actor {
 struct AsyncPlay {
     stage: Arc<Stage>,
     attempts: u32,
+    returned: Option<Result<u32, Opaque>>,
 }
 
 struct AsyncActor {
@@ -199,14 +215,12 @@ struct AsyncActor {
 
 impl AsyncWork for AsyncPlay {
     type Session = AsyncActor;
-    type Value = u32;
-    type Error = Opaque;
 
     async fn open(&mut self, _options: SessionOptions) -> Result<AsyncActor, Failure> {
         Ok(AsyncActor { actor: self.stage.enter()?, account: Account::new() })
     }
 
-    async fn body(&mut self, session: &mut AsyncActor) -> Result<u32, Opaque> {
+    async fn body(&mut self, session: &mut AsyncActor) -> Result<(), CallersError> {
         self.attempts += 1;
         let number = self.attempts;
         let hook = |what: &'static str| {
@@ -218,7 +232,8 @@ impl AsyncWork for AsyncPlay {
         if let Some(sql) = session.actor.script.ran {
             session.account.notes.session.ran(sql, true);
         }
-        session.actor.body(number)
+        let returned = self.returned.insert(session.actor.body(number));
+        returned.as_ref().map(|_| ()).map_err(|_| CallersError)
     }
 
     fn sleep(&self, _pause: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -268,6 +283,7 @@ impl AsyncSession for AsyncActor {
 struct BlockingPlay {
     stage: Arc<Stage>,
     attempts: u32,
+    returned: Option<Result<u32, Opaque>>,
 }
 
 struct BlockingActor {
@@ -277,14 +293,12 @@ struct BlockingActor {
 
 impl Work for BlockingPlay {
     type Session = BlockingActor;
-    type Value = u32;
-    type Error = Opaque;
 
     fn open(&mut self, _options: SessionOptions) -> Result<BlockingActor, Failure> {
         Ok(BlockingActor { actor: self.stage.enter()?, account: Account::new() })
     }
 
-    fn body(&mut self, session: &mut BlockingActor) -> Result<u32, Opaque> {
+    fn body(&mut self, session: &mut BlockingActor) -> Result<(), CallersError> {
         self.attempts += 1;
         let number = self.attempts;
         let hook = |what: &'static str| {
@@ -296,7 +310,8 @@ impl Work for BlockingPlay {
         if let Some(sql) = session.actor.script.ran {
             session.account.notes.session.ran(sql, true);
         }
-        session.actor.body(number)
+        let returned = self.returned.insert(session.actor.body(number));
+        returned.as_ref().map(|_| ()).map_err(|_| CallersError)
     }
 
     fn sleep(&self, _pause: Duration) {

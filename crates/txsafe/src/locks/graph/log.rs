@@ -36,6 +36,8 @@ struct Log {
     call: Option<&'static Location<'static>>,
     tell: fn(&Inversion),
     held: Vec<Held>,
+    /// So many of these are certainly held: a statement that was to take them, or a later one, went well.
+    granted: usize,
     /// How many steps it has taken.
     steps: u64,
 }
@@ -70,6 +72,7 @@ impl LockLog {
                 call,
                 tell,
                 held: Vec::with_capacity(8),
+                granted: 0,
                 steps: 0,
             }))
         }))
@@ -113,10 +116,18 @@ impl LockLog {
         }
     }
 
-    /// What is held, for messages.
+    /// A statement went well: what was wanted before is held.
+    pub(crate) fn granted(&self) {
+        if let Some(mut log) = self.log() {
+            log.granted = log.held.len();
+        }
+    }
+
+    /// What is held, for messages; what is only waited for isn't.
     pub(crate) fn held(&self) -> Vec<String> {
         let shown = |held: &Held| format!("`{}` ({})", held.class.name(), held.place);
-        self.log().map(|log| log.held.iter().map(shown).collect()).unwrap_or_default()
+        let held = self.log().map(|log| log.held[..log.granted].iter().map(shown).collect());
+        held.unwrap_or_default()
     }
 
     /// For test kits: all tables in which the transaction holds locks, as the server says when it has run `sql`. Those that
@@ -133,6 +144,7 @@ impl LockLog {
             let place = Place::Sql(Arc::clone(&sql));
             log.want(Held { class, step, key: None, place, waited });
         }
+        log.granted = log.held.len();
     }
 
     /// Where the list stands now.
@@ -144,6 +156,7 @@ impl LockLog {
     pub(crate) fn rolled_back_to(&self, mark: usize) {
         if let Some(mut log) = self.log() {
             log.held.truncate(mark);
+            log.granted = log.granted.min(mark);
         }
     }
 

@@ -2,8 +2,7 @@
 
 use super::{
     database::BlockingDatabase,
-    run::run,
-    work::{BlockingWork, again},
+    work::{again, keyed, unkeyed},
 };
 use crate::{
     driver::blocking::{BlockingDriver, BlockingHeld, OnThisThread},
@@ -14,7 +13,6 @@ use crate::{
         relation::{LockOrder, Unlocked},
     },
     transaction::{
-        call::Call,
         configured::{Configured, WithKey},
         keyed::Keyed,
     },
@@ -42,7 +40,7 @@ impl<'d, D: BlockingDriver, O: LockOrder> Configured<'d, BlockingDatabase<D, O>>
         let call = self.call(name, Location::caller())?.on_held();
         let held: D::Held<'a> = conn.into();
         let call = if held.is_replaceable(&self.db.pool) { call } else { call.borrowed() };
-        unkeyed(call, BlockingWork::new(self.db, body).on(held))
+        unkeyed(call, self.db, Some(held), body)
     }
 }
 
@@ -58,7 +56,7 @@ impl<D: OnThisThread, O: LockOrder> Configured<'_, BlockingDatabase<D, O>> {
         E: From<Error>,
     {
         let call = self.call(name, Location::caller())?;
-        unkeyed(call, BlockingWork::new(self.db, body))
+        unkeyed(call, self.db, None, body)
     }
 
     /// See [`BlockingDatabase::transaction_locking`].
@@ -75,7 +73,7 @@ impl<D: OnThisThread, O: LockOrder> Configured<'_, BlockingDatabase<D, O>> {
         let at = Location::caller();
         let call = self.call(name, at)?;
         let body = |tx: D::Tx<'_, O, Unlocked>| body(ready(Holding::lock(tx, &set, at))?);
-        unkeyed(call, BlockingWork::new(self.db, body))
+        unkeyed(call, self.db, None, body)
     }
 
     /// See [`BlockingDatabase::transaction_once`].
@@ -89,7 +87,7 @@ impl<D: OnThisThread, O: LockOrder> Configured<'_, BlockingDatabase<D, O>> {
         E: From<Error>,
     {
         let call = self.call(name, Location::caller())?.once();
-        unkeyed(call, BlockingWork::new(self.db, again::<D, O, _, _, _>(body)))
+        unkeyed(call, self.db, None, again::<D, O, _, _, _>(body))
     }
 }
 
@@ -106,23 +104,6 @@ impl<D: OnThisThread, O: LockOrder> WithKey<'_, BlockingDatabase<D, O>> {
         E: From<Error>,
     {
         let call = self.call(name, Location::caller())?;
-        run(call, BlockingWork::new(self.db(), body))
-    }
-}
-
-/// Runs a call that has no key.
-pub(crate) fn unkeyed<D, O, F, T, E>(
-    call: Call,
-    work: BlockingWork<'_, D, O, F, T, E>,
-) -> Result<T, E>
-where
-    D: BlockingDriver,
-    O: LockOrder,
-    F: for<'c> FnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
-    E: From<Error>,
-{
-    match run(call, work)? {
-        Keyed::Ran(value) => Ok(value),
-        Keyed::AlreadyCommitted => unreachable!("a call without a key claims none"),
+        keyed(call, self.db(), None, body)
     }
 }

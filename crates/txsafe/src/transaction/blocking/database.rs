@@ -43,8 +43,9 @@ impl<D: OnThisThread, O: LockOrder> BlockingDatabase<D, O> {
     /// turned into an error of its own is still known, because the connection heard it.
     ///
     /// # Errors
-    /// The closure's own error, where no failure of the database asked for another attempt; else an [`Error`] that
-    /// tells the story.
+    /// The closure's own error, if its last run returned one: after the last attempt, too. Otherwise an [`Error`]: the closure
+    /// returned `Ok` and the transaction didn't commit, it never ran, or the deadline passed. The [`Report`](crate::Report)
+    /// of the attempts goes to the log and to [`on_report`](crate::Builder::on_report) in both cases.
     ///
     /// # Panics
     /// If `body` does: the connection is closed, the transaction so rolled back, and the panic goes on.

@@ -1,10 +1,8 @@
 //! Blocking transactions from async code: the run loop on a blocking thread of tokio.
 
 use super::{
-    configured::unkeyed,
     database::BlockingDatabase,
-    run::run,
-    work::{BlockingWork, again},
+    work::{again, keyed, unkeyed},
 };
 use crate::{
     dialect::failure::Failure,
@@ -88,7 +86,7 @@ impl<D: OnBlockingThreads, O: LockOrder> Configured<'_, BlockingDatabase<D, O>> 
     {
         let call = self.call(name, Location::caller());
         let db = self.db.clone();
-        on_a_thread(move || unkeyed(call?, BlockingWork::new(&db, body)))
+        on_a_thread(move || unkeyed(call?, &db, None, body))
     }
 
     /// See [`BlockingDatabase::interact_once`].
@@ -110,7 +108,7 @@ impl<D: OnBlockingThreads, O: LockOrder> Configured<'_, BlockingDatabase<D, O>> 
         let call = self.call(name, Location::caller());
         let db = self.db.clone();
         let body = again::<D, O, _, _, _>(body);
-        on_a_thread(move || unkeyed(call?.once(), BlockingWork::new(&db, body)))
+        on_a_thread(move || unkeyed(call?.once(), &db, None, body))
     }
 }
 
@@ -133,7 +131,7 @@ impl<D: OnBlockingThreads, O: LockOrder> WithKey<'_, BlockingDatabase<D, O>> {
     {
         let call = self.call(name, Location::caller());
         let db = self.db().clone();
-        on_a_thread(move || run(call?, BlockingWork::new(&db, body)))
+        on_a_thread(move || keyed(call?, &db, None, body))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
         keyed::Keyed,
         postmortem::{PostMortem, QUESTION_SQL},
         progress::Progress,
+        returned::RunError,
         settings::Settings,
         verify::{Witness, verify_blocking},
     },
@@ -32,15 +33,15 @@ use std::{sync::Arc, time::Instant};
 /// statements' timeouts, which end at the deadline too.
 ///
 /// # Errors
-/// The closure's own error, or ours converted into it.
-pub fn run<W: Work>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error> {
+/// Whose error the caller gets.
+pub fn run<W: Work>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
     let _inside = events::span(&call.named.name).entered();
     let mut progress = Progress::start(call)?;
     // To the one outside it is all the same, and of that has been told.
     let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
     loop {
         let begin = progress.next_attempt()?;
-        let (ended, account) = attempt(&mut progress, &begin, &mut work);
+        let (ended, account) = attempt(&mut progress, &begin, work);
         let mut next = progress.conclude(ended, account);
         loop {
             while let Some((account, committed)) = progress.take_due() {
@@ -54,7 +55,7 @@ pub fn run<W: Work>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error
                 }
                 Next::Verify(witness) => {
                     let settings = progress.settings();
-                    let verdict = verify_blocking(&mut work, &settings, &witness);
+                    let verdict = verify_blocking(work, &settings, &witness);
                     next = progress.resolve(verdict);
                 }
             }
@@ -62,14 +63,14 @@ pub fn run<W: Work>(call: Call, mut work: W) -> Result<Keyed<W::Value>, W::Error
     }
 }
 
-type Attempted<W> = (Ended<<W as Work>::Value, <W as Work>::Error>, Account<BlockingHook>);
+type Attempted = (Ended, Account<BlockingHook>);
 
 /// One attempt, from a connection of the pool until that is given back or closed.
 fn attempt<W: Work>(
-    progress: &mut Progress<W::Value, BlockingHook>,
+    progress: &mut Progress<BlockingHook>,
     begin: &Begin,
     work: &mut W,
-) -> Attempted<W> {
+) -> Attempted {
     let settings = progress.settings();
     let opened = work.open(settings.of_session(progress.remaining()));
     progress.checked_out();
@@ -124,7 +125,7 @@ fn attempt<W: Work>(
         standing = not_asked(failure);
     }
     match (step(result.is_ok(), &standing), result) {
-        (Step::Commit, Ok(value)) => commit::<W>(progress, session, value, began),
+        (Step::Commit, Ok(())) => commit(progress, session, began),
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
             let is_unsure = session.is_unsure();
@@ -142,12 +143,11 @@ fn attempt<W: Work>(
 }
 
 /// COMMIT, after asking for what is needed to verify it.
-fn commit<W: Work>(
-    progress: &mut Progress<W::Value, BlockingHook>,
-    mut session: W::Session,
-    value: W::Value,
+fn commit<S: Session>(
+    progress: &mut Progress<BlockingHook>,
+    mut session: S,
     began: Instant,
-) -> Attempted<W> {
+) -> Attempted {
     let settings = progress.settings();
     let mut witness = None;
     if settings.verify_commit {
@@ -156,7 +156,7 @@ fn commit<W: Work>(
             Err(failure) => {
                 let standing = not_asked(failure);
                 let account = end(session, step(true, &standing));
-                return (Ended::NotCommitted(Ok(value), standing), account);
+                return (Ended::NotCommitted(Ok(()), standing), account);
             }
         }
     }
@@ -167,13 +167,13 @@ fn commit<W: Work>(
         if account.parting(true) == Parting::GiveBack {
             session.give_back();
         }
-        return (Ended::Committed(value, began.elapsed()), account);
+        return (Ended::Committed(began.elapsed()), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout) == Standing::Ended {
         part(session, account.parting(false));
     }
-    (Ended::CommitFailed(failure, value, witness), account)
+    (Ended::CommitFailed(failure, witness), account)
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.

@@ -1,59 +1,80 @@
 //! One blocking transaction: where its connections come from, and the caller's closure.
 
-use super::database::BlockingDatabase;
+use super::{database::BlockingDatabase, run::run};
 use crate::{
     dialect::failure::Failure,
     driver::{
         asynchronous::Slot,
         blocking::{BlockingDriver, BlockingHeld},
-        session::{Question, SessionOptions, Work},
+        session::{CallersError, Question, SessionOptions, Work},
     },
     error::Error,
     guard::pool::Pool,
     locks::relation::{LockOrder, Unlocked},
     telemetry::pool::PoolState,
+    transaction::{call::Call, keyed::Keyed, returned::Returned},
 };
 use futures_util::future::{BoxFuture, ready};
-use std::{marker::PhantomData, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
-/// A closure over connections of a pool, or over one that the caller holds.
-pub(crate) struct BlockingWork<'a, D: BlockingDriver, O, F, T, E> {
-    db: &'a BlockingDatabase<D, O>,
+/// A closure over connections of a pool, or over one that the caller holds. It knows the driver and nothing of the closure, so
+/// that one run loop is compiled for all of them.
+struct BlockingWork<'a, 'w, D: BlockingDriver> {
+    pool: &'a D::Pool,
+    known: &'a D::Known,
     /// The caller's connection, if it is to be that.
     slot: Option<Rc<Slot<D::Held<'a>>>>,
-    body: F,
-    returns: PhantomData<fn() -> Result<T, E>>,
+    body: &'w mut dyn FnMut(&mut D::Session<'a>) -> Result<(), CallersError>,
 }
 
-impl<'a, D, O, F, T, E> BlockingWork<'a, D, O, F, T, E>
-where
-    D: BlockingDriver,
-    O: LockOrder,
-    F: for<'c> FnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
-{
-    pub(crate) fn new(db: &'a BlockingDatabase<D, O>, body: F) -> Self {
-        Self { db, slot: None, body, returns: PhantomData }
-    }
-
-    /// On the caller's connection.
-    pub(crate) fn on(self, held: D::Held<'a>) -> Self {
-        Self { slot: Some(Rc::new(Slot::new(held))), ..self }
-    }
-}
-
-impl<'a, D, O, F, T, E> Work for BlockingWork<'a, D, O, F, T, E>
+/// Runs a call: attempts, pauses, hooks. Connections are of the pool, or the caller's.
+pub(crate) fn keyed<'a, D, O, F, T, E>(
+    call: Call,
+    db: &'a BlockingDatabase<D, O>,
+    held: Option<D::Held<'a>>,
+    mut body: F,
+) -> Result<Keyed<T>, E>
 where
     D: BlockingDriver,
     O: LockOrder,
     F: for<'c> FnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
     E: From<Error>,
 {
+    let mut returned = Returned::nothing();
+    let mut work = BlockingWork::<D> {
+        pool: &db.pool,
+        known: &db.known,
+        slot: held.map(|held| Rc::new(Slot::new(held))),
+        body: &mut |session| {
+            returned.clear();
+            returned.keep(D::run(session, &mut body))
+        },
+    };
+    let ended = run(call, &mut work);
+    returned.of(ended)
+}
+
+/// Runs a call that has no key.
+pub(crate) fn unkeyed<'a, D, O, F, T, E>(
+    call: Call,
+    db: &'a BlockingDatabase<D, O>,
+    held: Option<D::Held<'a>>,
+    body: F,
+) -> Result<T, E>
+where
+    D: BlockingDriver,
+    O: LockOrder,
+    F: for<'c> FnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
+    E: From<Error>,
+{
+    keyed(call, db, held, body).map(Keyed::of_new)
+}
+
+impl<'a, D: BlockingDriver> Work for BlockingWork<'a, '_, D> {
     type Session = D::Session<'a>;
-    type Value = T;
-    type Error = E;
 
     fn open(&mut self, options: SessionOptions) -> Result<D::Session<'a>, Failure> {
-        let BlockingDatabase { pool, known, .. } = self.db;
+        let Self { pool, known, .. } = *self;
         let Some(slot) = &self.slot else { return D::checkout(pool, known, options) };
         let Some(held) = slot.take() else {
             unreachable!("the session before has put it back");
@@ -61,8 +82,8 @@ where
         held.open(pool, known, Rc::clone(slot), options)
     }
 
-    fn body(&mut self, session: &mut D::Session<'a>) -> Result<T, E> {
-        D::run(session, &mut self.body)
+    fn body(&mut self, session: &mut D::Session<'a>) -> Result<(), CallersError> {
+        (self.body)(session)
     }
 
     fn sleep(&self, pause: Duration) {
