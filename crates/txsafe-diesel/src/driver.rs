@@ -17,8 +17,8 @@ use std::{future::Future, time::Duration};
 use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
     driver::{
-        Account, AsyncDriver, AsyncHook, HasAccount, HeldLocks, LockCall, LockStatement, Locks,
-        Question, Reads, SessionOptions,
+        Account, AsyncDriver, AsyncHook, Dialect, HasAccount, HeldLocks, LockCall, LockStatement,
+        Locks, Postgres, Question, Reads, SessionOptions,
     },
 };
 
@@ -89,6 +89,7 @@ impl AsyncDriver for Driver {
     type Pool = Pool<AsyncPgConnection>;
     type Held<'a> = Held<'a>;
     type Session<'a> = Session<'a>;
+    const DIALECT: &'static dyn Dialect = &Postgres;
     const SHOWS_BIND_VALUES: bool = true;
 
     fn state(pool: &Self::Pool) -> PoolState {

@@ -14,8 +14,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
     driver::{
-        Account, AsyncDriver, AsyncHook, HasAccount, HeldLocks, LockCall, LockStatement, Locks,
-        Question, Reads, SessionOptions,
+        Account, AsyncDriver, AsyncHook, Dialect, HasAccount, HeldLocks, LockCall, LockStatement,
+        Locks, Postgres, Question, Reads, SessionOptions,
     },
 };
 
@@ -85,6 +85,7 @@ impl AsyncDriver for Driver {
     type Pool = PgPool;
     type Held<'a> = Held<'a>;
     type Session<'a> = Session<'a>;
+    const DIALECT: &'static dyn Dialect = &Postgres;
     const SHOWS_BIND_VALUES: bool = false;
 
     fn state(pool: &PgPool) -> PoolState {

@@ -14,3 +14,4 @@ mod workers;
 
 mod driver;
 mod post;
+mod pulse;

@@ -194,7 +194,7 @@ pub(crate) fn blocking_pool(url: &str) -> r2d2::Pool<ConnectionManager<PgConnect
     pool.build(ConnectionManager::new(url)).unwrap()
 }
 
-async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+pub(crate) async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)

@@ -13,8 +13,8 @@ use std::{convert::Infallible, future::ready as made, marker::PhantomData};
 use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState,
     driver::{
-        Account, BlockingDriver, BlockingHook, HasAccount, HeldLocks, LockCall, LockStatement,
-        Locks, OnThisThread, Question, Reads, SessionOptions,
+        Account, BlockingDriver, BlockingHook, Dialect, HasAccount, HeldLocks, LockCall,
+        LockStatement, Locks, OnThisThread, Postgres, Question, Reads, SessionOptions,
     },
 };
 
@@ -36,6 +36,7 @@ impl<P: Pool> BlockingDriver for Driver<P> {
     type Known = Language;
     type Held<'a> = Held<'a, P>;
     type Session<'a> = Session<'a, P>;
+    const DIALECT: &'static dyn Dialect = &Postgres;
 
     fn state(pool: &P) -> PoolState {
         pool.state()

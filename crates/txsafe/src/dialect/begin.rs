@@ -1,22 +1,75 @@
 //! What a transaction begins with, in words that don't depend on the database.
 
-use super::isolation::Isolation;
-use std::time::Duration;
+use super::{isolation::Isolation, mark::Mark};
+use std::{sync::Arc, time::Duration};
 
-/// What one attempt begins with.
+/// The settings of one attempt, as its begin sends them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BeginSettings<'a> {
-    pub(crate) isolation: Option<Isolation>,
-    /// READ ONLY or READ WRITE, or what is preset.
-    pub(crate) read_only: Option<bool>,
-    pub(crate) deferrable: bool,
-    /// Of this attempt.
-    pub(crate) lock_timeout: Duration,
-    /// Of COMMIT, which waits for what the attempt's patience wasn't learned from: deferred triggers, NOTIFY.
-    pub(crate) lock_timeout_at_commit: Duration,
-    /// Of this attempt.
-    pub(crate) statement_timeout: Duration,
-    pub(crate) idle_in_transaction_session_timeout: Duration,
-    pub(crate) transaction_timeout: Option<Duration>,
-    pub(crate) application_name: &'a str,
+#[expect(clippy::exhaustive_structs, reason = "a dialect must see what is new")]
+pub struct BeginSettings<'a> {
+    /// `None` is what the session has.
+    pub isolation: Option<Isolation>,
+    /// `None` is what the session has.
+    pub read_only: Option<bool>,
+    /// Wait for a snapshot that needs no serialization checks.
+    pub deferrable: bool,
+    /// How long one lock is waited for.
+    pub lock_timeout: Duration,
+    /// The same at COMMIT, whose deferred triggers and constraints run once: a failed attempt costs as much again.
+    pub lock_timeout_at_commit: Duration,
+    /// How long one statement may take.
+    pub statement_timeout: Duration,
+    /// How long the transaction may send nothing.
+    pub idle_in_transaction_session_timeout: Duration,
+    /// How long the transaction may take.
+    pub transaction_timeout: Option<Duration>,
+    /// The name under which the server shows the session.
+    pub application_name: &'a str,
+}
+
+/// The first message of a transaction, and what its last one says first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    sql: String,
+    is_awaited: bool,
+    mark: Mark,
+    before_commit: Arc<str>,
+}
+
+impl Begin {
+    /// A transaction that is begun by `sql`, in which `mark` is set, and before whose COMMIT the same message says
+    /// `before_commit`.
+    #[must_use]
+    pub fn new(sql: String, mark: Mark, before_commit: impl Into<Arc<str>>) -> Self {
+        Self { sql, is_awaited: true, mark, before_commit: before_commit.into() }
+    }
+
+    /// Whether its answer must be awaited.
+    #[must_use]
+    pub(crate) fn awaited(self, is_awaited: bool) -> Self {
+        Self { is_awaited, ..self }
+    }
+
+    /// Whether its answer must be awaited before anything else is sent.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited
+    }
+
+    /// The SQL, to be sent as one message.
+    #[must_use]
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// What to say in COMMIT's message, before COMMIT: settings that are not those of the attempt.
+    #[must_use]
+    pub fn before_commit(&self) -> Arc<str> {
+        Arc::clone(&self.before_commit)
+    }
+
+    /// By what the transaction is known again.
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
+    }
 }

@@ -58,6 +58,8 @@ pub enum Effect {
     StatementOnly,
     /// The server refuses everything but the end of the transaction.
     TransactionAborted,
+    /// The database has rolled the transaction back, or may have, and what follows would be committed by itself.
+    TransactionEnded,
     /// The connection is gone, and the transaction with it, unless COMMIT was on its way.
     ConnectionLost,
 }

@@ -4,7 +4,7 @@ use super::{
     condition::{Condition, Effect},
     deadlock::Deadlock,
     postgres::{codes, messages},
-    sqlstate::SqlState,
+    sqlstate::{ErrorCode, SqlState},
 };
 use std::{fmt, time::Duration};
 
@@ -23,7 +23,7 @@ use std::{fmt, time::Duration};
 pub struct Failure {
     condition: Condition,
     effect: Effect,
-    sqlstate: Option<SqlState>,
+    code: Option<ErrorCode>,
     message: String,
     fields: Option<Box<ErrorFields>>,
     statement: Option<String>,
@@ -131,7 +131,7 @@ impl Failure {
         if !self.is_lost() {
             return self;
         }
-        let condition = match self.sqlstate {
+        let condition = match self.sqlstate() {
             Some(code) => codes::of_error(code, None, &self.message),
             None => Condition::Other,
         };
@@ -165,8 +165,19 @@ impl Failure {
         Self::new(Condition::Other, Effect::StatementOnly, message)
     }
 
+    /// A failure that a dialect has classified.
+    #[must_use]
+    pub fn of_code(
+        code: ErrorCode,
+        condition: Condition,
+        effect: Effect,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { code: Some(code), ..Self::new(condition, effect, message) }
+    }
+
     fn with_sqlstate(self, sqlstate: Option<SqlState>) -> Self {
-        Self { sqlstate, ..self }
+        Self { code: sqlstate.map(ErrorCode::SqlState), ..self }
     }
 
     /// Adds what the server says besides its code and message.
@@ -223,10 +234,19 @@ impl Failure {
         self.effect
     }
 
+    /// The code, in whatever form the database has it; `None` where there is none or the driver hides it.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        self.code
+    }
+
     /// The SQLSTATE, where the server gave one.
     #[must_use]
     pub fn sqlstate(&self) -> Option<SqlState> {
-        self.sqlstate
+        match self.code? {
+            ErrorCode::SqlState(code) => Some(code),
+            ErrorCode::Vendor(_) => None,
+        }
     }
 
     /// The message, in the language of the server or the driver.
@@ -294,7 +314,7 @@ impl Failure {
         Self {
             condition,
             effect,
-            sqlstate: None,
+            code: None,
             message: message.into(),
             fields: None,
             statement: None,
@@ -308,8 +328,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        if let Some(code) = self.sqlstate {
-            write!(f, " (SQLSTATE {code})")?;
+        if let Some(code) = self.code {
+            write!(f, " ({code})")?;
         }
         if let Some(sql) = &self.statement {
             write!(f, " in `{sql}`")?;

@@ -1,9 +1,62 @@
 //! The texts that txsafe sends to a database, and how it reads the answers. Everything here is pure: no I/O, no clock, no dice.
+//!
+//! A [`Dialect`] is a kind of database. The run loops know it as `dyn`, and the driver of an adapter names it: whoever uses an
+//! adapter never writes it down. What a database can't be asked, the loops do without.
 
 pub(crate) mod begin;
 pub(crate) mod condition;
 pub(crate) mod deadlock;
 pub(crate) mod failure;
 pub(crate) mod isolation;
+pub(crate) mod mark;
 pub(crate) mod postgres;
+pub mod sqlite;
 pub(crate) mod sqlstate;
+
+use self::{
+    begin::{Begin, BeginSettings},
+    failure::Failure,
+    mark::{Identity, Mark},
+};
+use std::fmt;
+
+/// A kind of database: what it is asked, and how its answers are read.
+pub trait Dialect: fmt::Debug + Send + Sync {
+    /// Its name, as OpenTelemetry has it in `db.system.name`.
+    fn system(&self) -> &'static str;
+
+    /// The message that begins a transaction with these settings, and what COMMIT's message says first.
+    fn begin(&self, settings: &BeginSettings<'_>, mark: Mark) -> Begin;
+
+    /// The SQL of a question; `None` where the database can't be asked.
+    ///
+    /// It is one statement that returns at most one row, with one text named `answer`. Its parameters are texts.
+    fn question(&self, ask: Ask) -> Option<&'static str>;
+
+    /// What the answer to [`Ask::Mark`] says of the transaction; `None` if it is the answer to something else, or none at all.
+    fn identity(&self, mark: &Mark, answer: &Result<Option<String>, Failure>) -> Option<Identity>;
+}
+
+/// What a database is asked by the run loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ask {
+    /// Which database it is, whatever pool and driver lead to it. Without an answer, a transaction inside another one is found
+    /// only where both go through one `Database`.
+    Database,
+    /// Whether the transaction is still the one that was begun with the [`Mark`] `$1`.
+    Mark,
+    /// Before COMMIT: the number by which its outcome can be asked for later. Without it, a lost answer leaves the outcome
+    /// unknown.
+    Witness,
+    /// What became of the transaction with the number `$1`.
+    CommitStatus,
+    /// End the session `$1`, if it still waits in the transaction `$2`.
+    EndSession,
+    /// Which transactions the sessions `$1` run, if they began before `$2`. Without it, a deadlock has no names.
+    Opponents,
+    /// Write the idempotency key `$2` of the transaction `$1`; a row comes back only where it is new.
+    ClaimKey,
+    /// Release the advisory locks of the session. Without it, the connection is closed.
+    UnlockAll,
+}

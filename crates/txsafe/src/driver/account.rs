@@ -1,9 +1,6 @@
 //! What an attempt leaves behind beside its result: hooks to run and the trail.
 
-use super::{
-    hooks::{self, AsyncHook, BlockingHook, Hook, Hooks},
-    session::Question,
-};
+use super::hooks::{self, AsyncHook, BlockingHook, Hook, Hooks};
 use crate::{
     clock::times::Ledger,
     dialect::{
@@ -35,10 +32,6 @@ pub(crate) enum Parting {
     /// the next attempt would wait for the lock.
     UnlockAndClose,
 }
-
-/// Releases the advisory locks of a session.
-pub(crate) const UNLOCK: Question<'static> =
-    Question { sql: "SELECT pg_advisory_unlock_all()::text AS answer", binds: &[] };
 
 /// The account of one attempt, kept by the adapter's session and read by the run loop.
 #[derive(Debug)]

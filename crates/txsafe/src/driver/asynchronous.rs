@@ -2,7 +2,7 @@
 
 use super::session::{AsyncSession, Question, SessionOptions};
 use crate::{
-    dialect::failure::Failure,
+    dialect::{Dialect, failure::Failure},
     locks::{
         lock::Locks,
         relation::{LockOrder, Unlocked},
@@ -25,6 +25,9 @@ pub trait AsyncDriver: Locks + Send + Sync {
     type Held<'a>: AsyncHeld<Pool = Self::Pool, Session = Self::Session<'a>> + 'a;
     /// A connection while it runs one attempt.
     type Session<'a>: AsyncSession;
+
+    /// The kind of database that it speaks to.
+    const DIALECT: &'static dyn Dialect;
 
     /// Whether the driver gives out the bind values of statements.
     const SHOWS_BIND_VALUES: bool;

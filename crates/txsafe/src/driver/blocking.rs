@@ -5,7 +5,7 @@ use super::{
     session::{Question, Session, SessionOptions},
 };
 use crate::{
-    dialect::failure::Failure,
+    dialect::{Dialect, failure::Failure},
     locks::{
         lock::Locks,
         relation::{LockOrder, Unlocked},
@@ -25,6 +25,9 @@ pub trait BlockingDriver: Locks {
     type Held<'a>: BlockingHeld<Driver = Self, Session = Self::Session<'a>> + 'a;
     /// A connection while it runs one attempt.
     type Session<'a>: Session;
+
+    /// The kind of database that it speaks to.
+    const DIALECT: &'static dyn Dialect;
 
     /// How full the pool is.
     fn state(pool: &Self::Pool) -> PoolState;

@@ -41,8 +41,12 @@ pub use crate::transaction::{
 pub use crate::{
     clock::excused::lock as lock_mutex,
     dialect::{
+        Ask, Dialect,
+        begin::{Begin, BeginSettings},
         failure::ErrorFields,
-        postgres::{begin::Begin, leaving::leaves_transaction, messages},
+        mark::{Identity, Mark},
+        postgres::{Postgres, leaving::leaves_transaction, messages},
+        sqlite::{self, Sqlite},
     },
     guard::{
         connection::{Calls, Connection, Waiting},

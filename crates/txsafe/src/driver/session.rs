@@ -5,13 +5,7 @@ use super::{
     hooks::{AsyncHook, BlockingHook},
 };
 use crate::{
-    dialect::{
-        failure::Failure,
-        postgres::{
-            begin::{Begin, push_literal},
-            mark::Mark,
-        },
-    },
+    dialect::{begin::Begin, failure::Failure, postgres::literal::push_literal},
     guard::connection::Connection,
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -69,13 +63,6 @@ pub struct Question<'a> {
     pub sql: &'a str,
     /// Its bind values, all `text`.
     pub binds: &'a [&'a str],
-}
-
-impl<'a> Question<'a> {
-    /// Whether the transaction is still the one that was begun with the mark whose binds these are.
-    pub(crate) fn of_mark(binds: &'a [&'a str; 1]) -> Self {
-        Self { sql: Mark::QUESTION_SQL, binds }
-    }
 }
 
 impl Question<'_> {

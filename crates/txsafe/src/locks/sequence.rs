@@ -5,7 +5,7 @@ use super::{
     rank::{SequenceRank, Target},
     statement::LockCall,
 };
-use crate::dialect::postgres::begin::push_literal;
+use crate::dialect::postgres::literal::push_literal;
 use std::fmt::Write;
 
 /// The table that scoped sequences are kept in, to be put into the application's migrations.

@@ -5,6 +5,7 @@ use super::{
     shared::{OnReport, Shared},
 };
 use crate::{
+    dialect::Dialect,
     error::{Error, report::Report},
     guard::{heard::lock_inversion, policy::Policy},
     locks::{
@@ -19,6 +20,7 @@ use std::{fmt, sync::Arc};
 ///
 /// Settings of transactions made here are presets: a call changes them by [`TxOptions`].
 pub struct Builder<D> {
+    dialect: &'static dyn Dialect,
     options: TxOptions,
     budget: Budget,
     service: Option<String>,
@@ -33,9 +35,13 @@ pub struct Builder<D> {
 }
 
 impl<D> Builder<D> {
-    /// For adapters: a builder of whatever `make` makes.
-    pub fn new(make: impl FnOnce(Arc<Shared>) -> D + Send + 'static) -> Self {
+    /// For adapters: a builder of whatever `make` makes, on a database that is asked in this dialect.
+    pub fn new(
+        dialect: &'static dyn Dialect,
+        make: impl FnOnce(Arc<Shared>) -> D + Send + 'static,
+    ) -> Self {
         Self {
+            dialect,
             options: TxOptions::new(),
             budget: Budget::default(),
             service: None,
@@ -133,6 +139,7 @@ impl<D> Builder<D> {
         D: Unordered + 'static,
     {
         let Self {
+            dialect,
             options,
             budget,
             service,
@@ -148,6 +155,7 @@ impl<D> Builder<D> {
         let make = Box::new(move |shared| make(shared).ordered());
         let declared = Some((O::NAME, O::NEIGHBOURS));
         Builder {
+            dialect,
             options,
             budget,
             service,
@@ -172,9 +180,9 @@ impl<D> Builder<D> {
             let inversions = graph.declare(order, neighbours);
             inversions.iter().for_each(|inversion| lock_inversion(inversion));
         }
-        let Self { options, budget, service, pool_name, on_report, graph, .. } = self;
+        let Self { dialect, options, budget, service, pool_name, on_report, graph, .. } = self;
         let mut shared =
-            Shared::new(options, budget, service, pool_name, on_report, graph, policy)?;
+            Shared::new(dialect, options, budget, service, pool_name, on_report, graph, policy)?;
         shared.close_on_session_state = self.close_on_session_state;
         if self.hides_bind_values {
             shared.hide_bind_values()?;

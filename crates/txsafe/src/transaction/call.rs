@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     clock::times::Ledger,
+    dialect::Ask,
     driver::account::Notes,
     error::Error,
     guard::{gaps::Gaps, heard::lock_inversion, session_log::SessionLog},
@@ -101,6 +102,12 @@ impl Call {
         }
         if key.contains('\0') {
             return invalid(format!("{key:?}"), "PostgreSQL's text can't hold a NUL");
+        }
+        if self.shared.dialect.question(Ask::ClaimKey).is_none() {
+            return invalid(
+                format!("{key:?}"),
+                "this database has no way to write it: leave it out",
+            );
         }
         self.key = Some(key.to_owned());
         Ok(self)

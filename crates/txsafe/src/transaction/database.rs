@@ -27,7 +27,7 @@ impl<D: AsyncDriver> Database<D> {
     /// Sets up a database over a pool.
     #[must_use]
     pub fn builder(pool: D::Pool) -> Builder<Self> {
-        let builder = Builder::new(move |shared| {
+        let builder = Builder::new(D::DIALECT, move |shared| {
             shared.set_pool(Reached::<D>(pool.clone()));
             Self { pool, shared, order: PhantomData }
         });

@@ -3,11 +3,12 @@
 use super::{keyed::Keyed, returned::RunError, verify::Witness};
 use crate::{
     dialect::{
+        Ask, Dialect,
         condition::Condition,
         failure::Failure,
-        postgres::mark::{Identity, Mark},
+        mark::{Identity, Mark},
     },
-    driver::session::{CallersError, Standing},
+    driver::session::{CallersError, Question, Standing},
     error::ErrorKind,
     guard::scope::Scope,
     retry::remedy::{Cause, Phase, Remedy},
@@ -72,6 +73,33 @@ pub(crate) fn asks_first(closure_is_ok: bool, standing: &Standing) -> bool {
     }
 }
 
+/// Whether the transaction is still the one that was begun with this mark.
+#[derive(Clone, Copy)]
+pub(crate) struct MarkQuestion<'m> {
+    mark: &'m Mark,
+    dialect: &'m dyn Dialect,
+    sql: &'static str,
+    binds: [&'m str; 1],
+    /// The longest to wait for an answer that makes sense.
+    pub(crate) patience: Duration,
+}
+
+impl<'m> MarkQuestion<'m> {
+    /// `None` where the database can't be asked.
+    pub(crate) fn new(
+        mark: &'m Mark,
+        dialect: &'m dyn Dialect,
+        patience: Duration,
+    ) -> Option<Self> {
+        let sql = dialect.question(Ask::Mark)?;
+        Some(Self { mark, dialect, sql, binds: [mark.as_str()], patience })
+    }
+
+    pub(crate) fn question(&self) -> Question<'_> {
+        Question { sql: self.sql, binds: &self.binds }
+    }
+}
+
 /// What came of asking for the mark of a transaction, several times if need be: answers come in order, so that of an
 /// earlier exchange comes first.
 #[derive(Debug, Default)]
@@ -86,13 +114,23 @@ impl Asked {
     const MOST_QUESTIONS: u32 = 4;
 
     /// Takes an answer; whether it makes sense to ask again.
-    pub(crate) fn takes(&mut self, answer: Result<Option<String>, Failure>, mark: &Mark) -> bool {
+    pub(crate) fn takes(
+        &mut self,
+        answer: Result<Option<String>, Failure>,
+        of: &MarkQuestion<'_>,
+    ) -> bool {
         self.questions += 1;
-        match answer {
-            Ok(answer) => self.identity = answer.and_then(|answer| mark.read(&answer)),
-            Err(failure) => drop(self.failure.get_or_insert(failure)),
+        self.identity = of.dialect.identity(of.mark, &answer);
+        if let Err(failure) = answer {
+            self.failure.get_or_insert(failure);
         }
         self.identity.is_none() && self.questions < Self::MOST_QUESTIONS
+    }
+
+    /// There is no such question.
+    pub(crate) fn in_vain() -> Self {
+        let failure = Failure::local("this database can't be asked which transaction is open");
+        Self { failure: Some(failure), ..Self::default() }
     }
 
     /// Whether the first answer was that to the first question.
@@ -108,13 +146,20 @@ impl Asked {
             (Some(Identity::Ours), _) => Standing::OutOfStep(Failure::out_of_step()),
             (Some(Identity::Committed | Identity::NotOpen), _) => Standing::Ended,
             // It was aborted unseen, and refuses questions.
-            (None, Some(failure)) if !failure.is_lost() => Standing::Aborted(failure),
+            (None, Some(failure)) if self.questions > 0 && !failure.is_lost() => {
+                Standing::Aborted(failure)
+            }
             (None, failure) => Standing::Unidentified(failure.unwrap_or_else(Failure::out_of_step)),
         }
     }
 
     /// The same of one that isn't committed, by what was asked after ROLLBACK.
-    pub(crate) fn after(self, standing: Standing) -> Standing {
+    ///
+    /// If no transaction was open by then, what ran unseen may have been committed by itself.
+    pub(crate) fn after(self, rolled_back: RolledBack, standing: Standing) -> Standing {
+        if rolled_back == RolledBack::Before {
+            return Standing::Ended;
+        }
         match (self.identity, standing) {
             (Some(Identity::NotOpen), standing)
             | (
@@ -143,6 +188,29 @@ impl Asked {
                 let failure = known.or(self.failure).unwrap_or_else(Failure::out_of_step);
                 Standing::Unidentified(failure)
             }
+        }
+    }
+}
+
+/// What became of ROLLBACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RolledBack {
+    Now,
+    /// No transaction was open any more.
+    Before,
+    /// It wasn't sent, or was refused, which may be the answer to something else.
+    No,
+    /// The connection is lost.
+    Lost,
+}
+
+impl RolledBack {
+    pub(crate) fn of(answer: Result<(), Failure>) -> Self {
+        match answer {
+            Ok(()) => Self::Now,
+            Err(failure) if failure.condition() == Condition::NoTransaction => Self::Before,
+            Err(failure) if failure.is_lost() => Self::Lost,
+            Err(_) => Self::No,
         }
     }
 }

@@ -4,15 +4,7 @@
 //! several drivers. URLs don't tell: a pool doesn't give its own away, and a host has many names. The server does. It is
 //! asked only in a process that has more than one [`Shared`](super::shared::Shared), once for each, before a BEGIN.
 
-use crate::driver::session::Question;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// The start of the server, which tells it from others and from its own standbys, and the database.
-/// Source: PostgreSQL manual, section 9.27, "System Information Functions and Operators".
-pub(crate) const QUESTION: Question<'static> = Question {
-    sql: "SELECT concat_ws('|', extract(epoch FROM pg_postmaster_start_time()), current_database()) AS answer",
-    binds: &[],
-};
 
 static DATABASES: AtomicUsize = AtomicUsize::new(0);
 

@@ -6,10 +6,6 @@
 /// `DELETE FROM txsafe_idempotency_keys WHERE committed_at < now() - interval '7 days'`.
 pub const IDEMPOTENCY_KEYS_SQL: &str = include_str!("../../sql/idempotency_keys.sql");
 
-/// Writes the key; answers a row only where the key is new.
-pub(crate) const CLAIM_SQL: &str = "INSERT INTO txsafe_idempotency_keys (transaction_name, key) VALUES ($1, $2) \
-                                    ON CONFLICT DO NOTHING RETURNING key AS answer";
-
 /// The longest key, in bytes: a B-tree entry must stay far below a third of a page.
 pub(crate) const LONGEST_KEY: usize = 512;
 

@@ -11,9 +11,6 @@ use crate::{
 };
 use std::time::Instant;
 
-/// What is asked after the transaction was rolled back. Who began later than we ended isn't who we fought with.
-pub(crate) const QUESTION_SQL: &str = include_str!("../../sql/opponents.sql");
-
 /// A deadlock, right after it happened.
 pub(crate) struct PostMortem {
     processes: Vec<u32>,

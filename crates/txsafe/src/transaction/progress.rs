@@ -7,16 +7,17 @@ use super::{
     doubt::InDoubt,
     ending::{Ended, Next},
     idle,
-    keyed::{self, Keyed},
+    keyed::Keyed,
     returned::RunError,
     settings::Settings,
 };
 use crate::{
     dialect::{
-        begin::BeginSettings,
+        Ask, Dialect,
+        begin::{Begin, BeginSettings},
         condition::Condition,
         failure::Failure,
-        postgres::{begin::Begin, mark::Mark},
+        mark::Mark,
     },
     driver::{
         account::Account,
@@ -157,7 +158,7 @@ impl<H> Progress<H> {
             transaction_timeout: settings.transaction_timeout,
             application_name: &self.call.named.application_name,
         };
-        let begin = Begin::new(&settings, Mark::new(fastrand::u64(..)));
+        let begin = self.dialect().begin(&settings, Mark::new(fastrand::u64(..)));
         Ok(begin.awaited(plan.await_begin))
     }
 
@@ -167,9 +168,15 @@ impl<H> Progress<H> {
         self.call.shared.record_pool_state();
     }
 
-    /// Whether the server should be asked which database it is, to know a nested transaction across drivers.
-    pub(crate) fn is_unidentified(&self) -> bool {
-        self.call.shared.is_unidentified()
+    /// What the database is asked, and how its answers are read.
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        self.call.shared.dialect
+    }
+
+    /// The question which database it is, where that should be asked to know a nested transaction across drivers.
+    pub(crate) fn asks_for_its_database(&self) -> Option<&'static str> {
+        let question = self.dialect().question(Ask::Database)?;
+        self.call.shared.is_unidentified().then_some(question)
     }
 
     /// The server has said which database it is, or didn't want to; an outer transaction on it is told.
@@ -237,8 +244,8 @@ impl<H> Progress<H> {
 
     /// The binds of the claim, if the call has a key.
     pub(crate) fn claim(&self) -> Option<(&'static str, [String; 2])> {
-        let key = self.call.key.as_ref()?;
-        Some((keyed::CLAIM_SQL, [self.call.named.name.to_string(), key.clone()]))
+        let (key, sql) = (self.call.key.as_ref()?, self.dialect().question(Ask::ClaimKey)?);
+        Some((sql, [self.call.named.name.to_string(), key.clone()]))
     }
 
     pub(super) fn committed(

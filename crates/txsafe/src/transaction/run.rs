@@ -2,19 +2,21 @@
 
 use super::{
     call::Call,
-    ending::{Asked, Ended, Next, Step, asks_first, begin_failed, claim_failed, not_asked, step},
-    identity, idle,
+    ending::{
+        Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, begin_failed, claim_failed,
+        not_asked, step,
+    },
+    idle,
     keyed::Keyed,
-    postmortem::{PostMortem, QUESTION_SQL},
+    postmortem::PostMortem,
     progress::Progress,
     returned::RunError,
-    settings::Settings,
     verify::{Witness, verify},
 };
 use crate::{
-    dialect::postgres::{begin::Begin, mark::Mark},
+    dialect::{Ask, Dialect, begin::Begin},
     driver::{
-        account::{Account, Parting, UNLOCK},
+        account::{Account, Parting},
         hooks::AsyncHook,
         session::{AsyncSession, AsyncWork, Question, Standing},
     },
@@ -62,7 +64,7 @@ pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, Ru
                     }
                     Next::Verify(witness) => {
                         let settings = progress.settings();
-                        let verdict = verify(work, &settings, &witness).await;
+                        let verdict = verify(work, &settings, progress.dialect(), &witness).await;
                         next = progress.resolve(verdict);
                     }
                 }
@@ -94,8 +96,8 @@ async fn attempt<W: AsyncWork>(
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };
     session.account().begin(&progress.call.named.name, progress.call.notes());
-    if progress.is_unidentified() {
-        let answer = session.ask(identity::QUESTION).await.unwrap_or_default();
+    if let Some(sql) = progress.asks_for_its_database() {
+        let answer = session.ask(Question { sql, binds: &[] }).await.unwrap_or_default();
         if let Some(outer) = progress.identified(answer) {
             session.give_back();
             return (Ended::Nested(outer), Account::new());
@@ -111,12 +113,12 @@ async fn attempt<W: AsyncWork>(
         match session.ask(Question { sql, binds }).await {
             Ok(Some(_)) => progress.key_was_new(),
             Ok(None) => {
-                end(session, Step::RollBack).await;
+                end(session, Step::RollBack, progress.dialect()).await;
                 return (Ended::AlreadyCommitted, Account::new());
             }
             Err(failure) => {
                 let standing = session.settle(settings.answer_timeout).await;
-                let account = end(session, step(false, &standing)).await;
+                let account = end(session, step(false, &standing), progress.dialect()).await;
                 let failure = claim_failed(failure, standing);
                 return (Ended::NotStarted(Phase::Begin, failure), account);
             }
@@ -143,10 +145,13 @@ async fn attempt<W: AsyncWork>(
     };
     let patience = if result.is_ok() { settings.answer_timeout } else { PATIENCE_AFTER_ERROR };
     let mut standing = session.settle(patience).await;
+    let dialect = progress.dialect();
+    let question = MarkQuestion::new(begin.mark(), dialect, settings.answer_timeout);
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
-        standing = asked(&mut session, begin.mark(), &settings).await.inside(standing);
+        standing = asked(&mut session, question.as_ref()).await.inside(standing);
     } else if idle::asks_first(session.account(), &standing, &settings)
-        && let Err(failure) = session.ask(Question::of_mark(&begin.mark().binds())).await
+        && let Some(question) = &question
+        && let Err(failure) = session.ask(question.question()).await
     {
         standing = not_asked(failure);
     }
@@ -155,14 +160,18 @@ async fn attempt<W: AsyncWork>(
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
             let is_unsure = session.is_unsure();
-            let mark = Some(begin.mark()).filter(|_| is_unsure);
-            let Parted { account, asked, answer } =
-                end_asking(session, step, mark.zip(Some(&*settings)), deadlock.as_ref()).await;
+            let parting = Inquiry {
+                mark: is_unsure.then_some(question.as_ref()),
+                deadlock: deadlock.as_ref(),
+                dialect,
+            };
+            let Parted { account, rolled_back, asked, answer } =
+                end_asking(session, step, &parting).await;
             let standing = match deadlock {
                 Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
                 None => standing,
             };
-            let standing = if is_unsure { asked.after(standing) } else { standing };
+            let standing = if is_unsure { asked.after(rolled_back, standing) } else { standing };
             (Ended::NotCommitted(result, standing), account)
         }
     }
@@ -176,12 +185,14 @@ async fn commit<S: AsyncSession>(
 ) -> Attempted {
     let settings = progress.settings();
     let mut witness = None;
-    if settings.verify_commit {
-        match session.ask(Witness::QUESTION).await {
+    if settings.verify_commit
+        && let Some(sql) = progress.dialect().question(Ask::Witness)
+    {
+        match session.ask(Question { sql, binds: &[] }).await {
             Ok(answer) => witness = answer.as_deref().and_then(Witness::read),
             Err(failure) => {
                 let standing = not_asked(failure);
-                let account = end(session, step(true, &standing)).await;
+                let account = end(session, step(true, &standing), progress.dialect()).await;
                 return (Ended::NotCommitted(Ok(()), standing), account);
             }
         }
@@ -197,65 +208,70 @@ async fn commit<S: AsyncSession>(
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout).await == Standing::Ended {
-        part(session, account.parting(false)).await;
+        part(session, account.parting(false), progress.dialect()).await;
     }
     (Ended::CommitFailed(failure, witness), account)
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.
-async fn end<S: AsyncSession>(session: S, step: Step) -> Account<AsyncHook> {
-    end_asking(session, step, None, None).await.account
+async fn end<S: AsyncSession>(session: S, step: Step, dialect: &dyn Dialect) -> Account<AsyncHook> {
+    let inquiry = Inquiry { mark: None, deadlock: None, dialect };
+    end_asking(session, step, &inquiry).await.account
 }
 
 /// What is left when a transaction that isn't committed has ended.
 struct Parted {
     account: Account<AsyncHook>,
+    rolled_back: RolledBack,
     /// What the server said of its mark, where it was asked.
     asked: Asked,
     /// What it said of a deadlock.
     answer: Option<String>,
 }
 
-/// Asks for the mark of a transaction in which something ran unseen, until its answer comes.
-async fn asked<S: AsyncSession>(session: &mut S, mark: &Mark, settings: &Settings) -> Asked {
-    let (mut asked, until) = (Asked::default(), Instant::now() + settings.answer_timeout);
+/// Asks whether a transaction in which something ran unseen is still the one that was begun, until its answer comes.
+async fn asked<S: AsyncSession>(session: &mut S, question: Option<&MarkQuestion<'_>>) -> Asked {
+    let Some(question) = question else { return Asked::in_vain() };
+    let (mut asked, until) = (Asked::default(), Instant::now() + question.patience);
     loop {
-        let answer = session.ask(Question::of_mark(&mark.binds())).await;
-        if !asked.takes(answer, mark) || Instant::now() >= until {
+        let answer = session.ask(question.question()).await;
+        if !asked.takes(answer, question) || Instant::now() >= until {
             return asked;
         }
     }
 }
 
+/// What to ask about a transaction that isn't committed, once it has ended.
+struct Inquiry<'q> {
+    /// Where something ran unseen: whether it was still the one that was begun, if that can be asked.
+    mark: Option<Option<&'q MarkQuestion<'q>>>,
+    deadlock: Option<&'q PostMortem>,
+    dialect: &'q dyn Dialect,
+}
+
 /// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
 /// others were that it died with. Gives the connection back if nothing is in doubt, and nothing is left on it that would meet
 /// the next attempt.
-async fn end_asking<S: AsyncSession>(
-    mut session: S,
-    step: Step,
-    mark: Option<(&Mark, &Settings)>,
-    deadlock: Option<&PostMortem>,
-) -> Parted {
+async fn end_asking<S: AsyncSession>(mut session: S, step: Step, inquiry: &Inquiry<'_>) -> Parted {
+    let Inquiry { mark, deadlock, dialect } = *inquiry;
     let is_replaced = step == Step::Replace;
     let rolled_back = match step {
-        Step::RollBack => session.rollback().await.map_err(|failure| failure.is_lost()),
+        Step::RollBack => RolledBack::of(session.rollback().await),
         // Closing it rolls back, too; but then it can't be asked.
-        Step::Replace if mark.is_some() => {
-            session.rollback().await.map_err(|failure| failure.is_lost())
-        }
-        Step::Replace | Step::Commit | Step::Close => Err(true),
+        Step::Replace if mark.is_some() => RolledBack::of(session.rollback().await),
+        Step::Replace | Step::Commit | Step::Close => RolledBack::Lost,
     };
-    let mut is_clean = rolled_back.is_ok() && !is_replaced;
+    let is_over = matches!(rolled_back, RolledBack::Now | RolledBack::Before);
+    let mut is_clean = is_over && !is_replaced;
     let mut asked_of_mark = Asked::default();
-    // A refused ROLLBACK may be the answer to something else, too.
-    if let (Some((mark, settings)), Ok(()) | Err(false)) = (mark, rolled_back) {
-        asked_of_mark = asked(&mut session, mark, settings).await;
+    if let Some(mark) = mark.filter(|_| rolled_back != RolledBack::Lost) {
+        asked_of_mark = asked(&mut session, mark).await;
         is_clean &= asked_of_mark.is_in_step();
     }
     let mut answer = None;
     let binds = deadlock.filter(|_| is_clean).and_then(PostMortem::binds);
-    if let Some([processes, ago]) = &binds {
-        let question = Question { sql: QUESTION_SQL, binds: &[processes, ago] };
+    if let (Some([processes, ago]), Some(sql)) = (&binds, dialect.question(Ask::Opponents)) {
+        let question = Question { sql, binds: &[processes, ago] };
         match session.ask(question).await {
             Ok(told) => answer = told,
             // It is in an unknown state, and closed.
@@ -264,17 +280,21 @@ async fn end_asking<S: AsyncSession>(
     }
     let account = std::mem::take(session.account());
     if is_clean {
-        part(session, account.parting(false)).await;
+        part(session, account.parting(false), dialect).await;
     }
-    Parted { account, asked: asked_of_mark, answer }
+    Parted { account, rolled_back, asked: asked_of_mark, answer }
 }
 
 /// Parts with the connection of a transaction that isn't committed.
-async fn part<S: AsyncSession>(mut session: S, parting: Parting) {
+async fn part<S: AsyncSession>(mut session: S, parting: Parting, dialect: &dyn Dialect) {
     match parting {
         Parting::GiveBack => session.give_back(),
         Parting::Close => {}
-        Parting::UnlockAndClose => drop(session.ask(UNLOCK).await),
+        Parting::UnlockAndClose => {
+            if let Some(sql) = dialect.question(Ask::UnlockAll) {
+                drop(session.ask(Question { sql, binds: &[] }).await);
+            }
+        }
     }
 }
 

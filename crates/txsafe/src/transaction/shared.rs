@@ -2,6 +2,7 @@
 
 use super::{identity::Counted, options::TxOptions, settings::Settings};
 use crate::{
+    dialect::Dialect,
     error::report::Report,
     guard::{policy::Policy, pool::Pool, report::Guard},
     invalid::InvalidSetting,
@@ -28,6 +29,8 @@ pub(crate) type OnReport = Arc<dyn Fn(&Report) + Send + Sync>;
 /// What all transactions of one database share.
 pub struct Shared {
     pub(crate) id: u64,
+    /// What the database is asked, and how its answers are read.
+    pub(crate) dialect: &'static dyn Dialect,
     pub(crate) settings: Arc<Settings>,
     pub(crate) budget: Budget,
     pub(crate) on_report: Option<OnReport>,
@@ -55,7 +58,9 @@ pub(crate) struct Named {
 }
 
 impl Shared {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the builder")]
     pub(crate) fn new(
+        dialect: &'static dyn Dialect,
         preset: TxOptions,
         budget: Budget,
         service: Option<String>,
@@ -75,6 +80,7 @@ impl Shared {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             id,
+            dialect,
             settings,
             budget,
             on_report,
@@ -212,10 +218,12 @@ impl fmt::Debug for Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::postgres::Postgres;
     use std::time::Duration;
 
     fn shared() -> Shared {
         Shared::new(
+            &Postgres,
             TxOptions::new(),
             Budget::default(),
             Some("shop".into()),
@@ -244,7 +252,8 @@ mod tests {
         assert!(shared().named("").is_err());
         let made = |budget, service, pool| {
             let options = TxOptions::new();
-            Shared::new(options, budget, service, pool, None, LockGraph::off(), Policy::off())
+            let graph = LockGraph::off();
+            Shared::new(&Postgres, options, budget, service, pool, None, graph, Policy::off())
         };
         assert!(made(Budget::new(0), None, None).is_err());
         assert!(made(Budget::default(), Some(String::new()), None).is_err());

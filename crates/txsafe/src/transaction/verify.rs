@@ -7,35 +7,11 @@
 //! Source: PostgreSQL manual, section 9.27, "Transaction ID and Snapshot Information Functions".
 
 use super::settings::Settings;
-use crate::driver::session::{AsyncSession, AsyncWork, Question, Session, Work};
+use crate::{
+    dialect::{Ask, Dialect},
+    driver::session::{AsyncSession, AsyncWork, Question, Session, Work},
+};
 use std::time::{Duration, Instant};
-
-/// The fence, as SQL over `pg_stat_bgwriter`. A plain role may read both.
-macro_rules! fence {
-    () => {
-        "extract(epoch FROM pg_postmaster_start_time()), coalesce(extract(epoch FROM stats_reset)::text, '-')"
-    };
-}
-
-const WITNESS_SQL: &str = concat!(
-    "SELECT concat_ws('|', coalesce(pg_current_xact_id_if_assigned()::text, '-'), pg_backend_pid(), ",
-    fence!(),
-    ") AS answer FROM pg_stat_bgwriter"
-);
-
-const STATUS_SQL: &str = concat!(
-    "SELECT concat_ws('|', coalesce(pg_xact_status($1::text::xid8), 'forgotten'), ",
-    fence!(),
-    ") AS answer FROM pg_stat_bgwriter"
-);
-
-/// Ends the old backend, if it still waits in this very transaction for a COMMIT that never came. One that works on COMMIT
-/// is left to it; and where standbys are waited for, all are: ended there, a COMMIT that comes in this moment would make
-/// visible what isn't replicated.
-/// Source: PostgreSQL manual, section 27.2.8, "Synchronous Replication".
-const TERMINATE_SQL: &str = "SELECT pg_terminate_backend(pid)::text AS answer FROM pg_stat_activity \
-                             WHERE pid = $1::text::int AND backend_xid = ($2::text::xid8)::xid \
-                             AND state <> 'active' AND current_setting('synchronous_standby_names') = ''";
 
 /// After so many rounds of *in progress* the old backend is ended.
 const ROUNDS_BEFORE_TERMINATING: u32 = 5;
@@ -59,10 +35,7 @@ pub(crate) enum Verdict {
 }
 
 impl Witness {
-    /// Asked in the transaction, as the last statement before COMMIT.
-    pub(crate) const QUESTION: Question<'static> = Question { sql: WITNESS_SQL, binds: &[] };
-
-    /// Reads the answer to [`QUESTION`](Self::QUESTION).
+    /// Reads the answer to [`Ask::Witness`], which is asked in the transaction, as the last statement before COMMIT.
     pub(crate) fn read(answer: &str) -> Option<Self> {
         let mut parts = answer.splitn(3, '|');
         let (xid, pid, fence) = (parts.next()?, parts.next()?, parts.next()?);
@@ -89,21 +62,25 @@ impl Witness {
 pub(crate) async fn verify<W: AsyncWork>(
     work: &mut W,
     settings: &Settings,
+    dialect: &dyn Dialect,
     witness: &Witness,
 ) -> Verdict {
     let Some(xid) = witness.xid_text() else { return Verdict::Unknown };
+    let Some(status) = dialect.question(Ask::CommitStatus) else { return Verdict::Unknown };
     let until = Instant::now() + settings.answer_timeout;
     for round in 1.. {
         let options = settings.of_session(Some(until.saturating_duration_since(Instant::now())));
         // A session that gets no answer is dropped, and so closed: the server may still be on its way up.
         if let Ok(mut session) = work.open(options).await
-            && let Ok(Some(answer)) =
-                session.ask(Question { sql: STATUS_SQL, binds: &[&xid] }).await
+            && let Ok(Some(answer)) = session.ask(Question { sql: status, binds: &[&xid] }).await
         {
             let verdict = witness.judge(&answer);
-            if verdict == Verdict::InProgress && round == ROUNDS_BEFORE_TERMINATING {
+            if verdict == Verdict::InProgress
+                && round == ROUNDS_BEFORE_TERMINATING
+                && let Some(sql) = dialect.question(Ask::EndSession)
+            {
                 let binds = &[witness.pid.as_str(), xid.as_str()];
-                let _ = session.ask(Question { sql: TERMINATE_SQL, binds }).await;
+                let _ = session.ask(Question { sql, binds }).await;
             }
             session.give_back();
             if verdict != Verdict::InProgress {
@@ -122,19 +99,24 @@ pub(crate) async fn verify<W: AsyncWork>(
 pub(crate) fn verify_blocking<W: Work>(
     work: &mut W,
     settings: &Settings,
+    dialect: &dyn Dialect,
     witness: &Witness,
 ) -> Verdict {
     let Some(xid) = witness.xid_text() else { return Verdict::Unknown };
+    let Some(status) = dialect.question(Ask::CommitStatus) else { return Verdict::Unknown };
     let until = Instant::now() + settings.answer_timeout;
     for round in 1.. {
         let options = settings.of_session(Some(until.saturating_duration_since(Instant::now())));
         if let Ok(mut session) = work.open(options)
-            && let Ok(Some(answer)) = session.ask(Question { sql: STATUS_SQL, binds: &[&xid] })
+            && let Ok(Some(answer)) = session.ask(Question { sql: status, binds: &[&xid] })
         {
             let verdict = witness.judge(&answer);
-            if verdict == Verdict::InProgress && round == ROUNDS_BEFORE_TERMINATING {
+            if verdict == Verdict::InProgress
+                && round == ROUNDS_BEFORE_TERMINATING
+                && let Some(sql) = dialect.question(Ask::EndSession)
+            {
                 let binds = &[witness.pid.as_str(), xid.as_str()];
-                let _ = session.ask(Question { sql: TERMINATE_SQL, binds });
+                let _ = session.ask(Question { sql, binds });
             }
             session.give_back();
             if verdict != Verdict::InProgress {

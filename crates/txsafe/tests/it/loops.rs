@@ -8,7 +8,7 @@ use std::{
 use txsafe::{
     Builder, Cause, Error, ErrorKind, Failure, GiveUp, Isolation, Keyed, Outcome, Remedy, Report,
     RetryPolicy, SqlState, TxOptions,
-    driver::{ErrorFields, Standing},
+    driver::{ErrorFields, Postgres, Standing},
 };
 
 fn deadlock() -> Failure {
@@ -39,7 +39,8 @@ fn play_to_the_report(
     let reports: Arc<Mutex<Vec<Report>>> = Arc::default();
     let builder = |make| {
         let reports = Arc::clone(&reports);
-        Builder::new(make).on_report(move |report| reports.lock().unwrap().push(report.clone()))
+        Builder::new(&Postgres, make)
+            .on_report(move |report| reports.lock().unwrap().push(report.clone()))
     };
     let played = play_both_on(builder, options, None, attempts, answers);
     let mut reports = std::mem::take(&mut *reports.lock().unwrap());
@@ -208,7 +209,7 @@ fn what_rollback_leaves_on_the_session_means_closed() {
 fn a_committed_session_is_closed_on_demand() {
     let play = |closes, sql| {
         let attempt = Attempt { ran: Some(sql), ..Attempt::default() };
-        let builder = |make| Builder::new(make).close_on_session_state(closes);
+        let builder = |make| Builder::new(&Postgres, make).close_on_session_state(closes);
         play_both_on(builder, &TxOptions::new(), None, &[attempt], &[]).1
     };
     for (closes, sql, end) in [

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
 mod loops;
+mod no_aborted_state;
 mod script;

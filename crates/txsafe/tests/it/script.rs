@@ -10,8 +10,8 @@ use txsafe::{
     Builder, Error, Failure, Keyed, TxOptions,
     driver::{
         Account, AsyncHook, AsyncSession, AsyncWork, Begin, BlockingHook, Call, CallersError,
-        Calls, Connection, Question, RunError, Session, SessionOptions, Shared, Standing, Work,
-        async_hook, blocking_hook, run, run_blocking,
+        Calls, Connection, Postgres, Question, RunError, Session, SessionOptions, Shared, Standing,
+        Work, async_hook, blocking_hook, run, run_blocking,
     },
 };
 
@@ -59,7 +59,7 @@ pub(crate) fn play_both(
     attempts: &[Attempt],
     answers: &[Result<Option<String>, Failure>],
 ) -> Played {
-    play_both_on(Builder::new, options, key, attempts, answers)
+    play_both_on(|make| Builder::new(&Postgres, make), options, key, attempts, answers)
 }
 
 /// The same on a database that is set up so.

@@ -9,85 +9,51 @@
 //! [`Mark`] alone has a value for the session, which the next transaction replaces.
 //! Source: PostgreSQL manual, "SET" and section 20.11, "Client Connection Defaults".
 
-use super::mark::Mark;
-use crate::dialect::{begin::BeginSettings, isolation::Isolation};
-use std::{fmt::Write, sync::Arc, time::Duration};
+use super::{
+    literal::{cut, push_literal},
+    mark::push_onto,
+};
+use crate::dialect::{
+    begin::{Begin, BeginSettings},
+    isolation::Isolation,
+    mark::Mark,
+};
+use std::{fmt::Write, time::Duration};
 
 /// The longest `application_name` that the server keeps (`NAMEDATALEN - 1`).
 const APPLICATION_NAME_BYTES: usize = 63;
 
-/// What is sent to begin one attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Begin {
-    sql: String,
-    is_awaited: bool,
-    mark: Mark,
-    before_commit: Arc<str>,
-}
-
-impl Begin {
-    /// BEGIN with `settings`.
-    pub(crate) fn new(settings: &BeginSettings<'_>, mark: Mark) -> Self {
-        let mut sql = String::with_capacity(384);
-        sql.push_str(if settings.deferrable { "BEGIN DEFERRABLE" } else { "BEGIN NOT DEFERRABLE" });
-        let access = |only| if only { "READ ONLY" } else { "READ WRITE" };
-        let characteristics =
-            [settings.isolation.map(set_isolation), settings.read_only.map(access)];
-        for (i, characteristic) in characteristics.into_iter().flatten().enumerate() {
-            sql.push_str(if i == 0 { "; SET TRANSACTION " } else { ", " });
-            sql.push_str(characteristic);
+/// BEGIN with `settings`.
+pub(super) fn begin(settings: &BeginSettings<'_>, mark: Mark) -> Begin {
+    let mut sql = String::with_capacity(384);
+    sql.push_str(if settings.deferrable { "BEGIN DEFERRABLE" } else { "BEGIN NOT DEFERRABLE" });
+    let access = |only| if only { "READ ONLY" } else { "READ WRITE" };
+    let characteristics = [settings.isolation.map(set_isolation), settings.read_only.map(access)];
+    for (i, characteristic) in characteristics.into_iter().flatten().enumerate() {
+        sql.push_str(if i == 0 { "; SET TRANSACTION " } else { ", " });
+        sql.push_str(characteristic);
+    }
+    push_onto(&mut sql, &mark);
+    let idle = settings.idle_in_transaction_session_timeout;
+    for (setting, timeout) in [
+        ("lock_timeout", Some(settings.lock_timeout)),
+        ("statement_timeout", Some(settings.statement_timeout)),
+        ("idle_in_transaction_session_timeout", Some(idle)),
+        ("transaction_timeout", settings.transaction_timeout),
+    ] {
+        if let Some(timeout) = timeout {
+            sql.push_str("; ");
+            push_timeout(&mut sql, setting, timeout);
         }
-        mark.push_onto(&mut sql);
-        let idle = settings.idle_in_transaction_session_timeout;
-        for (setting, timeout) in [
-            ("lock_timeout", Some(settings.lock_timeout)),
-            ("statement_timeout", Some(settings.statement_timeout)),
-            ("idle_in_transaction_session_timeout", Some(idle)),
-            ("transaction_timeout", settings.transaction_timeout),
-        ] {
-            if let Some(timeout) = timeout {
-                sql.push_str("; ");
-                push_timeout(&mut sql, setting, timeout);
-            }
-        }
-        sql.push_str("; SET LOCAL application_name = ");
-        push_literal(&mut sql, cut(settings.application_name, APPLICATION_NAME_BYTES));
-        // A server that looks after its client would give up waiting for a standby if the client went away, and make visible
-        // what isn't replicated.
-        let mut before_commit = String::with_capacity(96);
-        push_timeout(&mut before_commit, "lock_timeout", settings.lock_timeout_at_commit);
-        before_commit.push_str("; SET LOCAL client_connection_check_interval = 0");
-        let before_commit = before_commit.into();
-        Self { sql, is_awaited: true, mark, before_commit }
     }
-
-    /// The same, with its answer waited for before anything else is sent, or not.
-    pub(crate) fn awaited(self, is_awaited: bool) -> Self {
-        Self { is_awaited, ..self }
-    }
-
-    /// Whether the first statement waits for the answer to BEGIN; else it may be sent right behind it.
-    #[must_use]
-    pub fn is_awaited(&self) -> bool {
-        self.is_awaited
-    }
-
-    /// One simple-query message.
-    #[must_use]
-    pub fn sql(&self) -> &str {
-        &self.sql
-    }
-
-    /// What COMMIT's message says first: statements without a `;` at their end. In a transaction that is aborted they fail.
-    #[must_use]
-    pub fn before_commit(&self) -> Arc<str> {
-        Arc::clone(&self.before_commit)
-    }
-
-    /// What tells this attempt's transaction from others.
-    pub(crate) fn mark(&self) -> &Mark {
-        &self.mark
-    }
+    sql.push_str("; SET LOCAL application_name = ");
+    push_literal(&mut sql, cut(settings.application_name, APPLICATION_NAME_BYTES));
+    // A server that looks after its client would give up waiting for a standby if the client went away, and make visible
+    // what isn't replicated.
+    let mut before_commit = String::with_capacity(96);
+    push_timeout(&mut before_commit, "lock_timeout", settings.lock_timeout_at_commit);
+    before_commit.push_str("; SET LOCAL client_connection_check_interval = 0");
+    Begin::new(sql, mark, before_commit)
 }
 
 fn push_timeout(sql: &mut String, setting: &str, timeout: Duration) {
@@ -106,28 +72,6 @@ fn set_isolation(isolation: Isolation) -> &'static str {
         Isolation::RepeatableRead => "ISOLATION LEVEL REPEATABLE READ",
         Isolation::Serializable => "ISOLATION LEVEL SERIALIZABLE",
     }
-}
-
-/// `text` cut to `bytes` on a character boundary.
-pub(crate) fn cut(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    &text[..end.unwrap_or(0)]
-}
-
-/// A string literal that is safe whatever `standard_conforming_strings` is.
-/// Source: PostgreSQL manual, section 4.1.2.2, "String Constants with C-Style Escapes".
-pub(crate) fn push_literal(sql: &mut String, text: &str) {
-    if text.contains('\\') {
-        sql.push('E');
-    }
-    sql.push('\'');
-    for c in text.chars() {
-        if matches!(c, '\'' | '\\') {
-            sql.push(c);
-        }
-        sql.push(c);
-    }
-    sql.push('\'');
 }
 
 #[cfg(test)]
@@ -149,7 +93,7 @@ mod tests {
     }
 
     fn begin(settings: &BeginSettings<'_>) -> Begin {
-        Begin::new(settings, Mark::new(7))
+        super::begin(settings, Mark::new(7))
     }
 
     #[test]

@@ -20,63 +20,34 @@ macro_rules! setting {
     };
 }
 
-/// What tells one attempt's transaction from every other one of its session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mark(String);
+use crate::dialect::mark::{Identity, Mark};
 
-/// What the server answered to the question of a [`Mark`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Identity {
-    /// The transaction that was begun is still open.
-    Ours,
-    /// Something of it was committed, whatever is open now.
-    Committed,
-    /// It isn't open, and nothing of it was committed by a statement that left it.
-    NotOpen,
+/// The question. Its answer begins with the number, so that an answer to something else isn't taken for it.
+pub(super) const QUESTION_SQL: &str =
+    concat!("SELECT concat_ws('|', $1::text, current_setting('", setting!(), "', true)) AS answer");
+
+/// What BEGIN's message adds.
+pub(super) fn push_onto(sql: &mut String, mark: &Mark) {
+    for part in [
+        concat!("; SET ", setting!(), " = '"),
+        mark.as_str(),
+        concat!("'; SET LOCAL ", setting!(), " = '"),
+        mark.as_str(),
+        "+'",
+    ] {
+        sql.push_str(part);
+    }
 }
 
-impl Mark {
-    /// Of the attempt that drew this number.
-    pub(crate) fn new(number: u64) -> Self {
-        Self(format!("{number:016x}"))
-    }
-
-    /// What BEGIN's message adds.
-    pub(crate) fn push_onto(&self, sql: &mut String) {
-        let Self(number) = self;
-        for part in [
-            concat!("; SET ", setting!(), " = '"),
-            number,
-            concat!("'; SET LOCAL ", setting!(), " = '"),
-            number,
-            "+'",
-        ] {
-            sql.push_str(part);
-        }
-    }
-
-    /// The bind values of [`QUESTION_SQL`](Self::QUESTION_SQL).
-    pub(crate) fn binds(&self) -> [&str; 1] {
-        [&self.0]
-    }
-
-    /// The question. Its answer begins with the number, so that an answer to something else isn't taken for it.
-    pub(crate) const QUESTION_SQL: &str = concat!(
-        "SELECT concat_ws('|', $1::text, current_setting('",
-        setting!(),
-        "', true)) AS answer"
-    );
-
-    /// Reads the answer; `None` if it is no answer to this question.
-    pub(crate) fn read(&self, answer: &str) -> Option<Identity> {
-        let Self(number) = self;
-        let setting = answer.strip_prefix(number.as_str())?.strip_prefix('|').unwrap_or_default();
-        Some(match setting.strip_prefix(number.as_str()) {
-            Some("+") => Identity::Ours,
-            Some("") => Identity::Committed,
-            Some(_) | None => Identity::NotOpen,
-        })
-    }
+/// Reads the answer; `None` if it is no answer to this question.
+pub(super) fn read(mark: &Mark, answer: &str) -> Option<Identity> {
+    let number = mark.as_str();
+    let setting = answer.strip_prefix(number)?.strip_prefix('|').unwrap_or_default();
+    Some(match setting.strip_prefix(number) {
+        Some("+") => Identity::Ours,
+        Some("") => Identity::Committed,
+        Some(_) | None => Identity::NotOpen,
+    })
 }
 
 #[cfg(test)]
@@ -96,7 +67,7 @@ mod tests {
             (format!("fedcba9876543210|{n}+"), None),
             ("1".to_owned(), None),
         ] {
-            assert_eq!(mark.read(&answer), identity, "{answer}");
+            assert_eq!(read(&mark, &answer), identity, "{answer}");
         }
     }
 }

@@ -1,10 +1,52 @@
 //! PostgreSQL: the texts that it is sent, and what is read from the texts of others.
 
-pub(crate) mod begin;
+mod begin;
 pub(crate) mod codes;
 pub(crate) mod leaving;
+pub(crate) mod literal;
 pub(crate) mod locks;
-pub(crate) mod mark;
+mod mark;
 pub mod messages;
+mod questions;
 pub(crate) mod session_state;
 mod words;
+
+use super::{
+    Ask, Dialect,
+    begin::{Begin, BeginSettings},
+    failure::Failure,
+    mark::{Identity, Mark},
+};
+
+/// PostgreSQL, and what speaks its language.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "it has nothing to set")]
+pub struct Postgres;
+
+impl Dialect for Postgres {
+    fn system(&self) -> &'static str {
+        "postgresql"
+    }
+
+    fn begin(&self, settings: &BeginSettings<'_>, mark: Mark) -> Begin {
+        begin::begin(settings, mark)
+    }
+
+    fn question(&self, ask: Ask) -> Option<&'static str> {
+        Some(match ask {
+            Ask::Database => questions::DATABASE_SQL,
+            Ask::Mark => mark::QUESTION_SQL,
+            Ask::Witness => questions::WITNESS_SQL,
+            Ask::CommitStatus => questions::STATUS_SQL,
+            Ask::EndSession => questions::END_SESSION_SQL,
+            Ask::Opponents => questions::OPPONENTS_SQL,
+            Ask::ClaimKey => questions::CLAIM_KEY_SQL,
+            Ask::UnlockAll => questions::UNLOCK_ALL_SQL,
+        })
+    }
+
+    fn identity(&self, mark: &Mark, answer: &Result<Option<String>, Failure>) -> Option<Identity> {
+        let answer = answer.as_ref().ok()?.as_ref()?;
+        mark::read(mark, answer)
+    }
+}

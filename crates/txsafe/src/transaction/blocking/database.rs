@@ -26,7 +26,7 @@ impl<D: BlockingDriver> BlockingDatabase<D> {
     /// Sets up a database over a pool.
     #[must_use]
     pub fn builder(pool: D::Pool) -> Builder<Self> {
-        Builder::new(move |shared| {
+        Builder::new(D::DIALECT, move |shared| {
             shared.set_pool(Reached::<D>(pool.clone()));
             Self { pool, shared, known: Arc::default(), order: PhantomData }
         })

@@ -2,9 +2,9 @@
 
 use crate::{
     clock::excused::{Excuse, Excusing},
-    dialect::postgres::{begin::Begin, mark::Mark},
+    dialect::{Ask, Dialect, begin::Begin},
     driver::{
-        account::{Account, Parting, UNLOCK},
+        account::{Account, Parting},
         hooks::BlockingHook,
         session::{Question, Session, Standing, Work},
     },
@@ -14,14 +14,14 @@ use crate::{
     transaction::{
         call::Call,
         ending::{
-            Asked, Ended, Next, Step, asks_first, begin_failed, claim_failed, not_asked, step,
+            Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, begin_failed,
+            claim_failed, not_asked, step,
         },
-        identity, idle,
+        idle,
         keyed::Keyed,
-        postmortem::{PostMortem, QUESTION_SQL},
+        postmortem::PostMortem,
         progress::Progress,
         returned::RunError,
-        settings::Settings,
         verify::{Witness, verify_blocking},
     },
 };
@@ -55,7 +55,7 @@ pub fn run<W: Work>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
                 }
                 Next::Verify(witness) => {
                     let settings = progress.settings();
-                    let verdict = verify_blocking(work, &settings, &witness);
+                    let verdict = verify_blocking(work, &settings, progress.dialect(), &witness);
                     next = progress.resolve(verdict);
                 }
             }
@@ -79,8 +79,8 @@ fn attempt<W: Work>(
         Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
     };
     session.account().begin(&progress.call.named.name, progress.call.notes());
-    if progress.is_unidentified() {
-        let answer = session.ask(identity::QUESTION).unwrap_or_default();
+    if let Some(sql) = progress.asks_for_its_database() {
+        let answer = session.ask(Question { sql, binds: &[] }).unwrap_or_default();
         if let Some(outer) = progress.identified(answer) {
             session.give_back();
             return (Ended::Nested(outer), Account::new());
@@ -96,12 +96,12 @@ fn attempt<W: Work>(
         match session.ask(Question { sql, binds }) {
             Ok(Some(_)) => progress.key_was_new(),
             Ok(None) => {
-                end(session, Step::RollBack);
+                end(session, Step::RollBack, progress.dialect());
                 return (Ended::AlreadyCommitted, Account::new());
             }
             Err(failure) => {
                 let standing = session.settle(settings.answer_timeout);
-                let account = end(session, step(false, &standing));
+                let account = end(session, step(false, &standing), progress.dialect());
                 let failure = claim_failed(failure, standing);
                 return (Ended::NotStarted(Phase::Begin, failure), account);
             }
@@ -117,10 +117,13 @@ fn attempt<W: Work>(
         result
     });
     let mut standing = session.settle(settings.answer_timeout);
+    let dialect = progress.dialect();
+    let question = MarkQuestion::new(begin.mark(), dialect, settings.answer_timeout);
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
-        standing = asked(&mut session, begin.mark(), &settings).inside(standing);
+        standing = asked(&mut session, question.as_ref()).inside(standing);
     } else if idle::asks_first(session.account(), &standing, &settings)
-        && let Err(failure) = session.ask(Question::of_mark(&begin.mark().binds()))
+        && let Some(question) = &question
+        && let Err(failure) = session.ask(question.question())
     {
         standing = not_asked(failure);
     }
@@ -129,14 +132,18 @@ fn attempt<W: Work>(
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
             let is_unsure = session.is_unsure();
-            let mark = Some(begin.mark()).filter(|_| is_unsure);
-            let Parted { account, asked, answer } =
-                end_asking(session, step, mark.zip(Some(&*settings)), deadlock.as_ref());
+            let parting = Inquiry {
+                mark: is_unsure.then_some(question.as_ref()),
+                deadlock: deadlock.as_ref(),
+                dialect,
+            };
+            let Parted { account, rolled_back, asked, answer } =
+                end_asking(session, step, &parting);
             let standing = match deadlock {
                 Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
                 None => standing,
             };
-            let standing = if is_unsure { asked.after(standing) } else { standing };
+            let standing = if is_unsure { asked.after(rolled_back, standing) } else { standing };
             (Ended::NotCommitted(result, standing), account)
         }
     }
@@ -150,12 +157,14 @@ fn commit<S: Session>(
 ) -> Attempted {
     let settings = progress.settings();
     let mut witness = None;
-    if settings.verify_commit {
-        match session.ask(Witness::QUESTION) {
+    if settings.verify_commit
+        && let Some(sql) = progress.dialect().question(Ask::Witness)
+    {
+        match session.ask(Question { sql, binds: &[] }) {
             Ok(answer) => witness = answer.as_deref().and_then(Witness::read),
             Err(failure) => {
                 let standing = not_asked(failure);
-                let account = end(session, step(true, &standing));
+                let account = end(session, step(true, &standing), progress.dialect());
                 return (Ended::NotCommitted(Ok(()), standing), account);
             }
         }
@@ -171,63 +180,70 @@ fn commit<S: Session>(
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout) == Standing::Ended {
-        part(session, account.parting(false));
+        part(session, account.parting(false), progress.dialect());
     }
     (Ended::CommitFailed(failure, witness), account)
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.
-fn end<S: Session>(session: S, step: Step) -> Account<BlockingHook> {
-    end_asking(session, step, None, None).account
+fn end<S: Session>(session: S, step: Step, dialect: &dyn Dialect) -> Account<BlockingHook> {
+    let inquiry = Inquiry { mark: None, deadlock: None, dialect };
+    end_asking(session, step, &inquiry).account
 }
 
 /// What is left when a transaction that isn't committed has ended.
 struct Parted {
     account: Account<BlockingHook>,
+    rolled_back: RolledBack,
     /// What the server said of its mark, where it was asked.
     asked: Asked,
     /// What it said of a deadlock.
     answer: Option<String>,
 }
 
-/// Asks for the mark of a transaction in which something ran unseen, until its answer comes.
-fn asked<S: Session>(session: &mut S, mark: &Mark, settings: &Settings) -> Asked {
-    let (mut asked, until) = (Asked::default(), Instant::now() + settings.answer_timeout);
+/// Asks whether a transaction in which something ran unseen is still the one that was begun, until its answer comes.
+fn asked<S: Session>(session: &mut S, question: Option<&MarkQuestion<'_>>) -> Asked {
+    let Some(question) = question else { return Asked::in_vain() };
+    let (mut asked, until) = (Asked::default(), Instant::now() + question.patience);
     loop {
-        let answer = session.ask(Question::of_mark(&mark.binds()));
-        if !asked.takes(answer, mark) || Instant::now() >= until {
+        let answer = session.ask(question.question());
+        if !asked.takes(answer, question) || Instant::now() >= until {
             return asked;
         }
     }
 }
 
+/// What to ask about a transaction that isn't committed, once it has ended.
+struct Inquiry<'q> {
+    /// Where something ran unseen: whether it was still the one that was begun, if that can be asked.
+    mark: Option<Option<&'q MarkQuestion<'q>>>,
+    deadlock: Option<&'q PostMortem>,
+    dialect: &'q dyn Dialect,
+}
+
 /// Ends a transaction that isn't committed; where something ran unseen, asks for its `mark` then; and asks who the
 /// others were that it died with. Gives the connection back if nothing is in doubt, and nothing is left on it that would meet
 /// the next attempt.
-fn end_asking<S: Session>(
-    mut session: S,
-    step: Step,
-    mark: Option<(&Mark, &Settings)>,
-    deadlock: Option<&PostMortem>,
-) -> Parted {
+fn end_asking<S: Session>(mut session: S, step: Step, inquiry: &Inquiry<'_>) -> Parted {
+    let Inquiry { mark, deadlock, dialect } = *inquiry;
     let is_replaced = step == Step::Replace;
     let rolled_back = match step {
-        Step::RollBack => session.rollback().map_err(|failure| failure.is_lost()),
+        Step::RollBack => RolledBack::of(session.rollback()),
         // Closing it rolls back, too; but then it can't be asked.
-        Step::Replace if mark.is_some() => session.rollback().map_err(|failure| failure.is_lost()),
-        Step::Replace | Step::Commit | Step::Close => Err(true),
+        Step::Replace if mark.is_some() => RolledBack::of(session.rollback()),
+        Step::Replace | Step::Commit | Step::Close => RolledBack::Lost,
     };
-    let mut is_clean = rolled_back.is_ok() && !is_replaced;
+    let is_over = matches!(rolled_back, RolledBack::Now | RolledBack::Before);
+    let mut is_clean = is_over && !is_replaced;
     let mut asked_of_mark = Asked::default();
-    // A refused ROLLBACK may be the answer to something else, too.
-    if let (Some((mark, settings)), Ok(()) | Err(false)) = (mark, rolled_back) {
-        asked_of_mark = asked(&mut session, mark, settings);
+    if let Some(mark) = mark.filter(|_| rolled_back != RolledBack::Lost) {
+        asked_of_mark = asked(&mut session, mark);
         is_clean &= asked_of_mark.is_in_step();
     }
     let mut answer = None;
     let binds = deadlock.filter(|_| is_clean).and_then(PostMortem::binds);
-    if let Some([processes, ago]) = &binds {
-        let question = Question { sql: QUESTION_SQL, binds: &[processes, ago] };
+    if let (Some([processes, ago]), Some(sql)) = (&binds, dialect.question(Ask::Opponents)) {
+        let question = Question { sql, binds: &[processes, ago] };
         match session.ask(question) {
             Ok(told) => answer = told,
             // It is in an unknown state, and closed.
@@ -236,16 +252,20 @@ fn end_asking<S: Session>(
     }
     let account = std::mem::take(session.account());
     if is_clean {
-        part(session, account.parting(false));
+        part(session, account.parting(false), dialect);
     }
-    Parted { account, asked: asked_of_mark, answer }
+    Parted { account, rolled_back, asked: asked_of_mark, answer }
 }
 
 /// Parts with the connection of a transaction that isn't committed.
-fn part<S: Session>(mut session: S, parting: Parting) {
+fn part<S: Session>(mut session: S, parting: Parting, dialect: &dyn Dialect) {
     match parting {
         Parting::GiveBack => session.give_back(),
         Parting::Close => {}
-        Parting::UnlockAndClose => drop(session.ask(UNLOCK)),
+        Parting::UnlockAndClose => {
+            if let Some(sql) = dialect.question(Ask::UnlockAll) {
+                drop(session.ask(Question { sql, binds: &[] }));
+            }
+        }
     }
 }

@@ -1,0 +1,114 @@
+//! SQLite: one writer at a time, no server, and no aborted state: a failed statement leaves its transaction open. Adapters
+//! refuse what would follow one, as PostgreSQL does, so that one code base means the same on both.
+
+mod codes;
+
+use super::{
+    Ask, Dialect,
+    begin::{Begin, BeginSettings},
+    failure::Failure,
+    mark::{Identity, Mark},
+};
+pub use codes::failure;
+use std::fmt::Write;
+
+/// SQLite.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "it has nothing to set")]
+pub struct Sqlite;
+
+/// By this savepoint a transaction is known again: whatever ended it has ended the savepoint too.
+macro_rules! savepoint {
+    () => {
+        "txsafe"
+    };
+}
+
+/// Goes before COMMIT, which ends whatever transaction is open: it fails where ours isn't.
+const RELEASE: &str = concat!("RELEASE SAVEPOINT ", savepoint!());
+
+impl Dialect for Sqlite {
+    fn system(&self) -> &'static str {
+        "sqlite"
+    }
+
+    /// A transaction takes the write lock at its begin: one that reads first, and finds at its first write that somebody else
+    /// has written meanwhile, can only be rolled back, whatever `busy_timeout` is. One that only reads takes none.
+    ///
+    /// Every isolation level is serializable here. The other timeouts have no counterpart.
+    /// Source: SQLite, "Transaction" and "PRAGMA busy_timeout".
+    fn begin(&self, settings: &BeginSettings<'_>, mark: Mark) -> Begin {
+        let mut sql = String::with_capacity(96);
+        let ms = u64::try_from(settings.lock_timeout.as_millis()).unwrap_or(u64::MAX);
+        // It is an int of C; writing to a String can't fail.
+        let _ = write!(sql, "PRAGMA busy_timeout = {}; ", ms.clamp(1, i32::MAX as u64));
+        sql.push_str(match settings.read_only {
+            Some(true) => "PRAGMA query_only = 1; BEGIN DEFERRED; ",
+            Some(false) | None => "BEGIN IMMEDIATE; ",
+        });
+        sql.push_str(concat!("SAVEPOINT ", savepoint!()));
+        Begin::new(sql, mark, RELEASE)
+    }
+
+    fn question(&self, ask: Ask) -> Option<&'static str> {
+        match ask {
+            // The file's path, with its links resolved; none for a database in memory.
+            Ask::Database => Some(
+                "SELECT nullif(file, '') AS answer FROM pragma_database_list WHERE name = 'main'",
+            ),
+            Ask::Mark => {
+                Some(concat!("RELEASE SAVEPOINT ", savepoint!(), "; SAVEPOINT ", savepoint!()))
+            }
+            Ask::ClaimKey => Some(
+                "INSERT INTO txsafe_idempotency_keys (transaction_name, key) VALUES ($1, $2) \
+                 ON CONFLICT DO NOTHING RETURNING key AS answer",
+            ),
+            // No answer of COMMIT is lost inside one process, nobody deadlocks, and no session has locks of its own.
+            Ask::Witness
+            | Ask::CommitStatus
+            | Ask::EndSession
+            | Ask::Opponents
+            | Ask::UnlockAll => None,
+        }
+    }
+
+    fn identity(&self, _mark: &Mark, answer: &Result<Option<String>, Failure>) -> Option<Identity> {
+        match answer {
+            Ok(_) => Some(Identity::Ours),
+            Err(failure) if failure.is_lost() => None,
+            Err(_no_such_savepoint) => Some(Identity::NotOpen),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn who_may_write_takes_the_write_lock_at_once() {
+        let begin = |read_only, lock_timeout| {
+            let settings = BeginSettings {
+                isolation: None,
+                read_only,
+                deferrable: false,
+                lock_timeout,
+                lock_timeout_at_commit: Duration::from_secs(2),
+                statement_timeout: Duration::from_secs(5),
+                idle_in_transaction_session_timeout: Duration::from_secs(30),
+                transaction_timeout: None,
+                application_name: "shop",
+            };
+            Sqlite.begin(&settings, Mark::new(7)).sql().to_owned()
+        };
+        assert_eq!(
+            begin(None, Duration::from_millis(20)),
+            "PRAGMA busy_timeout = 20; BEGIN IMMEDIATE; SAVEPOINT txsafe"
+        );
+        assert_eq!(
+            begin(Some(true), Duration::MAX),
+            "PRAGMA busy_timeout = 2147483647; PRAGMA query_only = 1; BEGIN DEFERRED; SAVEPOINT txsafe"
+        );
+    }
+}
