@@ -6,6 +6,7 @@ mod diesel_async;
 mod sqlx;
 
 pub use diesel::play as play_blocking;
+pub use sqlx::open_sqlite;
 
 use crate::{error::AppError, script::Script};
 use futures_util::future::BoxFuture;

@@ -1,4 +1,4 @@
-//! SQLx.
+//! SQLx, on PostgreSQL and on SQLite.
 
 use super::{Call, Database, Setup, asynchronous::Play};
 use crate::{
@@ -6,9 +6,10 @@ use crate::{
     script::{Script, Step},
 };
 use futures_util::future::BoxFuture;
-use sqlx::{AssertSqlSafe, PgPool, query, raw_sql};
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool, query, raw_sql, sqlite::SqlitePoolOptions};
 use std::sync::Arc;
-use txsafe_sqlx::{Database as Db, Driver, Tx, pool_options};
+use txsafe::NewMessage;
+use txsafe_sqlx::{Database as Db, Driver, Tx, pool_options, sqlite};
 
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
     let pool = pool_options().max_connections(connections).connect_lazy(url);
@@ -16,79 +17,123 @@ pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> 
     Arc::new(setup.of(Db::builder(pool).service(service)))
 }
 
-impl Play for Driver {
-    fn play<'t>(
-        tx: &'t mut Tx<'_>,
-        steps: &'t [Step],
-        script: &'t Script,
-    ) -> BoxFuture<'t, Result<(), AppError>> {
-        Box::pin(async move {
-            for step in steps {
-                match step {
-                    Step::Credit(id, amount) => {
-                        query("UPDATE accounts SET balance = balance + $2 WHERE id = $1")
-                            .bind(id)
-                            .bind(amount)
-                            .execute(&mut *tx)
-                            .await?;
-                    }
-                    Step::Sql(sql) => {
-                        raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await?;
-                    }
-                    Step::Swallow(sql) => {
-                        drop(raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await);
-                    }
-                    Step::Lent(sql) => {
-                        raw_sql(AssertSqlSafe(sql.as_str())).execute(tx.connection()).await?;
-                    }
-                    Step::Outbox(message) => {
-                        script.wrote(tx.outbox_message(message.clone()).await?);
-                    }
-                    Step::Savepoint(steps) => {
-                        let body = async |mut tx: Tx<'_>| Self::play(&mut tx, steps, script).await;
-                        // What it swallowed is its own affair, and what it failed by is told by the connection.
-                        drop(tx.savepoint(body).await);
-                    }
-                    Step::AfterCommit(note) => {
-                        let (script, note) = (script.clone(), *note);
-                        tx.after_commit(async move || script.note(note));
-                    }
-                    Step::AfterRollback(note) => {
-                        let (script, note) = (script.clone(), *note);
-                        tx.after_rollback(async move || script.note(note));
-                    }
-                    Step::Await(call) => call().await?,
-                    Step::Fail(message) => return Err(AppError::Own(message)),
-                    Step::Panic => panic!("on purpose"),
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn run_on<'t>(
-        db: &'t Db,
-        before: &'static str,
-        call: Call,
-        script: &'t Script,
-        after: &'static str,
-    ) -> BoxFuture<'t, Result<(), AppError>> {
-        Box::pin(async move {
-            let mut conn = db.pool().acquire().await?;
-            raw_sql(before).execute(&mut *conn).await?;
-            let body =
-                async |mut tx: Tx<'_>| Self::play(&mut tx, script.next_attempt(), script).await;
-            let result = db.with(call.options).transaction_on(&mut conn, call.name, body).await;
-            drop(raw_sql(after).execute(&mut *conn).await);
-            result
-        })
-    }
-
-    fn leave<'t>(pool: &'t PgPool, sql: &'static str) -> BoxFuture<'t, Result<(), AppError>> {
-        Box::pin(async move {
-            let mut conn = pool.acquire().await?;
-            raw_sql(sql).execute(&mut *conn).await?;
-            Ok(())
-        })
-    }
+/// A database in a file of SQLite's.
+///
+/// # Errors
+/// If it can't be opened.
+pub async fn open_sqlite(
+    url: &str,
+    connections: u32,
+    setup: Setup,
+) -> Result<Arc<dyn Database>, sqlx::Error> {
+    let pool = SqlitePoolOptions::new().max_connections(connections).connect(url).await?;
+    Ok(Arc::new(setup.of(sqlite::Database::builder(pool))))
 }
+
+/// How steps are played on one database of SQLx: their words are the same on all of them.
+macro_rules! play_on {
+    ($driver:ty, $db:ty, $tx:ident, $pool:ty, $outbox:expr) => {
+        impl Play for $driver {
+            fn play<'t>(
+                tx: &'t mut $tx<'_>,
+                steps: &'t [Step],
+                script: &'t Script,
+            ) -> BoxFuture<'t, Result<(), AppError>> {
+                Box::pin(async move {
+                    for step in steps {
+                        match step {
+                            Step::Credit(id, amount) => {
+                                query("UPDATE accounts SET balance = balance + $2 WHERE id = $1")
+                                    .bind(id)
+                                    .bind(amount)
+                                    .execute(&mut *tx)
+                                    .await?;
+                            }
+                            Step::Sql(sql) => {
+                                raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await?;
+                            }
+                            Step::Swallow(sql) => {
+                                drop(raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut *tx).await);
+                            }
+                            Step::Lent(sql) => {
+                                raw_sql(AssertSqlSafe(sql.as_str()))
+                                    .execute(tx.connection())
+                                    .await?;
+                            }
+                            Step::Outbox(message) => {
+                                $outbox(&mut *tx, message, script).await?;
+                            }
+                            Step::Savepoint(steps) => {
+                                let body = async |mut tx: $tx<'_>| {
+                                    Self::play(&mut tx, steps, script).await
+                                };
+                                // What it swallowed is its own affair, and what it failed by is told by the connection.
+                                drop(tx.savepoint(body).await);
+                            }
+                            Step::AfterCommit(note) => {
+                                let (script, note) = (script.clone(), *note);
+                                tx.after_commit(async move || script.note(note));
+                            }
+                            Step::AfterRollback(note) => {
+                                let (script, note) = (script.clone(), *note);
+                                tx.after_rollback(async move || script.note(note));
+                            }
+                            Step::Await(call) => call().await?,
+                            Step::Fail(message) => return Err(AppError::Own(message)),
+                            Step::Panic => panic!("on purpose"),
+                        }
+                    }
+                    Ok(())
+                })
+            }
+
+            fn run_on<'t>(
+                db: &'t $db,
+                before: &'static str,
+                call: Call,
+                script: &'t Script,
+                after: &'static str,
+            ) -> BoxFuture<'t, Result<(), AppError>> {
+                Box::pin(async move {
+                    let mut conn = db.pool().acquire().await?;
+                    raw_sql(before).execute(&mut *conn).await?;
+                    let body = async |mut tx: $tx<'_>| {
+                        Self::play(&mut tx, script.next_attempt(), script).await
+                    };
+                    let result =
+                        db.with(call.options).transaction_on(&mut conn, call.name, body).await;
+                    drop(raw_sql(after).execute(&mut *conn).await);
+                    result
+                })
+            }
+
+            fn leave<'t>(
+                pool: &'t $pool,
+                sql: &'static str,
+            ) -> BoxFuture<'t, Result<(), AppError>> {
+                Box::pin(async move {
+                    let mut conn = pool.acquire().await?;
+                    raw_sql(sql).execute(&mut *conn).await?;
+                    Ok(())
+                })
+            }
+        }
+    };
+}
+
+play_on!(Driver, Db, Tx, PgPool, async |tx: &mut Tx<'_>, message: &NewMessage, script: &Script| {
+    script.wrote(tx.outbox_message(message.clone()).await?);
+    Ok::<_, AppError>(())
+});
+
+use sqlite::Tx as SqliteTx;
+
+play_on!(
+    sqlite::Driver,
+    sqlite::Database,
+    SqliteTx,
+    SqlitePool,
+    async |_: &mut SqliteTx<'_>, _: &NewMessage, _: &Script| {
+        Err::<(), _>(AppError::Own("SQLite has no outbox yet"))
+    }
+);

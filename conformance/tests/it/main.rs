@@ -12,5 +12,6 @@ mod outbox;
 mod pgbouncer;
 mod pools;
 mod second;
+mod sqlite;
 mod sqlx_only;
 mod standstill;

@@ -1,7 +1,7 @@
 //! From the pool to a connection, or to the reason why there is none.
 
-use crate::failure::of_connecting;
-use sqlx::{Error as SqlxError, PgPool, Postgres, pool::PoolConnection};
+use crate::{engine::Engine, failure::of_connecting};
+use sqlx::{Error as SqlxError, Pool, pool::PoolConnection};
 use std::{pin::pin, time::Duration};
 use txsafe::{
     Failure,
@@ -12,11 +12,11 @@ use txsafe::{
 ///
 /// SQLx's pool makes several attempts at a server that refuses connections for the moment (`53300`, `57P03`, nobody
 /// listens) and doesn't tell of them: what is left of these is that none came free in time.
-pub(crate) async fn checkout(
-    pool: &PgPool,
+pub(crate) async fn checkout<DB: Engine>(
+    pool: &Pool<DB>,
     alarm: &Alarm,
     options: SessionOptions,
-) -> Result<PoolConnection<Postgres>, Failure> {
+) -> Result<PoolConnection<DB>, Failure> {
     let patience = options.checkout_timeout;
     let Ok(acquired) = alarm.within(patience, pin!(pool.acquire())).await else {
         return Err(none_free(pool, patience));
@@ -24,11 +24,11 @@ pub(crate) async fn checkout(
     acquired.map_err(|error| match error {
         SqlxError::PoolTimedOut => none_free(pool, pool.options().get_acquire_timeout()),
         SqlxError::PoolClosed => Failure::local("the pool is closed"),
-        error => of_connecting(&error),
+        error => of_connecting::<DB>(&error),
     })
 }
 
-fn none_free(pool: &PgPool, waited: Duration) -> Failure {
+fn none_free<DB: Engine>(pool: &Pool<DB>, waited: Duration) -> Failure {
     let (size, most) = (pool.size(), pool.options().get_max_connections());
     if size < most {
         return Failure::no_connection(format!(

@@ -2,39 +2,29 @@
 
 use crate::{
     checkout::checkout,
-    failure::{failure_of, of_connecting},
+    engine::{Conn, Engine},
+    failure::of_connecting,
     held::Held,
-    row::Row,
     session::Session,
     tx::Tx,
 };
 use futures_util::future::BoxFuture;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Row as _};
-use std::{future::Future, sync::Arc, time::Duration};
+use sqlx::{Connection, Pool};
+use std::{convert::Infallible, future::Future, marker::PhantomData, sync::Arc, time::Duration};
 use txsafe::{
-    Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
+    Error, Failure, LockOrder, PoolState, Unlocked,
     driver::{
-        Account, AsyncDriver, AsyncHook, Dialect, HasAccount, HeldLocks, LockCall, LockStatement,
-        Locks, Postgres, Question, Reads, SessionOptions,
+        Account, AsyncDriver, AsyncHook, Dialect, HasAccount, HeldLocks, LockCall, Locks, Question,
+        SessionOptions,
     },
 };
 
-/// A database, reached through a [`PgPool`], however that was built.
-pub type Database<O = NoOrder> = txsafe::Database<Driver, O>;
-
-/// A [`Database`] with the options of one call; made by [`Database::with`].
-pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Database<O>>;
-
-/// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
-pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Database<O>>;
-
-/// SQLx on PostgreSQL.
+/// SQLx on a database of this type. It is never made.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::exhaustive_enums, reason = "it is never made")]
-pub enum Driver {}
+pub struct Driver<DB>(Infallible, PhantomData<fn() -> DB>);
 
-impl Locks for Driver {
-    type Tx<'c, O: LockOrder, Held> = Tx<'c, O, Held>;
+impl<DB: Engine> Locks for Driver<DB> {
+    type Tx<'c, O: LockOrder, Held> = Tx<'c, DB, O, Held>;
 
     fn held<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> &'t mut HeldLocks {
         &mut tx.account.locks
@@ -50,15 +40,11 @@ impl Locks for Driver {
         tx: &'t mut Self::Tx<'_, O, Held>,
         call: LockCall,
     ) -> BoxFuture<'t, Result<Option<String>, Error>> {
-        Box::pin(async move {
-            let query = sqlx::query_scalar(AssertSqlSafe(call.sql())).bind(call.parameter());
-            let answer = query.fetch_optional(tx).await.map_err(|error| failure_of(&error))?;
-            Ok(answer.flatten())
-        })
+        DB::call(tx, call)
     }
 }
 
-impl HasAccount for Driver {
+impl<DB: Engine> HasAccount for Driver<DB> {
     type Hook = AsyncHook;
 
     fn account<'t, O: LockOrder, Held>(
@@ -68,53 +54,42 @@ impl HasAccount for Driver {
     }
 }
 
-impl<T: Row> Reads<T> for Driver {
-    fn read<'t, O: LockOrder, Held>(
-        tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
-        statement: LockStatement,
-    ) -> BoxFuture<'t, Result<Vec<T>, Error>> {
-        Box::pin(async move {
-            let sql = format!("SELECT *{}$1{}", statement.from(), statement.rest());
-            let query = sqlx::query_as(AssertSqlSafe(sql)).bind(statement.keys());
-            query.fetch_all(tx).await.map_err(|error| failure_of(&error).into())
-        })
-    }
-}
-
-impl AsyncDriver for Driver {
-    type Pool = PgPool;
-    type Held<'a> = Held<'a>;
-    type Session<'a> = Session<'a>;
-    const DIALECT: &'static dyn Dialect = &Postgres;
+impl<DB: Engine> AsyncDriver for Driver<DB> {
+    type Pool = Pool<DB>;
+    type Held<'a> = Held<'a, DB>;
+    type Session<'a> = Session<'a, DB>;
+    const DIALECT: &'static dyn Dialect = DB::DIALECT;
     const SHOWS_BIND_VALUES: bool = false;
 
-    fn state(pool: &PgPool) -> PoolState {
+    fn state(pool: &Pool<DB>) -> PoolState {
         let [size, max_size] = [pool.size(), pool.options().get_max_connections()]
             .map(|number| usize::try_from(number).unwrap_or(usize::MAX));
         PoolState::new(size, max_size, pool.num_idle(), None)
     }
 
     async fn checkout<'a>(
-        pool: &'a PgPool,
+        pool: &'a Pool<DB>,
         options: SessionOptions,
-    ) -> Result<Session<'a>, Failure> {
+    ) -> Result<Session<'a, DB>, Failure> {
         let alarm = Arc::default();
         let conn = checkout(pool, &alarm, options).await?;
         Ok(Session::pooled(conn, alarm, options))
     }
 
-    fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Self::Tx<'c, O, Unlocked> {
+    fn tx<'c, O: LockOrder>(session: &'c mut Session<'_, DB>) -> Self::Tx<'c, O, Unlocked> {
         session.tx()
     }
 
-    async fn ask_beside(pool: &PgPool, question: Question<'_>) -> Result<Option<String>, Failure> {
-        let connected = PgConnection::connect_with(&pool.connect_options()).await;
-        let mut conn = connected.map_err(|error| of_connecting(&error))?;
-        let asked = conn.fetch_optional(AssertSqlSafe(question.inlined())).await;
+    async fn ask_beside(
+        pool: &Pool<DB>,
+        question: Question<'_>,
+    ) -> Result<Option<String>, Failure> {
+        let connected = Conn::<DB>::connect_with(&pool.connect_options()).await;
+        let mut conn = connected.map_err(|error| of_connecting::<DB>(&error))?;
+        let asked = DB::ask(&mut conn, question).await;
         // Whatever it said, the connection was made for this alone.
         drop(conn.close().await);
-        let row = asked.map_err(|error| failure_of(&error))?;
-        row.map_or(Ok(None), |row| row.try_get("answer").map_err(|error| failure_of(&error)))
+        asked.map_err(|error| DB::failure_of(&error))
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {

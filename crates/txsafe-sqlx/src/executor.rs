@@ -1,16 +1,16 @@
 //! `&mut Tx` as SQLx's `Executor`: every statement passes through here, and its end is noted.
 
-use crate::{observed::Observed, tx::Tx};
+use crate::{
+    engine::{Conn, Engine},
+    observed::Observed,
+    tx::Tx,
+};
 use futures_util::{
     Stream,
-    future::BoxFuture,
-    stream::{BoxStream, StreamExt},
+    future::{BoxFuture, ready},
+    stream::{BoxStream, StreamExt, once},
 };
-use sqlx::{
-    Describe, Either, Error as SqlxError, Execute, Executor, Postgres, SqlStr,
-    error::BoxDynError,
-    postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
-};
+use sqlx::{Describe, Either, Error as SqlxError, Execute, Executor, SqlStr, error::BoxDynError};
 use std::{
     pin::Pin,
     sync::Arc,
@@ -18,18 +18,25 @@ use std::{
 };
 use txsafe::driver::{Calls, Waiting};
 
-impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
-    type Database = Postgres;
+impl<'t, DB, O, Held> Executor<'t> for &'t mut Tx<'_, DB, O, Held>
+where
+    DB: Engine,
+    for<'c> &'c mut Conn<DB>: Executor<'c, Database = DB>,
+{
+    type Database = DB;
 
     fn fetch_many<'e, 'q: 'e, E>(
         self,
         query: E,
-    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, SqlxError>>
+    ) -> BoxStream<'e, Result<Either<DB::QueryResult, DB::Row>, SqlxError>>
     where
         't: 'e,
-        E: 'q + Execute<'q, Postgres>,
+        E: 'q + Execute<'q, DB>,
     {
         let query = Query::of(query);
+        if let Some(error) = self.observed.refuses(query.sql.as_str()) {
+            return Box::pin(once(ready(Err(error))));
+        }
         self.observed.runs(query.sql.clone(), query.binds());
         let inner = self.conn.fetch_many(query);
         let waiting = Waiting::new(Arc::clone(self.observed.calls()));
@@ -39,12 +46,15 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     fn fetch_optional<'e, 'q: 'e, E>(
         self,
         query: E,
-    ) -> BoxFuture<'e, Result<Option<PgRow>, SqlxError>>
+    ) -> BoxFuture<'e, Result<Option<DB::Row>, SqlxError>>
     where
         't: 'e,
-        E: 'q + Execute<'q, Postgres>,
+        E: 'q + Execute<'q, DB>,
     {
         let query = Query::of(query);
+        if let Some(error) = self.observed.refuses(query.sql.as_str()) {
+            return Box::pin(ready(Err(error)));
+        }
         self.observed.runs(query.sql.clone(), query.binds());
         Box::pin(watch(self.observed, self.conn.fetch_optional(query)))
     }
@@ -52,8 +62,8 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
     fn prepare_with<'e>(
         self,
         sql: SqlStr,
-        parameters: &'e [PgTypeInfo],
-    ) -> BoxFuture<'e, Result<PgStatement, SqlxError>>
+        parameters: &'e [DB::TypeInfo],
+    ) -> BoxFuture<'e, Result<DB::Statement, SqlxError>>
     where
         't: 'e,
     {
@@ -61,7 +71,7 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
         Box::pin(watch(self.observed, self.conn.prepare_with(sql, parameters)))
     }
 
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, SqlxError>>
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<DB>, SqlxError>>
     where
         't: 'e,
     {
@@ -71,8 +81,8 @@ impl<'t, O, Held> Executor<'t> for &'t mut Tx<'_, O, Held> {
 }
 
 /// Notes how a statement ended; if it is dropped before, that is noted by the silence.
-async fn watch<T>(
-    observed: &mut Observed,
+async fn watch<DB: Engine, T>(
+    observed: &mut Observed<DB>,
     statement: impl Future<Output = Result<T, SqlxError>>,
 ) -> Result<T, SqlxError> {
     let calls = Arc::clone(observed.calls());
@@ -85,14 +95,15 @@ async fn watch<T>(
 }
 
 /// The rows of a statement, watched to their end.
-struct Watched<'e, S> {
+struct Watched<'e, DB, S> {
     inner: S,
-    observed: &'e mut Observed,
+    observed: &'e mut Observed<DB>,
     waiting: Waiting<Arc<Calls>>,
 }
 
-impl<S, T> Stream for Watched<'_, S>
+impl<DB, S, T> Stream for Watched<'_, DB, S>
 where
+    DB: Engine,
     S: Stream<Item = Result<T, SqlxError>> + Unpin,
 {
     type Item = Result<T, SqlxError>;
@@ -110,15 +121,15 @@ where
 }
 
 /// A query whose text has been looked at: SQLx gives that out only with the query itself.
-struct Query {
+struct Query<DB: Engine> {
     sql: SqlStr,
-    statement: Option<PgStatement>,
-    arguments: Option<Result<Option<PgArguments>, BoxDynError>>,
+    statement: Option<DB::Statement>,
+    arguments: Option<Result<Option<DB::Arguments>, BoxDynError>>,
     persistent: bool,
 }
 
-impl Query {
-    fn of<'q>(mut query: impl Execute<'q, Postgres>) -> Self {
+impl<DB: Engine> Query<DB> {
+    fn of<'q>(mut query: impl Execute<'q, DB>) -> Self {
         Self {
             statement: query.statement().cloned(),
             arguments: Some(query.take_arguments()),
@@ -127,21 +138,21 @@ impl Query {
         }
     }
 
-    fn binds(&self) -> Option<&PgArguments> {
+    fn binds(&self) -> Option<&DB::Arguments> {
         self.arguments.as_ref()?.as_ref().ok()?.as_ref()
     }
 }
 
-impl Execute<'_, Postgres> for Query {
+impl<DB: Engine> Execute<'_, DB> for Query<DB> {
     fn sql(self) -> SqlStr {
         self.sql
     }
 
-    fn statement(&self) -> Option<&PgStatement> {
+    fn statement(&self) -> Option<&DB::Statement> {
         self.statement.as_ref()
     }
 
-    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
+    fn take_arguments(&mut self) -> Result<Option<DB::Arguments>, BoxDynError> {
         self.arguments.take().unwrap_or(Ok(None))
     }
 

@@ -1,29 +1,37 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "postgres")]
 mod binds;
 mod checkout;
 mod driver;
+pub mod engine;
 mod executor;
 mod failure;
 pub mod guard;
 mod held;
 mod observed;
+#[cfg(feature = "postgres")]
 mod outbox;
+#[cfg(feature = "postgres")]
 mod row;
 mod savepoint;
 mod session;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod tx;
+#[cfg(feature = "postgres")]
 mod watch;
+#[cfg(feature = "postgres")]
 mod write;
 
-pub use driver::{Configured, Database, Driver, WithKey};
-pub use failure::failure_of;
-pub use held::Held;
-pub use outbox::OutboxWorker;
-pub use row::Row;
-pub use tx::Tx;
-pub use watch::{PoolHooks, pool_options, pool_options_with};
+#[cfg(feature = "postgres")]
+pub use {
+    engine::postgres::{Configured, Database, Driver, Held, Tx, WithKey, failure_of},
+    outbox::OutboxWorker,
+    row::Row,
+    watch::{PoolHooks, pool_options, pool_options_with},
+};
 
 #[doc(inline)]
 pub use txsafe::exports::*;

@@ -1,16 +1,15 @@
 //! What is known of the attempt that runs on a connection, from the statements that passed through its `Tx`.
 
-use crate::{binds::nth_bind, failure::failure_of};
-use sqlx::{Error as SqlxError, SqlStr, postgres::PgArguments};
-use std::{sync::Arc, time::Instant};
+use crate::engine::Engine;
+use sqlx::{Error as SqlxError, SqlStr};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Instant};
 use txsafe::{
     Failure, Trail,
     driver::{Calls, Notes, Standing, leaves_transaction},
 };
 
 /// What is known of the attempt that runs.
-#[derive(Debug)]
-pub(crate) struct Observed {
+pub(crate) struct Observed<DB> {
     lost: Option<Failure>,
     /// The failure that aborted the transaction.
     aborted_by: Option<Failure>,
@@ -26,6 +25,8 @@ pub(crate) struct Observed {
     notes: Notes,
     /// What the guard is told.
     calls: Arc<Calls>,
+    /// Of statements on this database.
+    database: PhantomData<fn() -> DB>,
 }
 
 #[derive(Debug)]
@@ -40,7 +41,7 @@ struct Running {
     runs: bool,
 }
 
-impl Observed {
+impl<DB: Engine> Observed<DB> {
     /// Of an attempt that begins now, and notes what it sees there.
     pub(crate) fn new(notes: &Notes, calls: Arc<Calls>) -> Self {
         calls.begin();
@@ -54,6 +55,7 @@ impl Observed {
             trail: Trail::new(Instant::now()).with_ledger(notes.ledger.clone()),
             notes: notes.clone(),
             calls,
+            database: PhantomData,
         }
     }
 
@@ -63,8 +65,8 @@ impl Observed {
     }
 
     /// A statement starts, with these bind values.
-    pub(crate) fn runs(&mut self, sql: SqlStr, binds: Option<&PgArguments>) {
-        self.notes.locks.will_run(sql.as_str(), |n| nth_bind(binds?, n));
+    pub(crate) fn runs(&mut self, sql: SqlStr, binds: Option<&DB::Arguments>) {
+        self.notes.locks.will_run(sql.as_str(), |n| DB::nth_bind(binds?, n));
         self.started(sql, true);
     }
 
@@ -87,11 +89,15 @@ impl Observed {
     pub(crate) fn finished(&mut self) {
         let Some(running) = self.running.take() else { return };
         self.left |= running.leaves;
-        // In an aborted transaction nothing succeeds but the way out of it.
-        self.recovered_from = match self.aborted_by.take() {
-            None if running.recovers => self.recovered_from.take(),
-            aborted_by => aborted_by,
-        };
+        if DB::ABORTS || running.recovers {
+            // In an aborted transaction nothing succeeds but the way out of it.
+            self.recovered_from = match self.aborted_by.take() {
+                None if running.recovers => self.recovered_from.take(),
+                aborted_by => aborted_by,
+            };
+        } else if self.aborted_by.is_none() {
+            self.recovered_from = None;
+        }
         self.note_session(&running, true);
         self.calls.ended(running.sql.as_str());
         self.trail.push(running.sql.as_str(), running.start, Instant::now(), None);
@@ -99,7 +105,7 @@ impl Observed {
 
     /// The statement failed.
     pub(crate) fn failed(&mut self, error: &SqlxError) {
-        let failure = failure_of(error);
+        let failure = DB::failure_of(error);
         let code = failure.sqlstate();
         let Some(running) = self.running.take() else {
             return self.note(failure);
@@ -115,7 +121,7 @@ impl Observed {
 
     /// Something failed outside a statement of ours.
     pub(crate) fn saw(&mut self, error: &SqlxError) {
-        self.note(failure_of(error));
+        self.note(DB::failure_of(error));
     }
 
     /// Something runs that isn't seen.
@@ -127,6 +133,19 @@ impl Observed {
     /// Whether the server must be asked at the end.
     pub(crate) fn is_unsure(&self) -> bool {
         self.is_unsure
+    }
+
+    /// Why a statement must not run: one before it failed, and the database itself would run it, maybe outside of any
+    /// transaction.
+    pub(crate) fn refuses(&self, sql: &str) -> Option<SqlxError> {
+        let failure = self.aborted_by.as_ref().filter(|_| !DB::ABORTS)?;
+        let is_way_out = first_word(sql).eq_ignore_ascii_case("ROLLBACK");
+        (!is_way_out).then(|| {
+            SqlxError::Protocol(format!(
+                "the transaction is aborted by an earlier failure ({failure}), and runs nothing more: return the error, or \
+                 run what may fail in `tx.savepoint(…)`",
+            ))
+        })
     }
 
     /// Whether a statement was started whose end nobody has waited for.
@@ -180,7 +199,7 @@ impl Observed {
     pub(crate) fn note(&mut self, failure: Failure) {
         if failure.is_lost() {
             self.lost.get_or_insert(failure);
-        } else if failure.sqlstate().is_some() {
+        } else if failure.code().is_some() {
             self.aborted_by.get_or_insert(failure);
         } else {
             // SQLx refused; whether the server saw anything of it, the server knows.
@@ -192,4 +211,14 @@ impl Observed {
 fn first_word(sql: &str) -> &str {
     let mut words = sql.split(|c: char| !c.is_ascii_alphabetic());
     words.find(|word| !word.is_empty()).unwrap_or_default()
+}
+
+impl<DB> fmt::Debug for Observed<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed")
+            .field("lost", &self.lost)
+            .field("aborted_by", &self.aborted_by)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
 }

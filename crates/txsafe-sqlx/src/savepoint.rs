@@ -1,12 +1,6 @@
 //! A part of a transaction that can be rolled back by itself.
 
-use crate::{
-    driver::Driver,
-    failure::failure_of,
-    observed::Observed,
-    session::{Manager, settle},
-    tx::Tx,
-};
+use crate::{driver::Driver, engine::Engine, observed::Observed, session::settle, tx::Tx};
 use futures_util::future::BoxFuture;
 use sqlx_core::transaction::TransactionManager;
 use std::sync::Arc;
@@ -15,15 +9,17 @@ use txsafe::{
     driver::{Locks, Savepoints},
 };
 
-impl Savepoints for Driver {
+impl<DB: Engine> Savepoints for Driver<DB> {
     fn set<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Result<(), Error>> {
         Box::pin(async {
             let Tx { conn, observed, .. } = tx;
             let calls = Arc::clone(observed.calls());
-            settle(conn, observed).await;
-            let set = calls.waiting(Manager::begin(conn, None)).await;
+            settle::<DB>(conn, observed).await;
+            let set = calls
+                .waiting(<DB::TransactionManager as TransactionManager>::begin(conn, None))
+                .await;
             set.map_err(|error| failed(observed, &error))
         })
     }
@@ -32,7 +28,7 @@ impl Savepoints for Driver {
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Option<Failure>> {
         Box::pin(async {
-            settle(tx.conn, tx.observed).await;
+            settle::<DB>(tx.conn, tx.observed).await;
             tx.observed.aborted_by().cloned()
         })
     }
@@ -43,7 +39,8 @@ impl Savepoints for Driver {
         Box::pin(async {
             let Tx { conn, observed, .. } = tx;
             let calls = Arc::clone(observed.calls());
-            let released = calls.waiting(Manager::commit(conn)).await;
+            let released =
+                calls.waiting(<DB::TransactionManager as TransactionManager>::commit(conn)).await;
             released.map_err(|error| failed(observed, &error))
         })
     }
@@ -54,7 +51,10 @@ impl Savepoints for Driver {
         Box::pin(async {
             let Tx { conn, observed, .. } = tx;
             let calls = Arc::clone(observed.calls());
-            match calls.waiting(Manager::rollback(conn)).await {
+            match calls
+                .waiting(<DB::TransactionManager as TransactionManager>::rollback(conn))
+                .await
+            {
                 Ok(()) => observed.recovered(),
                 Err(error) => observed.saw(&error),
             }
@@ -63,12 +63,12 @@ impl Savepoints for Driver {
 
     fn lend<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
-    ) -> Tx<'t, O, Held> {
+    ) -> Tx<'t, DB, O, Held> {
         Tx::new(tx.conn, tx.account, tx.observed)
     }
 }
 
-fn failed(observed: &mut Observed, error: &sqlx::Error) -> Error {
+fn failed<DB: Engine>(observed: &mut Observed<DB>, error: &sqlx::Error) -> Error {
     observed.saw(error);
-    failure_of(error).into()
+    DB::failure_of(error).into()
 }

@@ -3,20 +3,16 @@
 //! What owns a pool's connection is `inline`: dropping one compiles how SQLx connects, and the service that is linked in
 //! the end has compiled that already. So this crate compiles a tenth of what it would.
 
-use crate::{failure::of_request, held::Held, observed::Observed, tx::Tx};
-use sqlx::{
-    AssertSqlSafe, Connection, Error as SqlxError, Executor, PgConnection, Postgres, Row,
-    SqlSafeStr, pool::PoolConnection, postgres::PgTransactionManager,
+use crate::{
+    engine::{Begun, Conn, Engine},
+    failure::of_request,
+    held::Held,
+    observed::Observed,
+    tx::Tx,
 };
+use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 use txsafe::{
     Failure,
     driver::{
@@ -25,33 +21,30 @@ use txsafe::{
     },
 };
 
-pub(crate) type Manager = PgTransactionManager;
-
 /// A connection while it runs one attempt. Dropped before [`give_back`](AsyncSession::give_back), it is closed.
-pub struct Session<'a> {
-    lease: Lease<'a>,
-    observed: Observed,
+pub struct Session<'a, DB: Engine> {
+    lease: Lease<'a, DB>,
+    observed: Observed<DB>,
     account: Account<AsyncHook>,
     alarm: Arc<Alarm>,
     answer_timeout: Duration,
-    /// What COMMIT's message says first.
-    before_commit: String,
-    /// COMMIT has left an empty transaction.
-    is_chained: bool,
+    begun: Begun,
+    /// COMMIT was answered, and something of it is to be ended.
+    is_committed: bool,
 }
 
 /// Whose connection it is.
-enum Lease<'a> {
-    Pooled(PoolConnection<Postgres>),
-    Held(Held<'a>, Arc<Slot<Held<'a>>>),
+enum Lease<'a, DB: Engine> {
+    Pooled(PoolConnection<DB>),
+    Held(Held<'a, DB>, Arc<Slot<Held<'a, DB>>>),
     /// Given back, or moved to where COMMIT runs.
     Gone,
 }
 
-impl<'a> Session<'a> {
+impl<'a, DB: Engine> Session<'a, DB> {
     #[inline]
     pub(crate) fn pooled(
-        conn: PoolConnection<Postgres>,
+        conn: PoolConnection<DB>,
         alarm: Arc<Alarm>,
         options: SessionOptions,
     ) -> Self {
@@ -61,59 +54,54 @@ impl<'a> Session<'a> {
     /// On the caller's connection.
     #[inline]
     pub(crate) fn on_held(
-        held: Held<'a>,
-        slot: Arc<Slot<Held<'a>>>,
+        held: Held<'a, DB>,
+        slot: Arc<Slot<Held<'a, DB>>>,
         options: SessionOptions,
     ) -> Self {
         Self::new(Lease::Held(held, slot), Arc::default(), options)
     }
 
     #[inline]
-    fn new(lease: Lease<'a>, alarm: Arc<Alarm>, options: SessionOptions) -> Self {
+    fn new(lease: Lease<'a, DB>, alarm: Arc<Alarm>, options: SessionOptions) -> Self {
         Self {
             lease,
             observed: Observed::new(&Notes::default(), Arc::default()),
             account: Account::new(),
             alarm,
             answer_timeout: options.answer_timeout,
-            before_commit: String::new(),
-            is_chained: false,
+            begun: Begun::default(),
+            is_committed: false,
         }
     }
 
     /// The transaction that the closure works with.
-    pub(crate) fn tx<O>(&mut self) -> Tx<'_, O> {
+    pub(crate) fn tx<O>(&mut self) -> Tx<'_, DB, O> {
         let Self { lease, observed, account, .. } = self;
         Tx::new(lease.connection(), account, observed)
     }
 }
 
-impl AsyncSession for Session<'_> {
+impl<DB: Engine> AsyncSession for Session<'_, DB> {
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         let patience = self.answer_timeout;
-        self.before_commit = before_commit(begin);
-        let begun = begin_noticing(self.lease.connection(), begin.sql());
+        let begun = DB::begin(self.lease.connection(), begin);
         match self.alarm.within(patience, begun).await {
-            Ok(Ok(())) => {
+            Ok(Ok(begun)) => {
+                self.begun = begun;
                 let calls = Arc::clone(self.observed.calls());
                 self.observed = Observed::new(&self.account.notes, calls);
                 Ok(())
             }
-            Ok(Err(error)) => Err(of_request(&error)),
+            Ok(Err(error)) => Err(of_request::<DB>(&error)),
             Err(_elapsed) => Err(Failure::no_answer("BEGIN", self.answer_timeout)),
         }
     }
 
     async fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
-        let sql = question.inlined();
-        let asked = self.lease.connection().fetch_optional(AssertSqlSafe(sql));
+        let asked = DB::ask(self.lease.connection(), question);
         let failure = match self.alarm.within(self.answer_timeout, asked).await {
-            Ok(Ok(None)) => return Ok(None),
-            Ok(Ok(Some(row))) => match row.try_get("answer") {
-                Ok(answer) => return Ok(answer),
-                Err(error) => of_request(&error),
-            },
-            Ok(Err(error)) => of_request(&error),
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => of_request::<DB>(&error),
             Err(_elapsed) => Failure::no_answer("a question", self.answer_timeout),
         };
         self.observed.note(failure.clone());
@@ -125,7 +113,7 @@ impl AsyncSession for Session<'_> {
         // Whether it settled or not, what is known tells how things stand.
         let _ = self.alarm.within(patience, settle(conn, &mut self.observed)).await;
         self.account.trail = self.observed.take_trail();
-        self.observed.standing(Manager::get_transaction_depth(self.lease.connection()))
+        self.observed.standing(depth::<DB>(self.lease.connection()))
     }
 
     fn is_unsure(&mut self) -> bool {
@@ -133,40 +121,40 @@ impl AsyncSession for Session<'_> {
     }
 
     async fn commit(&mut self, patience: Duration) -> Result<(), Failure> {
-        let sql = std::mem::take(&mut self.before_commit);
+        let (begun, alarm) = (self.begun.clone(), Arc::clone(&self.alarm));
         let answer = match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Pooled(mut conn) => {
-                let alarm = Arc::clone(&self.alarm);
                 let finish = async move {
-                    let answer = commit_within(&alarm, patience, &mut conn, sql).await;
-                    (conn, answer)
+                    let answer = DB::commit(&mut conn, &begun, &alarm, patience).await;
+                    ((conn, begun), answer)
                 };
-                let (conn, answer) = to_the_end(&mut self.account, finish, release).await;
+                let ((conn, _), answer) =
+                    to_the_end(&mut self.account, finish, release::<DB>).await;
                 self.lease = Lease::Pooled(conn);
                 answer
             }
             lease => {
                 self.lease = lease;
-                commit_within(&self.alarm, patience, self.lease.connection(), sql).await
+                DB::commit(self.lease.connection(), &begun, &alarm, patience).await
             }
         };
-        self.is_chained = answer.is_ok();
+        self.is_committed = answer.is_ok();
         if answer.is_ok() && matches!(self.lease, Lease::Held(..)) {
             // The caller will use the connection; if this fails, its next statement does.
-            let ended = Manager::commit(self.lease.connection());
-            let _ = self.alarm.within(self.answer_timeout, ended).await;
+            let finished = DB::finish(self.lease.connection(), &self.begun);
+            let _ = self.alarm.within(self.answer_timeout, finished).await;
         }
         answer
     }
 
     async fn rollback(&mut self) -> Result<(), Failure> {
         let conn = self.lease.connection();
-        if Manager::get_transaction_depth(conn) != 1 {
+        if depth::<DB>(conn) != 1 {
             return Err(Failure::local("a savepoint is open"));
         }
-        match self.alarm.within(self.answer_timeout, Manager::rollback(conn)).await {
+        match self.alarm.within(self.answer_timeout, DB::rollback(conn, &self.begun)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(of_request(&error)),
+            Ok(Err(error)) => Err(of_request::<DB>(&error)),
             Err(_elapsed) => Err(Failure::no_answer("ROLLBACK", self.answer_timeout)),
         }
     }
@@ -182,7 +170,9 @@ impl AsyncSession for Session<'_> {
     #[inline]
     fn give_back(mut self) {
         match std::mem::replace(&mut self.lease, Lease::Gone) {
-            Lease::Pooled(conn) if self.is_chained => release(conn, true),
+            Lease::Pooled(conn) if self.is_committed => {
+                release::<DB>((conn, std::mem::take(&mut self.begun)), true);
+            }
             // Dropping it returns it to the pool.
             Lease::Pooled(_) => {}
             Lease::Gone => {}
@@ -191,7 +181,7 @@ impl AsyncSession for Session<'_> {
     }
 }
 
-impl Drop for Session<'_> {
+impl<DB: Engine> Drop for Session<'_, DB> {
     /// In doubt: the connection is closed, now. The server notices at once, or while a statement is running soon.
     #[inline]
     fn drop(&mut self) {
@@ -200,8 +190,8 @@ impl Drop for Session<'_> {
             Lease::Pooled(conn) => drop(conn.detach()),
             Lease::Held(mut held, slot) => {
                 let conn = held.connection();
-                while Manager::get_transaction_depth(conn) > 0 {
-                    Manager::start_rollback(conn);
+                while depth::<DB>(conn) > 0 {
+                    <DB::TransactionManager as TransactionManager>::start_rollback(conn);
                 }
                 held.set_in_doubt();
                 slot.put_back(held);
@@ -210,8 +200,8 @@ impl Drop for Session<'_> {
     }
 }
 
-impl Lease<'_> {
-    fn connection(&mut self) -> &mut PgConnection {
+impl<DB: Engine> Lease<'_, DB> {
+    fn connection(&mut self) -> &mut Conn<DB> {
         match self {
             Self::Pooled(conn) => conn,
             Self::Held(held, _) => held.connection(),
@@ -220,96 +210,40 @@ impl Lease<'_> {
     }
 }
 
-impl fmt::Debug for Session<'_> {
+impl<DB: Engine> fmt::Debug for Session<'_, DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("observed", &self.observed).finish_non_exhaustive()
     }
 }
 
-/// Begins a transaction in which the server looks after its client while a statement is running.
-///
-/// SQLx can't cancel a statement, and a server notices a closed connection only after the one it works on: a caller
-/// that goes away would leave its locks behind for as long. With this setting it notices within a tenth of a second.
-/// Source: PostgreSQL manual, section 20.3.2, "TCP Settings".
-async fn begin_noticing(conn: &mut PgConnection, sql: &str) -> Result<(), SqlxError> {
-    /// Some server runs on a system where it can't look.
-    static CANNOT_LOOK: AtomicBool = AtomicBool::new(false);
-    let mut refused = false;
-    if !CANNOT_LOOK.load(Ordering::Relaxed) {
-        let noticing = format!("{sql}; SET LOCAL client_connection_check_interval = 100");
-        match Manager::begin(conn, Some(AssertSqlSafe(noticing).into_sql_str())).await {
-            Err(SqlxError::Database(error)) if error.code().as_deref() == Some("22023") => {
-                conn.execute("ROLLBACK").await?;
-                refused = true;
-            }
-            begun => return begun,
-        }
-    }
-    Manager::begin(conn, Some(AssertSqlSafe(sql).into_sql_str())).await?;
-    CANNOT_LOOK.fetch_or(refused, Ordering::Relaxed);
-    Ok(())
-}
-
 /// Waits for the end of a statement that its caller dropped.
-pub(crate) async fn settle(conn: &mut PgConnection, observed: &mut Observed) {
+pub(crate) async fn settle<DB: Engine>(conn: &mut Conn<DB>, observed: &mut Observed<DB>) {
     while observed.has_abandoned() {
         let calls = Arc::clone(observed.calls());
         // Answers come in order, and an error among those that nobody waited for is told here.
-        match calls.waiting(conn.ping()).await {
+        match calls.waiting(DB::wait(conn)).await {
             Ok(()) => observed.finished(),
             Err(error) => observed.failed(&error),
         }
     }
 }
 
-/// What COMMIT's message says.
-///
-/// CHAIN, because SQLx counts transactions by its own calls, and has none for a COMMIT in a message of ours: the empty
-/// transaction that is left is ended by such a call, after the caller has its answer. In a transaction that is aborted
-/// SET fails, and where none is open CHAIN does.
-fn before_commit(begin: &Begin) -> String {
-    let mut sql = String::with_capacity(128);
-    sql.push_str(&begin.before_commit());
-    sql.push_str("; COMMIT AND CHAIN");
-    sql
-}
-
-/// COMMIT, whose answer is waited for at most for `patience`. Then the connection is closed, and nothing is cancelled: a
-/// server that works on COMMIT doesn't look at its client, and one that never got it rolls back.
-async fn commit_within(
-    alarm: &Alarm,
-    patience: Duration,
-    conn: &mut PgConnection,
-    sql: String,
-) -> Result<(), Failure> {
-    let answered = alarm.within(patience, commit(conn, sql)).await;
-    answered.unwrap_or_else(|_elapsed| Err(Failure::no_answer("COMMIT", patience)))
-}
-
-/// COMMIT, wherever it runs.
-async fn commit(conn: &mut PgConnection, sql: String) -> Result<(), Failure> {
-    let Err(error) = conn.execute(AssertSqlSafe(sql)).await else { return Ok(()) };
-    let failure = of_request(&error).with_statement(Some("COMMIT".into()));
-    if !failure.is_lost() {
-        // What is left of the transaction is ended, for SQLx's own count too. The server may have ended it already, and
-        // would warn of a ROLLBACK without one. If this fails, the connection is closed.
-        let _ = conn.execute("BEGIN").await;
-        let _ = Manager::rollback(conn).await;
-    }
-    Err(failure)
-}
-
-/// COMMIT came to its answer. The connection goes back to its pool, after the empty transaction has ended.
+/// COMMIT came to its answer. The connection goes back to its pool, after what is left of it has ended.
 #[inline]
-fn release(mut conn: PoolConnection<Postgres>, is_committed: bool) {
+fn release<DB: Engine>((mut conn, begun): (PoolConnection<DB>, Begun), is_committed: bool) {
     if !is_committed {
         drop(conn.detach());
         return;
     }
     tokio::spawn(async move {
-        match Manager::commit(&mut conn).await {
+        match DB::finish(&mut conn, &begun).await {
             Ok(()) => drop(conn),
             Err(_) => drop(conn.detach()),
         }
     });
+}
+
+/// How many savepoints SQLx counts, the transaction included.
+pub(crate) fn depth<DB: Engine>(conn: &Conn<DB>) -> usize {
+    <DB::TransactionManager as TransactionManager>::get_transaction_depth(conn)
 }

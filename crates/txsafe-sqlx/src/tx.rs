@@ -1,7 +1,10 @@
 //! The transaction as its closure sees it.
 
-use crate::{driver::Driver, failure::sqlx_behind, observed::Observed, row::Row};
-use sqlx::PgConnection;
+use crate::{
+    engine::{Conn, Engine},
+    failure::sqlx_behind,
+    observed::Observed,
+};
 use std::{error::Error as StdError, fmt, marker::PhantomData};
 use txsafe::{
     NoOrder, Unlocked,
@@ -28,26 +31,26 @@ use txsafe::{
 /// `O` is the lock order of its database, and `Held` the highest rank that it may have locked; see
 /// [`at`](Self::at). Where there is no order, write `Tx<'_>`.
 #[must_use = "the transaction goes on through this value only"]
-pub struct Tx<'c, O = NoOrder, Held = Unlocked> {
-    pub(crate) conn: &'c mut PgConnection,
+pub struct Tx<'c, DB: Engine, O = NoOrder, Held = Unlocked> {
+    pub(crate) conn: &'c mut Conn<DB>,
     pub(crate) account: &'c mut Account<AsyncHook>,
-    pub(crate) observed: &'c mut Observed,
+    pub(crate) observed: &'c mut Observed<DB>,
     rank: PhantomData<fn() -> (O, Held)>,
     // Invariant, as the evidence of its locks is: that of another transaction is none for this one.
     lives: PhantomData<fn(&'c ()) -> &'c ()>,
 }
 
-impl<'c, O, Held> Tx<'c, O, Held> {
+impl<'c, DB: Engine, O, Held> Tx<'c, DB, O, Held> {
     pub(crate) fn new(
-        conn: &'c mut PgConnection,
+        conn: &'c mut Conn<DB>,
         account: &'c mut Account<AsyncHook>,
-        observed: &'c mut Observed,
+        observed: &'c mut Observed<DB>,
     ) -> Self {
         Self { conn, account, observed, rank: PhantomData, lives: PhantomData }
     }
 
     /// The same transaction, where another rank may be the highest that is held.
-    pub(crate) fn with_rank<Other>(self) -> Tx<'c, O, Other> {
+    pub(crate) fn with_rank<Other>(self) -> Tx<'c, DB, O, Other> {
         Tx::new(self.conn, self.account, self.observed)
     }
 
@@ -68,7 +71,7 @@ impl<'c, O, Held> Tx<'c, O, Held> {
     /// # Ok(count.await.map_err(|e| e.to_string())?)
     /// # }
     /// ```
-    pub fn connection(&mut self) -> &mut PgConnection {
+    pub fn connection(&mut self) -> &mut Conn<DB> {
         self.observed.unseen();
         self.conn
     }
@@ -84,9 +87,7 @@ impl<'c, O, Held> Tx<'c, O, Held> {
     }
 }
 
-txsafe::__tx_methods!(async Tx on Driver reads Row);
-
-impl<O, Held> fmt::Debug for Tx<'_, O, Held> {
+impl<DB: Engine, O, Held> fmt::Debug for Tx<'_, DB, O, Held> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tx").field("transaction", &self.account.transaction).finish_non_exhaustive()
     }

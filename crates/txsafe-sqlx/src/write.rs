@@ -1,6 +1,6 @@
 //! Writes that ask for evidence: the locks that they need were taken before, in order.
 
-use crate::tx::Tx;
+use crate::engine::postgres::Tx;
 use futures_util::future::BoxFuture;
 use sqlx::{Execute, Executor, Postgres, postgres::PgQueryResult};
 use txsafe::{Deletes, LockOrder, Locked, ParentsLocked, References, Writes};

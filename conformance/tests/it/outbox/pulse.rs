@@ -24,7 +24,7 @@ pub(crate) async fn where_nothing_stands_still(test: impl AsyncFn()) {
         match ended {
             Ok(()) => return,
             Err(panic) if longest < LONGEST => resume_unwind(panic),
-            Err(_late) => eprintln!("the machine stood still for {longest:.1?}: once more"),
+            Err(_late) => tracing::warn!(?longest, "the machine stood still: once more"),
         }
     }
     test().await;

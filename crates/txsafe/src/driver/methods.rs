@@ -309,31 +309,7 @@ macro_rules! __tx_methods {
 
         $crate::__savepoint_method!($mode $tx on $driver);
 
-        /// What happens after the transaction.
-        impl<O, Held> $tx<'_, O, Held> {
-            $crate::__hook_method! {
-                $mode
-                /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.
-                ///
-                /// Hooks run in order, after the connection went back to its pool and before `transaction` returns. A hook that
-                /// returns an error or panics is reported (an `error` event, the counter `txsafe_hook_failures_total`); it
-                /// doesn't undo the commit or stop the next hook. If the attempt or the savepoint it was queued in is rolled
-                /// back, it is dropped. If the answer to COMMIT is lost for good, it isn't run.
-                ///
-                /// The hook lives longer than the closure's borrows: give it clones.
-                after_commit push_after_commit
-            }
-
-            $crate::__hook_method! {
-                $mode
-                /// Queues what is to happen once this attempt has been rolled back, like [`after_commit`](Self::after_commit).
-                ///
-                /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued
-                /// in a savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away or the
-                /// closure panics, it isn't run.
-                after_rollback push_after_rollback
-            }
-        }
+        $crate::__hook_methods!($mode $tx);
 
         /// Messages that are written in the transaction, and delivered after it.
         impl<O: $crate::LockOrder, Held: 'static> $tx<'_, O, Held> {
@@ -420,6 +396,39 @@ macro_rules! __savepoint_method {
                 E: From<$crate::Error>,
             {
                 $crate::driver::savepoint_blocking::<$driver, O, Held, T, E, F>(self, body)
+            }
+        }
+    };
+}
+
+/// The methods that queue hooks.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hook_methods {
+    ($mode:ident $tx:ident) => {
+        /// What happens after the transaction.
+        impl<O, Held> $tx<'_, O, Held> {
+            $crate::__hook_method! {
+                $mode
+                /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.
+                ///
+                /// Hooks run in order, after the connection went back to its pool and before `transaction` returns. A hook that
+                /// returns an error or panics is reported (an `error` event, the counter `txsafe_hook_failures_total`); it
+                /// doesn't undo the commit or stop the next hook. If the attempt or the savepoint it was queued in is rolled
+                /// back, it is dropped. If the answer to COMMIT is lost for good, it isn't run.
+                ///
+                /// The hook lives longer than the closure's borrows: give it clones.
+                after_commit push_after_commit
+            }
+
+            $crate::__hook_method! {
+                $mode
+                /// Queues what is to happen once this attempt has been rolled back, like [`after_commit`](Self::after_commit).
+                ///
+                /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued
+                /// in a savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away or the
+                /// closure panics, it isn't run.
+                after_rollback push_after_rollback
             }
         }
     };

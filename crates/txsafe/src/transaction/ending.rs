@@ -4,7 +4,7 @@ use super::{keyed::Keyed, returned::RunError, verify::Witness};
 use crate::{
     dialect::{
         Ask, Dialect,
-        condition::Condition,
+        condition::{Condition, Effect},
         failure::Failure,
         mark::{Identity, Mark},
     },
@@ -54,6 +54,11 @@ pub(crate) fn begin_failed(failure: Failure, on_held: bool) -> Failure {
         }
         _ => failure,
     }
+}
+
+/// Whether a BEGIN that failed has left the connection as it was: the lock that it takes itself wasn't free, as on SQLite.
+pub(crate) fn began_nothing(failure: &Failure) -> bool {
+    failure.effect() == Effect::StatementOnly && failure.condition() == Condition::LockTimeout
 }
 
 /// Whether to ask, before anything else, if the transaction is still the one that was begun: something ran unseen, and

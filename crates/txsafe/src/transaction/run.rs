@@ -3,8 +3,8 @@
 use super::{
     call::Call,
     ending::{
-        Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, begin_failed, claim_failed,
-        not_asked, step,
+        Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, began_nothing,
+        begin_failed, claim_failed, not_asked, step,
     },
     idle,
     keyed::Keyed,
@@ -105,6 +105,9 @@ async fn attempt<W: AsyncWork>(
     }
     let began = Instant::now();
     if let Err(failure) = session.begin(begin).await {
+        if began_nothing(&failure) {
+            session.give_back();
+        }
         let failure = begin_failed(failure, progress.call.on_held);
         return (Ended::NotStarted(Phase::Begin, failure), Account::new());
     }

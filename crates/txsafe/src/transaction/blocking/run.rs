@@ -14,8 +14,8 @@ use crate::{
     transaction::{
         call::Call,
         ending::{
-            Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, begin_failed,
-            claim_failed, not_asked, step,
+            Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, began_nothing,
+            begin_failed, claim_failed, not_asked, step,
         },
         idle,
         keyed::Keyed,
@@ -88,6 +88,9 @@ fn attempt<W: Work>(
     }
     let began = Instant::now();
     if let Err(failure) = session.begin(begin) {
+        if began_nothing(&failure) {
+            session.give_back();
+        }
         let failure = begin_failed(failure, progress.call.on_held);
         return (Ended::NotStarted(Phase::Begin, failure), Account::new());
     }

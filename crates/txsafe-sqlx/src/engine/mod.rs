@@ -1,0 +1,101 @@
+//! The databases of SQLx that txsafe runs on, and what is different between them.
+//!
+//! The types of this module are those behind the names of the crate's root and of [`sqlite`](crate::sqlite).
+
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+pub use crate::{driver::Driver, held::Held, tx::Tx};
+use futures_util::future::BoxFuture;
+use sqlx::{Database, Error as SqlxError};
+use std::time::Duration;
+use txsafe::{
+    Error, Failure, LockOrder,
+    driver::{Alarm, Begin, BindKey, Dialect, LockCall, Question},
+};
+
+/// A database of SQLx that txsafe runs on: [`sqlx::Postgres`] with the feature `postgres`, `sqlx::Sqlite` with the feature
+/// `sqlite`. There is nothing to implement.
+pub trait Engine: Database + sealed::Rules {}
+
+impl<DB: Database + sealed::Rules> Engine for DB {}
+
+/// The connection of a database.
+pub(crate) type Conn<DB> = <DB as Database>::Connection;
+
+/// What the rest of this crate asks of a database.
+pub(crate) mod sealed {
+    use super::*;
+
+    pub trait Rules: Database {
+        /// What it is asked, and how its answers are read.
+        const DIALECT: &'static dyn Dialect;
+
+        /// Whether it refuses statements behind one that failed. Otherwise `&mut Tx` does.
+        const ABORTS: bool;
+
+        /// The failure behind an error.
+        fn failure_of(error: &SqlxError) -> Failure;
+
+        /// The bind value with this number, counted from 0, if it can be found.
+        fn nth_bind(arguments: &Self::Arguments, n: usize) -> Option<BindKey>;
+
+        /// Begins a transaction. If that fails, none is open.
+        fn begin<'e>(
+            conn: &'e mut Conn<Self>,
+            begin: &'e Begin,
+        ) -> BoxFuture<'e, Result<Begun, SqlxError>>;
+
+        /// Asks within a transaction.
+        fn ask<'e>(
+            conn: &'e mut Conn<Self>,
+            question: Question<'e>,
+        ) -> BoxFuture<'e, Result<Option<String>, SqlxError>>;
+
+        /// Commits. A refusal has ended the transaction. The answer is waited for at most for `patience`.
+        fn commit<'e>(
+            conn: &'e mut Conn<Self>,
+            begun: &'e Begun,
+            alarm: &'e Alarm,
+            patience: Duration,
+        ) -> BoxFuture<'e, Result<(), Failure>>;
+
+        /// Ends what a COMMIT that was answered has left.
+        fn finish<'e>(
+            conn: &'e mut Conn<Self>,
+            begun: &'e Begun,
+        ) -> BoxFuture<'e, Result<(), SqlxError>>;
+
+        /// Rolls back. Where nothing is open any more, that is an error of the condition
+        /// [`NoTransaction`](txsafe::Condition::NoTransaction).
+        fn rollback<'e>(
+            conn: &'e mut Conn<Self>,
+            begun: &'e Begun,
+        ) -> BoxFuture<'e, Result<(), SqlxError>>;
+
+        /// Whether a transaction is open, however it was begun.
+        fn is_in_transaction(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<bool, Failure>>;
+
+        /// Takes an advisory lock, or a number of a sequence.
+        fn call<'t, O: LockOrder, Held>(
+            tx: &'t mut Tx<'_, Self, O, Held>,
+            call: LockCall,
+        ) -> BoxFuture<'t, Result<Option<String>, Error>>
+        where
+            Self: Engine;
+
+        /// Waits until nothing is in flight; an error among what nobody waited for is returned.
+        fn wait(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<(), SqlxError>>;
+    }
+}
+
+/// What the end of a transaction must know of its begin.
+#[derive(Debug, Default, Clone)]
+pub struct Begun {
+    /// What COMMIT's message says first.
+    pub(crate) before_commit: String,
+    /// What was changed on the session is restored by this.
+    pub(crate) restore: String,
+}

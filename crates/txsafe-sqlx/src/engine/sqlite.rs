@@ -1,0 +1,203 @@
+//! SQLite on SQLx.
+
+use super::{Begun, Conn, sealed::Rules};
+use crate::{failure::of_request, held, tx};
+use futures_util::future::{BoxFuture, ready};
+use sqlx::{
+    AssertSqlSafe, Connection, Error as SqlxError, Executor, Row, SqlSafeStr, Sqlite,
+    SqliteConnection,
+    pool::PoolConnection,
+    query, query_scalar,
+    sqlite::{SqliteArguments, SqliteTransactionManager as Manager},
+};
+use sqlx_core::transaction::TransactionManager;
+use std::time::{Duration, Instant};
+use txsafe::{
+    Condition, Error, Failure, LockOrder, NoOrder, Unlocked,
+    driver::{Alarm, Begin, BindKey, Dialect, LockCall, Locks, Question, sqlite},
+};
+
+/// SQLx on SQLite.
+pub type Driver = crate::driver::Driver<Sqlite>;
+
+/// A database, reached through a [`SqlitePool`](sqlx::SqlitePool), however that was built.
+pub type Database<O = NoOrder> = txsafe::Database<Driver, O>;
+
+/// A [`Database`] with the options of one call; made by [`Database::with`].
+pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Database<O>>;
+
+/// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
+pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Database<O>>;
+
+/// A transaction on SQLite.
+pub type Tx<'c, O = NoOrder, Held = Unlocked> = tx::Tx<'c, Sqlite, O, Held>;
+
+/// A connection that `transaction_on` can run on: a plain one, or one of a pool.
+pub type Held<'a> = held::Held<'a, Sqlite>;
+
+txsafe::__savepoint_method!(async Tx on Driver);
+txsafe::__hook_methods!(async Tx);
+
+/// COMMIT that found the database busy is repeated after so long.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+impl Rules for Sqlite {
+    const DIALECT: &'static dyn Dialect = &sqlite::Sqlite;
+    const ABORTS: bool = false;
+
+    fn failure_of(error: &SqlxError) -> Failure {
+        failure_of(error)
+    }
+
+    /// The database has one lock, and nothing to be learned of it.
+    fn nth_bind(_arguments: &SqliteArguments, _n: usize) -> Option<BindKey> {
+        None
+    }
+
+    fn begin<'e>(
+        conn: &'e mut SqliteConnection,
+        begin: &'e Begin,
+    ) -> BoxFuture<'e, Result<Begun, SqlxError>> {
+        Box::pin(async {
+            let timeout: i64 = query_scalar("PRAGMA busy_timeout").fetch_one(&mut *conn).await?;
+            let restore = format!("PRAGMA busy_timeout = {timeout}; PRAGMA query_only = 0");
+            let sql = AssertSqlSafe(begin.sql()).into_sql_str();
+            if let Err(error) = Manager::begin(conn, Some(sql)).await {
+                conn.execute(AssertSqlSafe(restore)).await?;
+                return Err(error);
+            }
+            Ok(Begun { before_commit: begin.before_commit().to_string(), restore })
+        })
+    }
+
+    fn ask<'e>(
+        conn: &'e mut SqliteConnection,
+        question: Question<'e>,
+    ) -> BoxFuture<'e, Result<Option<String>, SqlxError>> {
+        Box::pin(async move {
+            let parameters = question.parts().filter(|(_, bind)| bind.is_some()).count();
+            let mut asked = query(AssertSqlSafe(question.sql));
+            for bind in &question.binds[..parameters.min(question.binds.len())] {
+                asked = asked.bind((*bind).to_owned());
+            }
+            let row = conn.fetch_optional(asked).await?;
+            row.map_or(Ok(None), |row| row.try_get("answer"))
+        })
+    }
+
+    /// In rollback-journal mode COMMIT is busy while somebody reads, and may be repeated where it stands.
+    fn commit<'e>(
+        conn: &'e mut SqliteConnection,
+        begun: &'e Begun,
+        _alarm: &'e Alarm,
+        patience: Duration,
+    ) -> BoxFuture<'e, Result<(), Failure>> {
+        Box::pin(async move {
+            let until = Instant::now() + patience;
+            if let Err(error) = conn.execute(AssertSqlSafe(begun.before_commit.clone())).await {
+                end_whatever_is_open(conn).await;
+                return Err(of_commit(&error));
+            }
+            loop {
+                let Err(error) = Manager::commit(conn).await else { return Ok(()) };
+                let failure = of_commit(&error);
+                if failure.condition() != Condition::LockTimeout || Instant::now() >= until {
+                    end_whatever_is_open(conn).await;
+                    return Err(failure);
+                }
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+        })
+    }
+
+    fn finish<'e>(
+        conn: &'e mut SqliteConnection,
+        begun: &'e Begun,
+    ) -> BoxFuture<'e, Result<(), SqlxError>> {
+        Box::pin(async { conn.execute(AssertSqlSafe(begun.restore.clone())).await.map(drop) })
+    }
+
+    fn rollback<'e>(
+        conn: &'e mut SqliteConnection,
+        begun: &'e Begun,
+    ) -> BoxFuture<'e, Result<(), SqlxError>> {
+        Box::pin(async {
+            let rolled_back = Manager::rollback(conn).await;
+            if rolled_back.is_err() {
+                end_whatever_is_open(conn).await;
+            }
+            conn.execute(AssertSqlSafe(begun.restore.clone())).await?;
+            rolled_back
+        })
+    }
+
+    /// SQLx knows of those that it began itself; another one refuses to be begun again.
+    fn is_in_transaction(conn: &mut SqliteConnection) -> BoxFuture<'_, Result<bool, Failure>> {
+        Box::pin(async {
+            if Manager::get_transaction_depth(conn) > 0 {
+                return Ok(true);
+            }
+            match conn.execute("BEGIN DEFERRED; ROLLBACK").await {
+                Ok(_) => Ok(false),
+                Err(error) => match of_request::<Self>(&error) {
+                    failure if failure.condition() == Condition::OpenTransaction => Ok(true),
+                    failure => Err(failure),
+                },
+            }
+        })
+    }
+
+    fn call<'t, O: LockOrder, Held>(
+        _tx: &'t mut <Driver as Locks>::Tx<'_, O, Held>,
+        _call: LockCall,
+    ) -> BoxFuture<'t, Result<Option<String>, Error>> {
+        let message = "SQLite has no advisory locks and no sequences: a transaction that may write holds the whole \
+                       database from its begin, so leave them out";
+        Box::pin(ready(Err(Failure::local(message).into())))
+    }
+
+    fn wait(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<(), SqlxError>> {
+        Box::pin(conn.ping())
+    }
+}
+
+impl<'a> From<&'a mut SqliteConnection> for Held<'a> {
+    fn from(conn: &'a mut SqliteConnection) -> Self {
+        Self::plain(conn)
+    }
+}
+
+impl<'a> From<&'a mut PoolConnection<Sqlite>> for Held<'a> {
+    fn from(conn: &'a mut PoolConnection<Sqlite>) -> Self {
+        Self::pooled(conn)
+    }
+}
+
+/// The failure behind one of SQLx's errors on SQLite: what it is, in the words that reports and
+/// [`TxOptions`](crate::TxOptions) have.
+#[must_use]
+pub fn failure_of(error: &SqlxError) -> Failure {
+    match error {
+        SqlxError::Database(database) => {
+            let code = database.code().and_then(|code| code.parse().ok());
+            code.map_or_else(
+                || Failure::local(error.to_string()),
+                |code| sqlite::failure(code, database.message()),
+            )
+        }
+        // The thread that the connection lives on has gone.
+        SqlxError::WorkerCrashed | SqlxError::Io(_) => Failure::lost(None, error.to_string()),
+        error => Failure::local(error.to_string()),
+    }
+}
+
+fn of_commit(error: &SqlxError) -> Failure {
+    of_request::<Sqlite>(error).with_statement(Some("COMMIT".into()))
+}
+
+/// Rolls back whatever is open, for SQLx's own count too. If that fails, the connection is closed.
+async fn end_whatever_is_open(conn: &mut SqliteConnection) {
+    // It fails where a transaction is open, and opens one where none is.
+    let _ = conn.execute("BEGIN DEFERRED").await;
+    let _ = Manager::rollback(conn).await;
+}
