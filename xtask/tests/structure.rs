@@ -214,3 +214,45 @@ fn read(name: &str) -> String {
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
+
+/// Two files of adapters have at most so many lines in a row in common: what both need belongs into the core.
+const LONGEST_RUN: usize = 12;
+
+#[test]
+fn adapters_repeat_no_code() {
+    let adapters = ["crates/txsafe-diesel/src", "crates/txsafe-sqlx/src"];
+    let files: Vec<_> = adapters
+        .into_iter()
+        .flat_map(|adapter| {
+            let files = sources(adapter);
+            files.into_iter().map(move |(path, text)| (format!("{adapter}/{path}"), code_of(&text)))
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for (n, (path, code)) in files.iter().enumerate() {
+        for (other_path, other) in &files[n + 1..] {
+            let runs: BTreeSet<_> = other.windows(LONGEST_RUN + 1).collect();
+            if let Some(run) = code.windows(LONGEST_RUN + 1).find(|run| runs.contains(run)) {
+                wrong.push(format!("{path} and {other_path} both have\n{}", run.join("\n")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The lines of a file that could be shared: without comments, imports, signatures, which traits prescribe, and lone punctuation.
+fn code_of(text: &str) -> Vec<String> {
+    let (mut code, mut is_import, mut is_signature) = (Vec::new(), false, false);
+    for line in text.lines().map(str::trim) {
+        let words = line.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
+        is_import |= words.starts_with("use ");
+        is_signature |= words.starts_with("fn ") || words.starts_with("async fn ");
+        let is_code = line.contains(char::is_alphanumeric) && !line.starts_with("//");
+        if is_code && !is_import && !is_signature {
+            code.push(line.to_owned());
+        }
+        is_import &= !line.ends_with(';');
+        is_signature &= !line.ends_with('{') && !line.ends_with(';');
+    }
+    code
+}

@@ -123,18 +123,9 @@ async fn what_failed_on_a_lent_connection_is_tried_again_if_it_is_told() {
     let shop = Shop::open("saw").await.unwrap();
     let db = database(&shop);
 
-    #[derive(Debug)]
-    struct Wrapped(sqlx::Error);
-    impl std::fmt::Display for Wrapped {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("the repository failed")
-        }
-    }
-    impl std::error::Error for Wrapped {
-        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-            Some(&self.0)
-        }
-    }
+    #[derive(Debug, thiserror::Error)]
+    #[error("the repository failed")]
+    struct Wrapped(#[source] sqlx::Error);
 
     let script = Script::new([]);
     let told = db.transaction("saw", async |mut tx| {

@@ -46,7 +46,7 @@ mod told;
 mod tx;
 #[cfg(feature = "async")]
 mod wire;
-#[cfg(feature = "async")]
+#[cfg(any(feature = "async", feature = "blocking"))]
 mod write;
 
 #[cfg(feature = "async")]

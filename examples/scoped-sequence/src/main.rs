@@ -9,7 +9,6 @@
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 use sqlx::{FromRow, PgPool, postgres::PgPoolOptions, query, query_as, raw_sql};
-use std::{error::Error, fmt};
 use tokio::task::JoinSet;
 use txsafe_sqlx::{Database, Locked, SEQUENCES_SQL, Share, lock_order, rank, ranked};
 use txsafe_testkit::Postgres;
@@ -168,15 +167,8 @@ impl Pager {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the pager is down, and nobody is told of incident {incident}")]
 struct PagerIsDown {
     incident: i64,
 }
-
-impl fmt::Display for PagerIsDown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the pager is down, and nobody is told of incident {}", self.incident)
-    }
-}
-
-impl Error for PagerIsDown {}

@@ -12,7 +12,7 @@ use diesel::{
     prelude::*,
     r2d2::{ConnectionManager, Pool},
 };
-use std::{error::Error as StdError, fmt, thread};
+use std::{error::Error as StdError, thread};
 use txsafe_diesel::{Error, blocking::Database};
 use txsafe_testkit::Postgres;
 
@@ -94,33 +94,12 @@ fn total(db: &mut PgConnection) -> QueryResult<i64> {
     Ok(accounts::table.select(accounts::balance).load::<i64>(db)?.into_iter().sum())
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum AppError {
+    #[error("there isn't enough on the account")]
     TooPoor,
-    Diesel(diesel::result::Error),
-    Txsafe(Error),
+    #[error(transparent)]
+    Diesel(#[from] diesel::result::Error),
+    #[error(transparent)]
+    Txsafe(#[from] Error),
 }
-
-impl From<diesel::result::Error> for AppError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Diesel(error)
-    }
-}
-
-impl From<Error> for AppError {
-    fn from(error: Error) -> Self {
-        Self::Txsafe(error)
-    }
-}
-
-impl fmt::Display for AppError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooPoor => f.write_str("there isn't enough on the account"),
-            Self::Diesel(error) => error.fmt(f),
-            Self::Txsafe(error) => error.fmt(f),
-        }
-    }
-}
-
-impl StdError for AppError {}

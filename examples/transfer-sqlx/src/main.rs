@@ -8,7 +8,7 @@
 
 use futures_util::future::try_join_all;
 use sqlx::{PgExecutor, PgPool, postgres::PgPoolOptions, query, query_scalar, raw_sql};
-use std::{error::Error as StdError, fmt};
+use std::error::Error as StdError;
 use txsafe_sqlx::{Database, Error};
 use txsafe_testkit::Postgres;
 
@@ -80,33 +80,12 @@ async fn total(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
     query_scalar!(r#"SELECT sum(balance)::bigint AS "total!" FROM accounts"#).fetch_one(db).await
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum AppError {
+    #[error("there isn't enough on the account")]
     TooPoor,
-    Sqlx(sqlx::Error),
-    Txsafe(Error),
+    #[error(transparent)]
+    Sqlx(#[from] sqlx::Error),
+    #[error(transparent)]
+    Txsafe(#[from] Error),
 }
-
-impl From<sqlx::Error> for AppError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sqlx(error)
-    }
-}
-
-impl From<Error> for AppError {
-    fn from(error: Error) -> Self {
-        Self::Txsafe(error)
-    }
-}
-
-impl fmt::Display for AppError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooPoor => f.write_str("there isn't enough on the account"),
-            Self::Sqlx(error) => error.fmt(f),
-            Self::Txsafe(error) => error.fmt(f),
-        }
-    }
-}
-
-impl StdError for AppError {}

@@ -74,7 +74,6 @@ mod savepoint;
 mod session;
 mod tx;
 mod watch;
-mod write;
 
 pub use driver::{Configured, Database, Driver, WithKey};
 pub use held::Held;

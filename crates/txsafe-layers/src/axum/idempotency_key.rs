@@ -114,16 +114,9 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
 }
 
 /// A request whose idempotency key is missing, or can't be one. Its answer is 400 with this sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the header Idempotency-Key {0}")]
 pub struct InvalidIdempotencyKey(&'static str);
-
-impl fmt::Display for InvalidIdempotencyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the header Idempotency-Key {}", self.0)
-    }
-}
-
-impl std::error::Error for InvalidIdempotencyKey {}
 
 impl IntoResponse for InvalidIdempotencyKey {
     fn into_response(self) -> Response {
