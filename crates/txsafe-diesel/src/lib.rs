@@ -46,7 +46,7 @@ mod told;
 mod tx;
 #[cfg(feature = "async")]
 mod wire;
-#[cfg(any(feature = "async", feature = "blocking"))]
+#[cfg(feature = "async")]
 mod write;
 
 #[cfg(feature = "async")]

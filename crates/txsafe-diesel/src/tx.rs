@@ -1,6 +1,6 @@
 //! The transaction as its closure sees it.
 
-use crate::{driver::Driver, row::Row, wire::link::Link, write::write_methods};
+use crate::{driver::Driver, row::Row, wire::link::Link};
 use diesel_async::AsyncPgConnection;
 use std::{
     fmt,
@@ -52,31 +52,6 @@ impl<'c, O, Held> Tx<'c, O, Held> {
 }
 
 txsafe::__tx_methods!(async Tx on Driver reads Row);
-
-write_methods! {
-    Tx
-    /// ```
-    /// # use diesel::{ExpressionMethods, Identifiable, Queryable, Selectable};
-    /// # diesel::table! { orders (id) { id -> BigInt, status -> Text, } }
-    /// # txsafe_diesel::rank!(pub Order: table "orders" key "id" as i64);
-    /// # txsafe_diesel::lock_order! { pub ShopOrder: Order }
-    /// # txsafe_diesel::ranked!(OrderRow => Order);
-    /// # #[derive(Queryable, Selectable, Identifiable)]
-    /// # #[diesel(table_name = orders)]
-    /// # struct OrderRow { id: i64 }
-    /// # async fn run(db: txsafe_diesel::Database<ShopOrder>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    /// use diesel_async::RunQueryDsl;
-    /// use txsafe_diesel::Locked;
-    ///
-    /// db.transaction("pay", async |tx| {
-    ///     let mut tx = tx.at::<Order>();
-    ///     let order: Locked<OrderRow> = tx.lock(7).await?;
-    ///     tx.update(&order).set(orders::status.eq("paid")).execute(&mut tx).await?;
-    ///     Ok(())
-    /// }).await
-    /// # }
-    /// ```
-}
 
 impl<O, Held> Deref for Tx<'_, O, Held> {
     type Target = AsyncPgConnection;

@@ -14,7 +14,7 @@ use txsafe::{
 /// A transaction that is running. SQLx's queries run on `&mut tx`, which is an [`Executor`](sqlx::Executor).
 ///
 /// Statements are observed on their way through it, so it doesn't matter what the closure makes of their errors. It
-/// doesn't deref to [`PgConnection`], because statements on that would pass unseen; [`connection`](Self::connection)
+/// doesn't deref to its connection, because statements on that would pass unseen; [`connection`](Self::connection)
 /// lends it to helpers that want one.
 ///
 /// ```compile_fail,E0614

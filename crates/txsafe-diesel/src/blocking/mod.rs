@@ -74,6 +74,7 @@ mod savepoint;
 mod session;
 mod tx;
 mod watch;
+mod write;
 
 pub use driver::{Configured, Database, Driver, WithKey};
 pub use held::Held;

@@ -97,5 +97,6 @@ pub struct Begun {
     /// What COMMIT's message says first.
     pub(crate) before_commit: String,
     /// What was changed on the session is restored by this.
+    #[cfg(feature = "sqlite")]
     pub(crate) restore: String,
 }

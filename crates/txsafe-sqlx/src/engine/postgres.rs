@@ -66,7 +66,7 @@ impl Rules for Postgres {
     ) -> BoxFuture<'e, Result<Begun, SqlxError>> {
         Box::pin(async {
             begin_noticing(conn, begin.sql()).await?;
-            Ok(Begun { before_commit: before_commit(begin), restore: String::new() })
+            Ok(Begun { before_commit: before_commit(begin), ..Begun::default() })
         })
     }
 
