@@ -33,6 +33,7 @@ Commands:
   bench    run the benchmarks; arguments go to them
   cost     build services without txsafe and with it, and print what it adds; arguments name services (all take 20 minutes)
   commands run every command that README.md names, as a reader would; arguments name other files
+  api      write the public API of each crate into docs/api/; `api --check` compares
   help     print this
 
 Options of each command:
@@ -85,6 +86,10 @@ fn main() -> ExitCode {
             run::cargo(bench, &arguments, server.as_deref())
         }),
         Some("cost") => cost::run(&arguments),
+        Some("api") => {
+            let api = ["run", "--quiet", "--locked", "--manifest-path", "api/Cargo.toml", "--"];
+            run::cargo(api, &arguments, None)
+        }
         Some("commands") => commands::run(&arguments),
         Some("help" | "--help" | "-h") => {
             println!("{USAGE}");

@@ -86,6 +86,18 @@ fn decisions_are_pure() {
 }
 
 #[test]
+fn the_time_is_asked_in_one_place() {
+    for (path, text) in sources("crates/txsafe/src") {
+        let code = without_tests(&text);
+        let mut code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let reads = code.find(|line| line.contains("Instant::now") || line.contains(".elapsed()"));
+        // What is bounded by tokio's timers follows tokio's clock.
+        let may = feature_of(&path) == "clock" || path == "driver/alarm.rs";
+        assert!(may || reads.is_none(), "{path} has a clock of its own: {reads:?}");
+    }
+}
+
+#[test]
 fn what_the_documents_name_exists() {
     let files = files_below(&root());
     for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "DESIGN.md", "README.md"] {

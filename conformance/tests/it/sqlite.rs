@@ -60,10 +60,10 @@ impl Bank {
         Self { url, file, db, reports }
     }
 
-    /// Another connection, as another process has it.
+    /// Another connection, as another process has it. One that closes takes the lock for a moment, for a checkpoint.
     async fn connect(&self) -> SqliteConnection {
         let mut conn = SqliteConnection::connect(&self.url).await.unwrap();
-        conn.execute("PRAGMA busy_timeout = 0").await.unwrap();
+        conn.execute("PRAGMA busy_timeout = 10000").await.unwrap();
         conn
     }
 
@@ -76,10 +76,9 @@ impl Bank {
         self.db.run(Call::new(name), script.clone()).await.map(drop)
     }
 
-    /// Nothing is left open: the next writer gets the lock. A connection that closes takes it for a moment, for a checkpoint.
+    /// Nothing is left open: the next writer gets the lock.
     async fn assert_free(&self) {
-        let probe = "PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE; ROLLBACK";
-        self.connect().await.execute(probe).await.unwrap();
+        self.connect().await.execute("BEGIN IMMEDIATE; ROLLBACK").await.unwrap();
     }
 }
 

@@ -4,7 +4,7 @@
 //! the end has compiled that already. So this crate compiles a tenth of what it would.
 
 use crate::{
-    engine::{Begun, Conn, Engine},
+    engine::{Conn, Engine, sealed::Begun},
     failure::of_request,
     held::Held,
     observed::Observed,

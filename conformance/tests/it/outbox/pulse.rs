@@ -35,18 +35,19 @@ async fn beside_writes<T>(test: impl Future<Output = T>) -> (T, Duration) {
     let schema = Postgres::shared().await.unwrap().schema("pulse").await.unwrap();
     let client = connect(schema.url()).await.unwrap();
     client.batch_execute("CREATE TABLE beats (at timestamptz)").await.unwrap();
-    let mut longest = Duration::ZERO;
+    let (mut longest, mut start) = (Duration::ZERO, Instant::now());
     let writes = async {
         loop {
-            let start = Instant::now();
             client.batch_execute("INSERT INTO beats VALUES (now())").await.unwrap();
             sleep(Duration::from_millis(20)).await;
             longest = longest.max(start.elapsed());
+            start = Instant::now();
         }
     };
     let ended = tokio::select! {
         ended = test => ended,
         () = writes => unreachable!("it has no end"),
     };
-    (ended, longest)
+    // The one under way counts: when everything goes on, the test may come first.
+    (ended, longest.max(start.elapsed()))
 }

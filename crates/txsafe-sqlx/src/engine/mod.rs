@@ -29,6 +29,16 @@ pub(crate) type Conn<DB> = <DB as Database>::Connection;
 pub(crate) mod sealed {
     use super::*;
 
+    /// What the end of a transaction must know of its begin.
+    #[derive(Debug, Default, Clone)]
+    pub struct Begun {
+        /// What COMMIT's message says first.
+        pub(crate) before_commit: String,
+        /// What was changed on the session is restored by this.
+        #[cfg(feature = "sqlite")]
+        pub(crate) restore: String,
+    }
+
     pub trait Rules: Database {
         /// What it is asked, and how its answers are read.
         const DIALECT: &'static dyn Dialect;
@@ -89,14 +99,4 @@ pub(crate) mod sealed {
         /// Waits until nothing is in flight; an error among what nobody waited for is returned.
         fn wait(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<(), SqlxError>>;
     }
-}
-
-/// What the end of a transaction must know of its begin.
-#[derive(Debug, Default, Clone)]
-pub struct Begun {
-    /// What COMMIT's message says first.
-    pub(crate) before_commit: String,
-    /// What was changed on the session is restored by this.
-    #[cfg(feature = "sqlite")]
-    pub(crate) restore: String,
 }

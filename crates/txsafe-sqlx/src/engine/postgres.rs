@@ -1,6 +1,9 @@
 //! PostgreSQL on SQLx.
 
-use super::{Begun, Conn, sealed::Rules};
+use super::{
+    Conn,
+    sealed::{Begun, Rules},
+};
 use crate::{binds::nth_bind, failure::of_request, held, row::Row, tx};
 use futures_util::future::BoxFuture;
 use sqlx::{

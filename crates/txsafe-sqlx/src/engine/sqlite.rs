@@ -1,6 +1,9 @@
 //! SQLite on SQLx.
 
-use super::{Begun, Conn, sealed::Rules};
+use super::{
+    Conn,
+    sealed::{Begun, Rules},
+};
 use crate::{failure::of_request, held, tx};
 use futures_util::future::{BoxFuture, ready};
 use sqlx::{

@@ -39,7 +39,7 @@ pub use crate::transaction::{
     blocking::run::run as run_blocking, call::Call, returned::RunError, run::run, shared::Shared,
 };
 pub use crate::{
-    clock::excused::lock as lock_mutex,
+    clock::{ClockIsSet, excused::lock as lock_mutex, set_clock},
     dialect::{
         Ask, Dialect,
         begin::{Begin, BeginSettings},

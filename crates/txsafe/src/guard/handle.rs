@@ -1,7 +1,7 @@
 //! A transaction that runs, to be handed to work that is spawned.
 
 use super::scope::{Scope, enter, in_transaction, scope};
-use crate::clock::times::Times;
+use crate::clock::{self, times::Times};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -54,7 +54,7 @@ impl Handle {
     /// How long this attempt has been running.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.0.began.elapsed()
+        clock::since(self.0.began)
     }
 
     /// Where its time went so far, if the policy has it accounted.

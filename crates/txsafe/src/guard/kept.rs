@@ -5,6 +5,7 @@
 //! the stack.
 
 use super::{report::Seen, scope::Scope};
+use crate::clock;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -29,7 +30,7 @@ impl Kept {
         // Megabytes are sent by many calls, and are one thing to tell of.
         let is_same = |(_, other): &(_, Seen)| other.what == seen.what && other.site == seen.site;
         if kept.len() < MOST && !kept.iter().any(is_same) {
-            kept.push((Instant::now(), seen));
+            kept.push((clock::now(), seen));
             self.is_any.store(true, Relaxed);
         }
     }

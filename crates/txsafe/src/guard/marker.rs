@@ -5,7 +5,10 @@ use super::{
     report::{Seen, Where},
     scope::{Allowing, Scope, in_transaction, watched},
 };
-use crate::clock::excused::{Excuse, Excusing};
+use crate::{
+    clock,
+    clock::excused::{Excuse, Excusing},
+};
 use pin_project_lite::pin_project;
 use std::{
     borrow::Cow,
@@ -221,14 +224,14 @@ impl Made {
             None => Where::here(&scope.guard.policy),
         };
         let waiting = Waiting::new(scope, |scope| &scope.told);
-        Self { name, site, since: Instant::now(), waiting }
+        Self { name, site, since: clock::now(), waiting }
     }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
         let scope = &self.waiting.scope;
-        let took = self.since.elapsed();
+        let took = clock::since(self.since);
         scope.guard.report(
             scope,
             Seen {

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     clock::{
+        self,
         excused::{Excuse, Excusing},
         times::{Ledger, Times},
     },
@@ -162,7 +163,7 @@ impl Guard {
     /// Tells of what was seen, at once or when its site is known; notes with the scope if that fails the transaction.
     #[cold]
     pub(super) fn report(&self, scope: &Arc<Scope>, seen: Seen) {
-        self.report_at(Instant::now(), scope, seen);
+        self.report_at(clock::now(), scope, seen);
     }
 
     /// Tells of what was seen before.
@@ -270,7 +271,7 @@ impl Guard {
         if is_full && !sites.contains_key(&key) {
             key = Key { code: finding.code, transaction: "".into(), site: String::new() };
         }
-        let now = Instant::now();
+        let now = clock::now();
         match sites.entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(Told { occurrences: 1, last: now });

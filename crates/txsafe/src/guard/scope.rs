@@ -14,7 +14,10 @@ use super::{
     origin::Questions,
     standstill::{Blocked, Standing},
 };
-use crate::{clock::times::Ledger, locks::graph::log::LockLog};
+use crate::{
+    clock,
+    {clock::times::Ledger, locks::graph::log::LockLog},
+};
 use std::{
     cell::Cell,
     collections::HashSet,
@@ -138,7 +141,7 @@ impl Scope {
     pub(crate) fn new(subject: Subject) -> Arc<Self> {
         Arc::new(Self {
             subject,
-            began: Instant::now(),
+            began: clock::now(),
             outer: scope(),
             has_ended: AtomicBool::new(false),
             allowed: AtomicU32::new(0),

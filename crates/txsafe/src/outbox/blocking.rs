@@ -13,7 +13,7 @@ use super::{
     unmarked::Unmarked,
     worker::{BlockingHandler, OutboxWorker},
 };
-use crate::error::Error;
+use crate::{clock, error::Error};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -74,12 +74,12 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
                 }
                 self.renew(&mut leases);
                 self.wait(&mut pace, &leases, &mut unmarked);
-                let ended = unmarked.take(Instant::now());
+                let ended = unmarked.take(clock::now());
                 if !ended.is_empty() {
                     ended.iter().for_each(|ended| leases.end(&ended.claim.lease));
                     let marked = self.mark(ended, unmarked.patience(pace.is_stopping()));
                     pace.marked(marked.deliveries, marked.locked.len());
-                    unmarked.marked(marked, Instant::now());
+                    unmarked.marked(marked, clock::now());
                 }
             }
         });
@@ -93,7 +93,7 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
         let rung = if pace.claims().is_some() || pace.is_over() {
             self.bell.look()
         } else {
-            let now = Instant::now();
+            let now = clock::now();
             let poll = now + self.delivery.poll_interval;
             let next = [leases.next_renewal(), unmarked.next_retry()].into_iter().flatten();
             let until = next.fold(poll, Instant::min);
@@ -103,7 +103,7 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
             pace.look();
         }
         if rung.is_woken {
-            unmarked.look(Instant::now());
+            unmarked.look(clock::now());
         }
         if rung.is_stopped {
             pace.stop();
@@ -112,7 +112,7 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
     }
 
     fn claim(&self, most: usize) -> Result<Vec<Claim>, Error> {
-        let since = Instant::now();
+        let since = clock::now();
         let ask = Ask::claim(self.bell.topics(), most, &self.delivery);
         let rows = self.outbox.ask(&ask)?;
         Ok(rows.into_iter().map(|row| Claim::read(row, since)).collect())
@@ -120,11 +120,11 @@ impl<S: Store> OutboxWorker<Blocking<S>, BlockingHandler<'_>> {
 
     /// Renews the leases of slow deliveries. Those that are lost go on, since threads can't be broken off.
     fn renew(&self, leases: &mut Leases<()>) {
-        if let Some(renewal) = leases.renewal(Instant::now()) {
+        if let Some(renewal) = leases.renewal(clock::now()) {
             match self.outbox.ask(&renewal.ask) {
-                Ok(answer) => drop(leases.renewed(&renewal, answer, Instant::now())),
+                Ok(answer) => drop(leases.renewed(&renewal, answer, clock::now())),
                 Err(error) => {
-                    leases.not_renewed(Instant::now());
+                    leases.not_renewed(clock::now());
                     events::not_renewed(&error);
                 }
             }

@@ -1,7 +1,7 @@
 //! A message that this worker has leased.
 
 use super::message::{DeadMessage, Message};
-use crate::error::Error;
+use crate::{clock, error::Error};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -25,7 +25,7 @@ impl Claim {
 
     /// Whether most of the lease is over, so that there may be no time to renew it in.
     pub(super) fn is_late(&self, lease: Duration) -> bool {
-        self.since.elapsed() > lease / 4 * 3
+        clock::since(self.since) > lease / 4 * 3
     }
 
     /// The message for its handler; its payload is moved there.

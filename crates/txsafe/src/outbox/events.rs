@@ -5,7 +5,7 @@ use super::{
     mark::{Ended, Fate},
     message::Message,
 };
-use crate::error::Error;
+use crate::{clock, error::Error};
 use metrics::SharedString;
 use std::{fmt, sync::Arc};
 use tracing::{Span, debug, error, info_span, warn};
@@ -107,7 +107,7 @@ pub(super) fn claimed_late(Claim { since, .. }: &Claim) {
     warn!(
         "a claim took {:.1?}, which is most of its lease, and its messages are released; give the pool more connections, or \
          raise `lease`",
-        since.elapsed(),
+        clock::since(*since),
     );
 }
 

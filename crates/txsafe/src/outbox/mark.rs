@@ -8,7 +8,10 @@ use super::{
     delivery::{AfterFailure, Delivery},
     events,
 };
-use crate::{driver::hooks::panic_message, error::Error};
+use crate::{
+    clock,
+    {driver::hooks::panic_message, error::Error},
+};
 use std::{
     any::Any,
     time::{Duration, Instant},
@@ -99,7 +102,7 @@ impl Ended {
                 AfterFailure::Bury => Fate::Dead(error),
             },
         };
-        let took = claim.since.elapsed();
+        let took = clock::since(claim.since);
         Self { claim, took, fate, locked_since: None, was_repeated: false }
     }
 
@@ -124,8 +127,8 @@ impl Ended {
     fn conclude(mut self, changed: Option<Changed>, patience: Duration) -> Option<Self> {
         match changed {
             Some(Changed::Locked) => {
-                let since = *self.locked_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < patience {
+                let since = *self.locked_since.get_or_insert_with(clock::now);
+                if clock::since(since) < patience {
                     return Some(self);
                 }
                 events::unmarked(&self, &"another transaction has locked its row for too long");

@@ -12,7 +12,7 @@ use super::{
     unmarked::Unmarked,
     worker::{AsyncHandler, OutboxWorker},
 };
-use crate::error::Error;
+use crate::{clock, error::Error};
 use futures_util::{
     FutureExt, StreamExt,
     future::{
@@ -25,7 +25,7 @@ use std::{
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tracing::Instrument;
 
@@ -58,7 +58,7 @@ impl<'a, B: AsyncStore> OutboxWorker<B, AsyncHandler<'a>> {
     }
 
     async fn claim(&self, most: usize) -> Claimed {
-        let since = Instant::now();
+        let since = clock::now();
         let ask = Ask::claim(self.bell.topics(), most, &self.delivery);
         let rows = self.outbox.ask(&ask).await?;
         Ok(rows.into_iter().map(|row| Claim::read(row, since)).collect())
@@ -187,12 +187,12 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
                 Next::Claimed(most, Err(error)) => self.not_claimed(most, error),
                 Next::Ended(ended) => self.unmarked.push(ended),
                 Next::Marked(marked) => self.marked(marked),
-                Next::RetryAlarm => self.unmarked.look(Instant::now()),
+                Next::RetryAlarm => self.unmarked.look(clock::now()),
                 Next::Renewed(renewed) => self.renewed(renewed),
                 Next::LeaseAlarm => self.look_after_leases(),
                 Next::Woken => {
                     self.pace.look();
-                    self.unmarked.look(Instant::now());
+                    self.unmarked.look(clock::now());
                 }
                 Next::Alarm if self.pace.is_stopping() => break,
                 Next::Alarm => self.pace.look(),
@@ -304,7 +304,7 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
         if self.marking.is_some() || self.renewing.is_some() {
             return;
         }
-        let ended = self.unmarked.take(Instant::now());
+        let ended = self.unmarked.take(clock::now());
         if !ended.is_empty() {
             ended.iter().for_each(|ended| self.leases.end(&ended.claim.lease));
             let patience = self.unmarked.patience(self.pace.is_stopping());
@@ -314,7 +314,7 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
 
     fn marked(&mut self, marked: Marked) {
         self.pace.marked(marked.deliveries, marked.locked.len());
-        let now = Instant::now();
+        let now = clock::now();
         self.unmarked.marked(marked, now);
         let rest = self.unmarked.next_retry().map(|retry| retry.saturating_duration_since(now));
         self.retry_alarm = rest.map(|rest| -> BoxFuture<'_, _> { Box::pin(B::sleep(rest)) });
@@ -323,14 +323,14 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
     fn set_lease_alarm(&mut self) {
         let next = self.leases.next_end().map(|end| {
             let next = self.leases.next_renewal().map_or(end, |renewal| renewal.min(end));
-            next.saturating_duration_since(Instant::now())
+            next.saturating_duration_since(clock::now())
         });
         self.lease_alarm = next.map(|rest| -> BoxFuture<'_, _> { Box::pin(B::sleep(rest)) });
     }
 
     /// Renews the leases of slow deliveries, and breaks off those whose leases have ended all the same.
     fn look_after_leases(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         self.leases.ended(now).iter().for_each(AbortHandle::abort);
         if self.renewing.is_none()
             && let Some(renewal) = self.leases.renewal(now)
@@ -345,11 +345,11 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
         self.lease_alarm = None;
         match answer {
             Ok(answer) => {
-                let lost = self.leases.renewed(&renewal, answer, Instant::now());
+                let lost = self.leases.renewed(&renewal, answer, clock::now());
                 lost.iter().for_each(AbortHandle::abort);
             }
             Err(error) => {
-                self.leases.not_renewed(Instant::now());
+                self.leases.not_renewed(clock::now());
                 events::not_renewed(&error);
             }
         }
@@ -377,7 +377,7 @@ impl<'w, 'a, B: AsyncStore> Run<'w, 'a, B> {
         ended.extend(released);
         while !ended.is_empty() {
             let marked = self.worker.mark(ended, self.unmarked.patience(true)).await;
-            let now = Instant::now();
+            let now = clock::now();
             self.unmarked.marked(marked, now);
             if let Some(retry) = self.unmarked.next_retry() {
                 B::sleep(retry.saturating_duration_since(now)).await;

@@ -6,12 +6,13 @@
 
 use super::settings::Settings;
 use crate::{
+    clock,
     dialect::{condition::Condition, failure::Failure},
     driver::{account::Account, session::Standing},
     error::trail::Trail,
     retry::remedy::Phase,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const CURE: &str = "it is not tried again, since it would idle as long again: do what takes long before the transaction or \
                     behind it (a job of a queue: claim it by a lease, and work on it outside of a transaction), or raise \
@@ -25,7 +26,7 @@ pub(crate) fn asks_first<H>(
     settings: &Settings,
 ) -> bool {
     matches!(standing, Standing::Open(_))
-        && has_idled(account.trail.idle_at(Instant::now()), settings)
+        && has_idled(account.trail.idle_at(clock::now()), settings)
 }
 
 /// The standing of a transaction whose connection is lost, named if the server ended its session for idling.
@@ -45,7 +46,7 @@ pub(crate) fn named_failure(
     trail: &Trail,
     settings: &Settings,
 ) -> Failure {
-    let idle = trail.idle_at(Instant::now());
+    let idle = trail.idle_at(clock::now());
     match failure.condition() {
         Condition::IdleTimeout => told(failure, idle, settings),
         // The server's own word would say more.
@@ -90,6 +91,7 @@ mod tests {
     use super::*;
     use crate::SqlState;
     use crate::{TxOptions, retry::remedy::Cause};
+    use std::time::Instant;
 
     fn cause(sqlstate: Option<SqlState>, idle: Duration) -> Cause {
         let options = TxOptions::new().idle_in_transaction_session_timeout(Duration::from_secs(30));

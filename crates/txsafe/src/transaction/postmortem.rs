@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use crate::{
+    clock,
     dialect::{
         condition::Condition,
         deadlock::{self, Deadlock, Opponent},
@@ -27,7 +28,7 @@ impl PostMortem {
             return None;
         }
         let processes = deadlock::others(failure.detail().unwrap_or_default());
-        Some(Self { processes, died: Instant::now() })
+        Some(Self { processes, died: clock::now() })
     }
 
     /// The bind values of the question, if there is somebody to ask for.
@@ -36,7 +37,7 @@ impl PostMortem {
             return None;
         }
         let processes: Vec<_> = self.processes.iter().map(u32::to_string).collect();
-        let ago = self.died.elapsed().as_micros();
+        let ago = clock::since(self.died).as_micros();
         Some([format!("{{{}}}", processes.join(",")), format!("{ago} microseconds")])
     }
 

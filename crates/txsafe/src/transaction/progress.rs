@@ -12,6 +12,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
+    clock,
     dialect::{
         Ask, Dialect,
         begin::{Begin, BeginSettings},
@@ -80,7 +81,7 @@ impl<H> Progress<H> {
         if let Some(outer) = outer_of(&call) {
             return Err(nested(&outer, &call));
         }
-        let started = Instant::now();
+        let started = clock::now();
         let timeout = call.settings.timeout.map(|timeout| started + timeout);
         let deadline = [timeout, call.settings.deadline].into_iter().flatten().min();
         let mut course = Course::new(call.once);
@@ -140,7 +141,7 @@ impl<H> Progress<H> {
 
     /// What begins the next attempt.
     pub(crate) fn next_attempt(&mut self) -> Result<Begin, Error> {
-        self.attempt_started = Instant::now();
+        self.attempt_started = clock::now();
         let patience = self.call.named.patience();
         let plan = self.course.next(&self.call.settings, patience, self.remaining()).map_err(
             |reason| self.error(ErrorKind::GaveUp(reason), Some(reason), Trail::default()),
@@ -164,7 +165,7 @@ impl<H> Progress<H> {
 
     /// A connection was waited for since the attempt began, and this is what its pool looks like now.
     pub(crate) fn checked_out(&self) {
-        self.call.named.meters.checkout(self.attempt_started.elapsed());
+        self.call.named.meters.checkout(clock::since(self.attempt_started));
         self.call.shared.record_pool_state();
     }
 
@@ -256,7 +257,7 @@ impl<H> Progress<H> {
     ) -> Next {
         self.call.shared.budget.deposit();
         self.due.push_back((account, true));
-        let elapsed = self.started.elapsed();
+        let elapsed = clock::since(self.started);
         self.count(Outcome::Committed, elapsed);
         let is_slow = elapsed >= self.call.settings.slow_after;
         if is_slow || !self.failures.is_empty() {
@@ -316,7 +317,7 @@ impl<H> Progress<H> {
             // Nothing of the database failed: it is the caller's own error, and nobody else's business.
             (Err(CallersError), Standing::Open(None) | Standing::InFlight(None))
             | (Err(CallersError), Standing::SavepointOpen) => {
-                self.count(Outcome::RolledBack, self.started.elapsed());
+                self.count(Outcome::RolledBack, clock::since(self.started));
                 Next::Return(Err(RunError::Callers))
             }
         }
@@ -384,7 +385,7 @@ impl<H> Progress<H> {
         closure_ran: bool,
     ) -> Result<Duration, GiveUp> {
         let now = Moment {
-            elapsed: self.started.elapsed(),
+            elapsed: clock::since(self.started),
             remaining: self.remaining(),
             dice: fastrand::f64(),
         };
@@ -429,7 +430,7 @@ impl<H> Progress<H> {
 
     /// To the deadline.
     pub(crate) fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline.map(|deadline| deadline.saturating_duration_since(clock::now()))
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     verify::{Witness, verify},
 };
 use crate::{
+    clock,
     dialect::{Ask, Dialect, begin::Begin},
     driver::{
         account::{Account, Parting},
@@ -103,7 +104,7 @@ async fn attempt<W: AsyncWork>(
             return (Ended::Nested(outer), Account::new());
         }
     }
-    let began = Instant::now();
+    let began = clock::now();
     if let Err(failure) = session.begin(begin).await {
         if began_nothing(&failure) {
             session.give_back();
@@ -207,7 +208,7 @@ async fn commit<S: AsyncSession>(
         if account.parting(true) == Parting::GiveBack {
             session.give_back();
         }
-        return (Ended::Committed(began.elapsed()), account);
+        return (Ended::Committed(clock::since(began)), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout).await == Standing::Ended {
@@ -235,10 +236,10 @@ struct Parted {
 /// Asks whether a transaction in which something ran unseen is still the one that was begun, until its answer comes.
 async fn asked<S: AsyncSession>(session: &mut S, question: Option<&MarkQuestion<'_>>) -> Asked {
     let Some(question) = question else { return Asked::in_vain() };
-    let (mut asked, until) = (Asked::default(), Instant::now() + question.patience);
+    let (mut asked, until) = (Asked::default(), clock::now() + question.patience);
     loop {
         let answer = session.ask(question.question()).await;
-        if !asked.takes(answer, question) || Instant::now() >= until {
+        if !asked.takes(answer, question) || clock::now() >= until {
             return asked;
         }
     }
@@ -311,5 +312,5 @@ async fn before<F: Future>(alarm: Option<impl Future<Output = ()>>, body: F) -> 
 }
 
 fn left_until(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
+    deadline.saturating_duration_since(clock::now())
 }

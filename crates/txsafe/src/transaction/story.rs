@@ -5,6 +5,7 @@ use super::{
     progress::{Progress, Teller},
 };
 use crate::{
+    clock,
     dialect::failure::Failure,
     error::{
         Error, ErrorKind,
@@ -62,7 +63,7 @@ impl<H> Progress<H> {
             cause,
             remedy,
             lock_timeout: self.course.lock_timeout(),
-            took: self.attempt_started.elapsed(),
+            took: clock::since(self.attempt_started),
             pause: None,
         });
     }
@@ -80,7 +81,7 @@ impl<H> Progress<H> {
             attempts: self.course.attempts(),
             failures: self.failures.clone(),
             gave_up,
-            elapsed: self.started.elapsed(),
+            elapsed: clock::since(self.started),
             trail,
         }
     }
@@ -104,7 +105,7 @@ impl<H> Drop for Progress<H> {
         if matches!(self.teller, Teller::Nobody) && self.course.attempts() > 0 {
             let outcome =
                 if self.in_doubt.is_some() { Outcome::Unknown } else { Outcome::RolledBack };
-            self.count(outcome, self.started.elapsed());
+            self.count(outcome, clock::since(self.started));
         }
     }
 }

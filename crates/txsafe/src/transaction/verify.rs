@@ -8,10 +8,11 @@
 
 use super::settings::Settings;
 use crate::{
+    clock,
     dialect::{Ask, Dialect},
     driver::session::{AsyncSession, AsyncWork, Question, Session, Work},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// After so many rounds of *in progress* the old backend is ended.
 const ROUNDS_BEFORE_TERMINATING: u32 = 5;
@@ -67,9 +68,9 @@ pub(crate) async fn verify<W: AsyncWork>(
 ) -> Verdict {
     let Some(xid) = witness.xid_text() else { return Verdict::Unknown };
     let Some(status) = dialect.question(Ask::CommitStatus) else { return Verdict::Unknown };
-    let until = Instant::now() + settings.answer_timeout;
+    let until = clock::now() + settings.answer_timeout;
     for round in 1.. {
-        let options = settings.of_session(Some(until.saturating_duration_since(Instant::now())));
+        let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
         // A session that gets no answer is dropped, and so closed: the server may still be on its way up.
         if let Ok(mut session) = work.open(options).await
             && let Ok(Some(answer)) = session.ask(Question { sql: status, binds: &[&xid] }).await
@@ -87,7 +88,7 @@ pub(crate) async fn verify<W: AsyncWork>(
                 return verdict;
             }
         }
-        if Instant::now() >= until {
+        if clock::now() >= until {
             break;
         }
         work.sleep(pause_of(round)).await;
@@ -104,9 +105,9 @@ pub(crate) fn verify_blocking<W: Work>(
 ) -> Verdict {
     let Some(xid) = witness.xid_text() else { return Verdict::Unknown };
     let Some(status) = dialect.question(Ask::CommitStatus) else { return Verdict::Unknown };
-    let until = Instant::now() + settings.answer_timeout;
+    let until = clock::now() + settings.answer_timeout;
     for round in 1.. {
-        let options = settings.of_session(Some(until.saturating_duration_since(Instant::now())));
+        let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
         if let Ok(mut session) = work.open(options)
             && let Ok(Some(answer)) = session.ask(Question { sql: status, binds: &[&xid] })
         {
@@ -123,7 +124,7 @@ pub(crate) fn verify_blocking<W: Work>(
                 return verdict;
             }
         }
-        if Instant::now() >= until {
+        if clock::now() >= until {
             break;
         }
         work.sleep(pause_of(round));

@@ -6,7 +6,7 @@ use super::{
     trace::Trace,
 };
 use crate::{
-    clock::times::Wait,
+    clock::{self, times::Wait},
     guard::{
         code::Code,
         finding::{Finding, Site},
@@ -22,7 +22,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// So many findings wait for their names; more of them are told without.
@@ -102,10 +102,10 @@ fn clerk() -> Option<&'static SyncSender<Job>> {
 fn work(jobs: &Receiver<Job>) {
     SLEEPS.store(false, SeqCst);
     let mut names = Names::default();
-    let (mut looked, mut in_vain) = (Instant::now(), 0);
+    let (mut looked, mut in_vain) = (clock::now(), 0);
     loop {
         let job = if in_vain < LOOKS_AT_NOTHING {
-            jobs.recv_timeout(BETWEEN_LOOKS.saturating_sub(looked.elapsed()))
+            jobs.recv_timeout(BETWEEN_LOOKS.saturating_sub(clock::since(looked)))
         } else {
             sleep(jobs)
         };
@@ -115,11 +115,11 @@ fn work(jobs: &Receiver<Job>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if looked.elapsed() >= BETWEEN_LOOKS {
+        if clock::since(looked) >= BETWEEN_LOOKS {
             let mut found_any = false;
             guarded(|| found_any = standstill::look(&mut names));
             in_vain = if found_any { 0 } else { in_vain + 1 };
-            looked = Instant::now();
+            looked = clock::now();
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     own_lock::{Waiter, question},
 };
 use crate::{
-    clock::times::now,
+    clock::{self, times::now},
     guard::{
         code::Code,
         pool::Pool,
@@ -83,7 +83,7 @@ pub(super) fn look(scope: &Arc<Scope>) {
 }
 
 fn waiter(scope: &Scope, pool: &dyn Pool, waited: Duration) -> Option<Waiter> {
-    let age = scope.began.elapsed();
+    let age = clock::since(scope.began);
     let times = [age, age.saturating_sub(waited)].map(|time| time.as_secs_f64().to_string());
     let binds = [scope.application_name.to_string(), times.join(" ")];
     Waiter::read(&ask(pool, QUESTION_SQL, binds)?)

@@ -1,7 +1,7 @@
 //! What a transaction waits for, and since when: said by its task, read by others.
 
 use crate::{
-    clock::{excused::lock, times::now},
+    clock::{self, excused::lock, times::now},
     guard::{
         code::Code,
         finding::Site,
@@ -125,6 +125,6 @@ impl Wait {
 
     /// Since the transaction began, when it did.
     pub(super) fn began_after(&self, scope: &Scope) -> Duration {
-        scope.began.elapsed().saturating_sub(self.waited())
+        clock::since(scope.began).saturating_sub(self.waited())
     }
 }

@@ -1,7 +1,10 @@
 //! The blocking run loop: the twin of the async one, decision for decision.
 
 use crate::{
-    clock::excused::{Excuse, Excusing},
+    clock::{
+        self,
+        excused::{Excuse, Excusing},
+    },
     dialect::{Ask, Dialect, begin::Begin},
     driver::{
         account::{Account, Parting},
@@ -86,7 +89,7 @@ fn attempt<W: Work>(
             return (Ended::Nested(outer), Account::new());
         }
     }
-    let began = Instant::now();
+    let began = clock::now();
     if let Err(failure) = session.begin(begin) {
         if began_nothing(&failure) {
             session.give_back();
@@ -179,7 +182,7 @@ fn commit<S: Session>(
         if account.parting(true) == Parting::GiveBack {
             session.give_back();
         }
-        return (Ended::Committed(began.elapsed()), account);
+        return (Ended::Committed(clock::since(began)), account);
     };
     // A server that refused COMMIT has ended the transaction, and its connection is as good as before.
     if !failure.is_lost() && session.settle(settings.answer_timeout) == Standing::Ended {
@@ -207,10 +210,10 @@ struct Parted {
 /// Asks whether a transaction in which something ran unseen is still the one that was begun, until its answer comes.
 fn asked<S: Session>(session: &mut S, question: Option<&MarkQuestion<'_>>) -> Asked {
     let Some(question) = question else { return Asked::in_vain() };
-    let (mut asked, until) = (Asked::default(), Instant::now() + question.patience);
+    let (mut asked, until) = (Asked::default(), clock::now() + question.patience);
     loop {
         let answer = session.ask(question.question());
-        if !asked.takes(answer, question) || Instant::now() >= until {
+        if !asked.takes(answer, question) || clock::now() >= until {
             return asked;
         }
     }
