@@ -29,12 +29,13 @@ const AXUM: &str = r#"
 axum = "0.8"
 tokio = { version = "1", features = ["full"] }
 tracing = "0.1"
+tracing-subscriber = "0.3"
 "#;
 
 const SERVICES: [Service; 3] = [
     Service {
         name: "sqlx",
-        dependencies: r#"sqlx = { version = "0.9", features = ["postgres", "runtime-tokio"] }"#,
+        dependencies: r#"sqlx = { version = "0.9", features = ["postgres", "runtime-tokio", "tls-rustls"] }"#,
         adapter: "txsafe-sqlx",
         bare: include_str!("../services/sqlx/bare.rs"),
         guarded: include_str!("../services/sqlx/guarded.rs"),

@@ -15,3 +15,4 @@ mod second;
 mod sqlite;
 mod sqlx_only;
 mod standstill;
+mod two_engines;

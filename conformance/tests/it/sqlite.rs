@@ -1,6 +1,6 @@
 //! SQLite on SQLx: the cases that a database with one writer and no server can have.
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt, future::join_all};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, SqliteConnection, query_scalar, sqlite::SqlitePoolOptions,
 };
@@ -148,6 +148,83 @@ async fn a_savepoint_undoes_its_part() {
     bank.run("savepoint", &script).await.unwrap_err();
     assert_eq!((bank.balance_of(1).await, bank.balance_of(2).await), (100, 105));
     bank.assert_free().await;
+}
+
+#[tokio::test]
+async fn a_savepoint_behind_a_failure_doesnt_undo_it() {
+    let bank = Bank::open("late_savepoint").await;
+    let overdraws = "UPDATE accounts SET balance = balance - 1000 WHERE id = 1";
+    let steps = [Step::Swallow(overdraws.into()), Step::Savepoint(vec![]), Step::Credit(2, 1_000)];
+    // The savepoint's error is swallowed, too, and so the credit comes.
+    bank.run("transfer", &Script::new(steps)).await.unwrap_err();
+    assert_eq!((bank.balance_of(1).await, bank.balance_of(2).await), (100, 100));
+    bank.assert_free().await;
+}
+
+#[tokio::test]
+async fn a_statement_that_was_given_up_is_not_committed_around() {
+    let bank = Bank::open("given_up").await;
+    let pool = SqlitePoolOptions::new().max_connections(1).connect(&bank.url).await.unwrap();
+    let db = sqlite::Database::builder(pool).build().unwrap();
+    // It counts for a while first.
+    let overdraws = "UPDATE accounts SET balance = balance - 1000 - (WITH RECURSIVE n (i) AS
+        (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) SELECT min(i) FROM n) WHERE id = 1";
+    for goes_on in [false, true] {
+        let ended = db.transaction("given up", async |mut tx| {
+            let given_up = sqlx::query(overdraws).execute(&mut tx).now_or_never();
+            assert!(given_up.is_none(), "it runs on a thread of its own");
+            if goes_on {
+                let credit = sqlx::query("UPDATE accounts SET balance = 7 WHERE id = 2");
+                assert!(credit.execute(&mut tx).await.is_err());
+            }
+            Ok::<_, AppError>(())
+        });
+        let error = ended.await.unwrap_err().ours();
+        assert_eq!(*error.kind(), ErrorKind::RolledBackAtCommit, "{error}");
+        assert!(error.to_string().contains("its future was dropped"), "{error}");
+        assert_eq!((bank.balance_of(1).await, bank.balance_of(2).await), (100, 100));
+    }
+    // What only reads does no harm.
+    let read = db.transaction("read", async |mut tx| {
+        drop(sqlx::query("SELECT * FROM accounts").fetch(&mut tx).next().await);
+        sqlx::query("UPDATE accounts SET balance = 7 WHERE id = 2").execute(&mut tx).await?;
+        Ok::<_, AppError>(())
+    });
+    read.await.unwrap();
+    assert_eq!(bank.balance_of(2).await, 7);
+}
+
+#[tokio::test]
+async fn what_was_committed_unseen_is_not_called_rolled_back() {
+    for lent in ["COMMIT", "COMMIT; BEGIN", "COMMIT; BEGIN; UPDATE accounts SET balance = 0"] {
+        let bank = Bank::open("unseen_commit").await;
+        let steps = [Step::Credit(1, 5), Step::Lent(lent.into()), Step::Fail("no")];
+        let script = Script::new(steps);
+        let error = bank.run("ends", &script).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown, "{lent}: {error:?}");
+        assert_eq!((bank.balance_of(1).await, script.attempts()), (105, 1), "{lent}");
+        bank.assert_free().await;
+    }
+}
+
+#[tokio::test]
+async fn a_trigger_is_made_in_a_transaction() {
+    let bank = Bank::open("trigger").await;
+    let trigger = "CREATE TRIGGER paid AFTER UPDATE ON accounts WHEN new.id = 1
+                   BEGIN UPDATE accounts SET balance = balance + 1 WHERE id = 3; END";
+    bank.run("migrate", &Script::new([Step::sql(trigger), Step::Credit(1, 5)])).await.unwrap();
+    assert_eq!((bank.balance_of(1).await, bank.balance_of(3).await), (105, 101));
+}
+
+#[tokio::test]
+async fn on_a_held_connection_whose_transaction_has_gone() {
+    let bank = Bank::open("held_gone").await;
+    for gone in ["COMMIT", "INSERT OR ROLLBACK INTO accounts VALUES (1, 0)"] {
+        let script = Script::new([Step::Swallow(gone.into())]);
+        let ended = bank.db.run_on("SELECT 1", Call::new("held"), script, "SELECT 1").await;
+        assert!(ended.is_err(), "{gone}");
+        bank.assert_free().await;
+    }
 }
 
 #[tokio::test]
@@ -302,6 +379,13 @@ async fn a_connection_goes_back_as_it_came() {
     };
     let before = settings().await;
     let db = sqlite::Database::builder(pool.clone()).build().unwrap();
+    let refused =
+        db.with(TxOptions::new().lock_timeout(20 * MS)).transaction("order", async |mut tx| {
+            sqlx::query("INSERT INTO orders VALUES (4711)").execute(&mut tx).await?;
+            Ok::<_, AppError>(())
+        });
+    refused.await.unwrap_err();
+    assert_eq!(settings().await, before, "COMMIT was refused");
     for read_only in [false, true] {
         for fails in [false, true] {
             let options = TxOptions::new().lock_timeout(20 * MS).read_only(read_only);
@@ -324,6 +408,11 @@ async fn a_connection_goes_back_as_it_came() {
         .await
         .unwrap();
     assert_eq!((count, settings().await), (3, before));
+    // An application's own is left as it is.
+    sqlx::query("PRAGMA query_only = 1").execute(&pool).await.unwrap();
+    let reads = db.with(TxOptions::new().read_only(true));
+    reads.transaction("reads", async |_tx| Ok::<_, AppError>(())).await.unwrap();
+    assert_eq!(settings().await, (before.0, 1));
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ where
         E: 'q + Execute<'q, DB>,
     {
         let query = Query::of(query);
-        if let Some(error) = self.observed.refuses(query.sql.as_str()) {
+        if let Some(error) = self.observed.refusal(query.sql.as_str()) {
             return Box::pin(once(ready(Err(error))));
         }
         self.observed.runs(query.sql.clone(), query.binds());
@@ -52,7 +52,7 @@ where
         E: 'q + Execute<'q, DB>,
     {
         let query = Query::of(query);
-        if let Some(error) = self.observed.refuses(query.sql.as_str()) {
+        if let Some(error) = self.observed.refusal(query.sql.as_str()) {
             return Box::pin(ready(Err(error)));
         }
         self.observed.runs(query.sql.clone(), query.binds());

@@ -5,7 +5,7 @@ use sqlx::{Error as SqlxError, SqlStr};
 use std::{fmt, marker::PhantomData, sync::Arc, time::Instant};
 use txsafe::{
     Failure, Trail,
-    driver::{Calls, Notes, Standing, leaves_transaction},
+    driver::{Calls, Notes, Standing},
 };
 
 /// What is known of the attempt that runs.
@@ -19,6 +19,8 @@ pub(crate) struct Observed<DB> {
     left: bool,
     /// Something ran that could have changed the transaction's state without our knowing.
     is_unsure: bool,
+    /// A savepoint is being set, released or rolled back. If that is dropped, nobody knows what SQLx thinks of it.
+    in_flux: bool,
     /// The statement that runs, or whose end nobody waited for.
     running: Option<Running>,
     trail: Trail,
@@ -51,6 +53,7 @@ impl<DB: Engine> Observed<DB> {
             recovered_from: None,
             left: false,
             is_unsure: false,
+            in_flux: false,
             running: None,
             trail: Trail::new(Instant::now()).with_ledger(notes.ledger.clone()),
             notes: notes.clone(),
@@ -78,10 +81,10 @@ impl<DB: Engine> Observed<DB> {
     fn started(&mut self, sql: SqlStr, runs: bool) {
         self.calls.returned();
         self.calls.started();
-        let leaves = leaves_transaction(sql.as_str());
+        let leaves = DB::leaves_transaction(sql.as_str());
         // Until its end is known.
         self.is_unsure |= leaves;
-        let recovers = first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
+        let recovers = runs && first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
         self.running = Some(Running { sql, start: Instant::now(), recovers, leaves, runs });
     }
 
@@ -135,17 +138,44 @@ impl<DB: Engine> Observed<DB> {
         self.is_unsure
     }
 
-    /// Why a statement must not run: one before it failed, and the database itself would run it, maybe outside of any
-    /// transaction.
-    pub(crate) fn refuses(&self, sql: &str) -> Option<SqlxError> {
+    /// The failure for which a statement must not run: one before it failed, and the database itself would run it, maybe outside
+    /// of any transaction.
+    pub(crate) fn refuses(&mut self, sql: &str) -> Option<&Failure> {
+        self.given_up();
         let failure = self.aborted_by.as_ref().filter(|_| !DB::ABORTS)?;
         let is_way_out = first_word(sql).eq_ignore_ascii_case("ROLLBACK");
-        (!is_way_out).then(|| {
-            SqlxError::Protocol(format!(
-                "the transaction is aborted by an earlier failure ({failure}), and runs nothing more: return the error, or \
-                 run what may fail in `tx.savepoint(…)`",
-            ))
-        })
+        (!is_way_out).then_some(failure)
+    }
+
+    /// What the caller gets in place of such a statement's answer.
+    pub(crate) fn refusal(&mut self, sql: &str) -> Option<SqlxError> {
+        let failure = self.refuses(sql)?;
+        Some(SqlxError::Protocol(format!(
+            "the transaction is aborted by an earlier failure ({failure}), and runs nothing more: return the error, or \
+             run what may fail in `tx.savepoint(…)`",
+        )))
+    }
+
+    /// A statement whose future was dropped has failed where its error gets lost with it, unless it only reads.
+    pub(crate) fn given_up(&mut self) {
+        const READS: [&str; 4] = ["SELECT", "VALUES", "EXPLAIN", "PRAGMA"];
+        let Some(running) = self.running.take_if(|_| !DB::ABORTS) else { return };
+        let word = first_word(running.sql.as_str());
+        if !running.runs || READS.iter().any(|reads| word.eq_ignore_ascii_case(reads)) {
+            self.running = Some(running);
+            return self.finished();
+        }
+        let sql = running.sql.as_str();
+        self.notes.ran(sql, false);
+        self.calls.ended(sql);
+        self.trail.push(sql, running.start, Instant::now(), Some(None));
+        let failure = Failure::of_message("its future was dropped before its end was known");
+        self.aborted_by.get_or_insert(failure.with_statement(Some(sql.to_owned())));
+    }
+
+    /// A savepoint operation begins, or has come to its end.
+    pub(crate) fn in_flux(&mut self, is_it: bool) {
+        self.in_flux = is_it;
     }
 
     /// Whether a statement was started whose end nobody has waited for.
@@ -179,7 +209,9 @@ impl<DB: Engine> Observed<DB> {
             // Whatever came after: what ran before may be committed.
             _ if self.left => Standing::Ended,
             (Some(failure), _) => Standing::Lost(failure.clone()),
-            (None, aborted_by) if self.running.is_some() => Standing::InFlight(aborted_by.clone()),
+            (None, aborted_by) if self.running.is_some() || self.in_flux => {
+                Standing::InFlight(aborted_by.clone())
+            }
             (None, Some(failure)) => Standing::Aborted(failure.clone()),
             (None, None) => match depth {
                 0 => Standing::Ended,

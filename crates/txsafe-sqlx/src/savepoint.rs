@@ -17,9 +17,14 @@ impl<DB: Engine> Savepoints for Driver<DB> {
             let Tx { conn, observed, .. } = tx;
             let calls = Arc::clone(observed.calls());
             settle::<DB>(conn, observed).await;
+            if let Some(failure) = observed.refuses("SAVEPOINT") {
+                return Err(failure.clone().into());
+            }
+            observed.in_flux(true);
             let set = calls
                 .waiting(<DB::TransactionManager as TransactionManager>::begin(conn, None))
                 .await;
+            observed.in_flux(false);
             set.map_err(|error| failed(observed, &error))
         })
     }
@@ -39,8 +44,10 @@ impl<DB: Engine> Savepoints for Driver<DB> {
         Box::pin(async {
             let Tx { conn, observed, .. } = tx;
             let calls = Arc::clone(observed.calls());
+            observed.in_flux(true);
             let released =
                 calls.waiting(<DB::TransactionManager as TransactionManager>::commit(conn)).await;
+            observed.in_flux(false);
             released.map_err(|error| failed(observed, &error))
         })
     }
@@ -51,10 +58,11 @@ impl<DB: Engine> Savepoints for Driver<DB> {
         Box::pin(async {
             let Tx { conn, observed, .. } = tx;
             let calls = Arc::clone(observed.calls());
-            match calls
-                .waiting(<DB::TransactionManager as TransactionManager>::rollback(conn))
-                .await
-            {
+            observed.in_flux(true);
+            let rolled_back =
+                calls.waiting(<DB::TransactionManager as TransactionManager>::rollback(conn)).await;
+            observed.in_flux(false);
+            match rolled_back {
                 Ok(()) => observed.recovered(),
                 Err(error) => observed.saw(&error),
             }

@@ -85,7 +85,11 @@ impl<DB: Engine> AsyncSession for Session<'_, DB> {
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         let patience = self.answer_timeout;
         let begun = DB::begin(self.lease.connection(), begin);
-        match self.alarm.within(patience, begun).await {
+        let begun = match DB::BOUNDS_BEGIN {
+            true => Ok(begun.await),
+            false => self.alarm.within(patience, begun).await,
+        };
+        match begun {
             Ok(Ok(begun)) => {
                 self.begun = begun;
                 let calls = Arc::clone(self.observed.calls());
@@ -190,7 +194,7 @@ impl<DB: Engine> Drop for Session<'_, DB> {
             Lease::Pooled(conn) => drop(conn.detach()),
             Lease::Held(mut held, slot) => {
                 let conn = held.connection();
-                while depth::<DB>(conn) > 0 {
+                for _ in 0..depth::<DB>(conn) {
                     <DB::TransactionManager as TransactionManager>::start_rollback(conn);
                 }
                 held.set_in_doubt();
@@ -218,6 +222,12 @@ impl<DB: Engine> fmt::Debug for Session<'_, DB> {
 
 /// Waits for the end of a statement that its caller dropped.
 pub(crate) async fn settle<DB: Engine>(conn: &mut Conn<DB>, observed: &mut Observed<DB>) {
+    if !DB::ABORTS && observed.has_abandoned() {
+        // Nobody tells whether it failed.
+        let answered = DB::wait(conn).await;
+        observed.given_up();
+        return answered.unwrap_or_else(|error| observed.saw(&error));
+    }
     while observed.has_abandoned() {
         let calls = Arc::clone(observed.calls());
         // Answers come in order, and an error among those that nobody waited for is told here.

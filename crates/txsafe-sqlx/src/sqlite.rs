@@ -37,6 +37,11 @@
 //! - **A failed statement aborts the transaction, as on PostgreSQL**, although SQLite would go on: `&mut Tx` runs nothing more
 //!   until the savepoint around it is rolled back, and such a transaction isn't committed. So `INSERT OR ROLLBACK` and whatever
 //!   else ends a transaction never leaves statements behind it that are committed by themselves.
+//! - What fails on a connection that [`Tx::connection`] lends isn't seen, and SQLite goes on: return such an error, or tell
+//!   [`Tx::saw`] of it.
+//! - A statement whose future is dropped before its end, unless it only reads, aborts the transaction: nobody learns whether it
+//!   failed.
+//! - A transaction that is cancelled closes its connection. A database in memory is gone with its last one.
 //! - Ranks, advisory locks, sequences and the outbox aren't there yet.
 
 pub use crate::engine::sqlite::{Configured, Database, Driver, Held, Tx, WithKey, failure_of};

@@ -56,8 +56,8 @@ impl<'c, DB: Engine, O, Held> Tx<'c, DB, O, Held> {
 
     /// Lends the connection, for `COPY` and for helpers that take `&mut PgConnection`.
     ///
-    /// What fails there is not seen. A swallowed error still never becomes `Ok`, because the server is asked with
-    /// COMMIT; but a deadlock is retried only if [`saw`](Self::saw) is told of it:
+    /// What fails there is not seen. A swallowed error still never becomes `Ok` on PostgreSQL, because the server is asked with
+    /// COMMIT; on SQLite, which goes on behind a failure, it does, unless [`saw`](Self::saw) is told of it. And a deadlock is retried only if [`saw`](Self::saw) is told of it:
     ///
     /// ```
     /// # async fn load(conn: &mut sqlx::PgConnection) -> Result<i64, sqlx::Error> {

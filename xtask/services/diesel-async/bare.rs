@@ -30,6 +30,7 @@ async fn handler(State(db): State<Pool<AsyncPgConnection>>) -> StatusCode {
 
 #[tokio::main]
 async fn main() {
+    tracing_subscriber::fmt::init();
     let manager = AsyncDieselConnectionManager::new("postgres://shop@localhost/shop");
     let db = Pool::builder(manager).build().unwrap();
     let app = Router::new().route("/deliver", post(handler)).with_state(db);

@@ -27,6 +27,7 @@ async fn handler(State(db): State<Database>) -> StatusCode {
 
 #[tokio::main]
 async fn main() {
+    tracing_subscriber::fmt::init();
     let pool = Pool::builder(manager("postgres://shop@localhost/shop")).build().unwrap();
     let db = Database::builder(pool).build().unwrap();
     let app = Router::new().route("/deliver", post(handler)).with_state(db);

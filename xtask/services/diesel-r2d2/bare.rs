@@ -28,6 +28,7 @@ async fn handler(State(db): State<Db>) -> StatusCode {
 
 #[tokio::main]
 async fn main() {
+    tracing_subscriber::fmt::init();
     let manager = ConnectionManager::new("postgres://shop@localhost/shop");
     let db = Pool::builder().build_unchecked(manager);
     let app = Router::new().route("/deliver", post(handler)).with_state(db);

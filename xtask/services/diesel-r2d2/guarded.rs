@@ -25,6 +25,7 @@ async fn handler(State(db): State<Database>) -> StatusCode {
 
 #[tokio::main]
 async fn main() {
+    tracing_subscriber::fmt::init();
     let manager = ConnectionManager::new("postgres://shop@localhost/shop");
     let pool = pool_builder().build_unchecked(manager);
     let db = Database::builder(pool).build().unwrap();

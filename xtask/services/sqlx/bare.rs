@@ -19,6 +19,7 @@ async fn handler(State(db): State<PgPool>) -> StatusCode {
 
 #[tokio::main]
 async fn main() {
+    tracing_subscriber::fmt::init();
     let db = PgPoolOptions::new().connect_lazy("postgres://shop@localhost/shop").unwrap();
     let app = Router::new().route("/deliver", post(handler)).with_state(db);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -24,6 +24,7 @@ async fn handler(State(db): State<Database>) -> StatusCode {
 
 #[tokio::main]
 async fn main() {
+    tracing_subscriber::fmt::init();
     let pool = pool_options().connect_lazy("postgres://shop@localhost/shop").unwrap();
     let db = Database::builder(pool).build().unwrap();
     let app = Router::new().route("/deliver", post(handler)).with_state(db);

@@ -4,10 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-/// SQL is cut here, in bytes: so much of it is shown.
-const SQL_BYTES: usize = 1_024;
-
-/// More prepared statements than a driver's cache has are not remembered.
+/// More prepared statements than a driver's cache has: those that failed stay, and then all are forgotten.
 const MOST_STATEMENTS: usize = 4_096;
 
 /// What the client has sent since the last request was complete, and what it prepared before.
@@ -23,7 +20,7 @@ pub(super) struct Requests {
 /// A request that the server answers by one ReadyForQuery.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Request {
-    /// What it runs, cut at 1 KiB.
+    /// What it runs, as far as bodies of messages are kept.
     pub(super) sql: Option<Arc<str>>,
     /// It only lets go of prepared statements, and nobody waits for its answer.
     pub(super) lets_go: bool,
@@ -41,9 +38,10 @@ impl Requests {
             b'P' => {
                 let (name, rest) = text(body);
                 let sql = shown(text(rest).0);
-                if self.prepared.len() < MOST_STATEMENTS || self.prepared.contains_key(name) {
-                    self.prepared.insert(name.into(), Arc::clone(&sql));
+                if self.prepared.len() >= MOST_STATEMENTS {
+                    self.prepared.clear();
                 }
+                self.prepared.insert(name.into(), Arc::clone(&sql));
                 self.sql = Some(sql);
             }
             b'B' => {
@@ -81,9 +79,9 @@ fn text(body: &[u8]) -> (&[u8], &[u8]) {
     (&body[..end], body.get(end + 1..).unwrap_or_default())
 }
 
-/// As much of it as is shown, cut between characters.
+/// Up to where it was cut, between characters.
 fn shown(sql: &[u8]) -> Arc<str> {
-    let mut chunks = sql[..sql.len().min(SQL_BYTES)].utf8_chunks();
+    let mut chunks = sql.utf8_chunks();
     chunks.next().map_or("", |chunk| chunk.valid()).into()
 }
 
@@ -113,10 +111,22 @@ mod tests {
     }
 
     #[test]
-    fn long_sql_is_cut() {
+    fn what_was_cut_ends_between_characters() {
         let mut requests = Requests::default();
-        let long = ["-", &"é".repeat(SQL_BYTES), "\0"].concat();
-        let sql = requests.take(b'Q', long.as_bytes()).and_then(|request| request.sql);
-        assert_eq!(sql.as_deref(), Some(&long[..SQL_BYTES - 1]), "between characters");
+        let request = requests.take(b'Q', &"SELECT 'é'".as_bytes()[..9]);
+        assert_eq!(request, runs("SELECT '"));
+    }
+
+    #[test]
+    fn statements_that_failed_do_not_fill_it_for_good() {
+        let mut requests = Requests::default();
+        for n in 0..2 * MOST_STATEMENTS {
+            requests.take(b'P', format!("s{n}\0SELECT {n}\0\0\0").as_bytes());
+        }
+        assert!(requests.prepared.len() <= MOST_STATEMENTS);
+        let last = format!("\0s{}\0", 2 * MOST_STATEMENTS - 1);
+        requests.take(b'S', b"");
+        requests.take(b'B', last.as_bytes());
+        assert_eq!(requests.take(b'S', b""), runs(&format!("SELECT {}", 2 * MOST_STATEMENTS - 1)));
     }
 }

@@ -142,6 +142,8 @@ impl Attempt {
         match (before, now) {
             (_, Status::Idle) => self.left = true,
             (Status::Failed, Status::Open) => {
+                // Whose callers haven't heard of them by now are gone, and the same SQL may run again.
+                self.tell_of_errors();
                 self.told.recovered_from = self.told.aborted_by.take();
             }
             (Status::Idle | Status::Open, Status::Failed) => self.told.aborted_by = failure,

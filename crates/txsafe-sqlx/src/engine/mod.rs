@@ -46,6 +46,12 @@ pub(crate) mod sealed {
         /// Whether it refuses statements behind one that failed. Otherwise `&mut Tx` does.
         const ABORTS: bool;
 
+        /// Whether BEGIN waits for a lock, no longer than it says itself.
+        const BOUNDS_BEGIN: bool;
+
+        /// Whether this statement ends the transaction.
+        fn leaves_transaction(sql: &str) -> bool;
+
         /// The failure behind an error.
         fn failure_of(error: &SqlxError) -> Failure;
 

@@ -21,7 +21,7 @@ use txsafe::{
     Error, Failure, LockOrder, NoOrder, SqlState, Unlocked,
     driver::{
         Alarm, Begin, BindKey, Dialect, ErrorFields, LockCall, LockStatement, Locks, Question,
-        Reads,
+        Reads, leaves_transaction,
     },
     outbox::{
         ask::{Ask, Rows},
@@ -54,6 +54,11 @@ txsafe::__tx_methods!(async Tx on Driver reads Row);
 impl Rules for Postgres {
     const DIALECT: &'static dyn Dialect = &txsafe::driver::Postgres;
     const ABORTS: bool = true;
+    const BOUNDS_BEGIN: bool = false;
+
+    fn leaves_transaction(sql: &str) -> bool {
+        leaves_transaction(sql)
+    }
 
     fn failure_of(error: &SqlxError) -> Failure {
         failure_of(error)

@@ -16,7 +16,7 @@ use sqlx::{
 use sqlx_core::transaction::TransactionManager;
 use std::time::{Duration, Instant};
 use txsafe::{
-    Condition, Error, Failure, LockOrder, NoOrder, Unlocked,
+    Condition, Error, ErrorCode, Failure, LockOrder, NoOrder, Unlocked,
     driver::{Alarm, Begin, BindKey, Dialect, LockCall, Locks, Question, sqlite},
 };
 
@@ -47,6 +47,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 impl Rules for Sqlite {
     const DIALECT: &'static dyn Dialect = &sqlite::Sqlite;
     const ABORTS: bool = false;
+    const BOUNDS_BEGIN: bool = true;
+
+    fn leaves_transaction(sql: &str) -> bool {
+        sqlite::leaves_transaction(sql)
+    }
 
     fn failure_of(error: &SqlxError) -> Failure {
         failure_of(error)
@@ -63,7 +68,11 @@ impl Rules for Sqlite {
     ) -> BoxFuture<'e, Result<Begun, SqlxError>> {
         Box::pin(async {
             let timeout: i64 = query_scalar("PRAGMA busy_timeout").fetch_one(&mut *conn).await?;
-            let restore = format!("PRAGMA busy_timeout = {timeout}; PRAGMA query_only = 0");
+            let mut restore = format!("PRAGMA busy_timeout = {timeout}");
+            if begin.sql().contains("query_only") {
+                let only: i64 = query_scalar("PRAGMA query_only").fetch_one(&mut *conn).await?;
+                restore = format!("{restore}; PRAGMA query_only = {only}");
+            }
             let sql = AssertSqlSafe(begin.sql()).into_sql_str();
             if let Err(error) = Manager::begin(conn, Some(sql)).await {
                 conn.execute(AssertSqlSafe(restore)).await?;
@@ -97,19 +106,20 @@ impl Rules for Sqlite {
     ) -> BoxFuture<'e, Result<(), Failure>> {
         Box::pin(async move {
             let until = Instant::now() + patience;
-            if let Err(error) = conn.execute(AssertSqlSafe(begun.before_commit.clone())).await {
-                end_whatever_is_open(conn).await;
-                return Err(of_commit(&error));
-            }
-            loop {
+            let mut refused = release(conn, begun).await.err();
+            while refused.is_none() {
                 let Err(error) = Manager::commit(conn).await else { return Ok(()) };
                 let failure = of_commit(&error);
                 if failure.condition() != Condition::LockTimeout || Instant::now() >= until {
-                    end_whatever_is_open(conn).await;
-                    return Err(failure);
+                    refused = Some(failure);
+                } else {
+                    tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                tokio::time::sleep(BUSY_PAUSE).await;
             }
+            end_whatever_is_open(conn).await;
+            // A PRAGMA that worked at the begin works now; if it doesn't, the next transaction says so.
+            let _ = Self::finish(conn, begun).await;
+            refused.map_or(Ok(()), Err)
         })
     }
 
@@ -125,12 +135,14 @@ impl Rules for Sqlite {
         begun: &'e Begun,
     ) -> BoxFuture<'e, Result<(), SqlxError>> {
         Box::pin(async {
+            // Whatever is open now, it isn't ours if this fails: and then what ran in ours may be committed.
+            let is_ours = conn.execute(AssertSqlSafe(begun.before_commit.clone())).await;
             let rolled_back = Manager::rollback(conn).await;
             if rolled_back.is_err() {
                 end_whatever_is_open(conn).await;
             }
-            conn.execute(AssertSqlSafe(begun.restore.clone())).await?;
-            rolled_back
+            Self::finish(conn, begun).await?;
+            is_ours.and(rolled_back)
         })
     }
 
@@ -194,8 +206,27 @@ pub fn failure_of(error: &SqlxError) -> Failure {
     }
 }
 
+/// Releases the savepoint by which the transaction is known: it is still ours.
+async fn release(conn: &mut SqliteConnection, begun: &Begun) -> Result<(), Failure> {
+    let released = conn.execute(AssertSqlSafe(begun.before_commit.clone())).await;
+    released.map(drop).map_err(|error| of_request::<Sqlite>(&error))
+}
+
+/// The failure of COMMIT. It is written before all of its I/O is done.
 fn of_commit(error: &SqlxError) -> Failure {
-    of_request::<Sqlite>(error).with_statement(Some("COMMIT".into()))
+    let failure = of_request::<Sqlite>(error).with_statement(Some("COMMIT".into()));
+    match failure.code() {
+        Some(ErrorCode::Vendor(code)) if sqlite::is_io_error(code) => {
+            let condition = Condition::CommitUnknown;
+            Failure::of_code(
+                ErrorCode::Vendor(code),
+                condition,
+                failure.effect(),
+                failure.message(),
+            )
+        }
+        _ => failure,
+    }
 }
 
 /// Rolls back whatever is open, for SQLx's own count too. If that fails, the connection is closed.

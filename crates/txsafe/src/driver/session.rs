@@ -165,6 +165,9 @@ pub trait AsyncWork: Send {
         session: &'s mut Self::Session,
     ) -> impl Future<Output = Result<(), CallersError>> + Send;
 
+    /// Another attempt follows: what the closure returned is needed no more, and may hold what that one waits for.
+    fn forget(&mut self) {}
+
     /// Sleeps.
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static;
 }
@@ -202,6 +205,8 @@ pub trait Work {
     fn open(&mut self, options: SessionOptions) -> Result<Self::Session, Failure>;
     /// See [`AsyncWork::body`].
     fn body(&mut self, session: &mut Self::Session) -> Result<(), CallersError>;
+    /// See [`AsyncWork::forget`].
+    fn forget(&mut self) {}
     /// See [`AsyncWork::sleep`].
     fn sleep(&self, pause: Duration);
 }

@@ -122,7 +122,10 @@ impl Trail {
     /// The last statement that begins with `sql` and didn't fail has failed after all: its error came behind its end.
     pub fn failed(&mut self, sql: &str, code: SqlState) {
         let mut kept = self.first.iter_mut().chain(&mut self.last).rev();
-        let is_it = |it: &&mut Statement| it.failed.is_none() && it.sql.starts_with(sql);
+        let shown = shortened(sql.to_owned());
+        let is_it = |it: &&mut Statement| {
+            it.failed.is_none() && (it.sql.starts_with(sql) || it.sql == shown)
+        };
         if let Some(statement) = kept.find(is_it) {
             statement.failed = Some(Some(code));
         }

@@ -85,6 +85,11 @@ impl<H> Progress<H> {
         }
     }
 
+    /// Whether a COMMIT is in doubt, whose value is returned if it turns out to have arrived.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.in_doubt.is_some()
+    }
+
     /// The key was new: the COMMIT that was in doubt has rolled back, for its own row would have been there, or waited
     /// for. What comes after is about this attempt alone.
     pub(crate) fn key_was_new(&mut self) {

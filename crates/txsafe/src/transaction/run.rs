@@ -60,6 +60,9 @@ pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, Ru
                 match next {
                     Next::Return(result) => return result,
                     Next::Pause(pause) => {
+                        if !progress.is_in_doubt() {
+                            work.forget();
+                        }
                         work.sleep(pause).await;
                         break;
                     }
@@ -175,7 +178,12 @@ async fn attempt<W: AsyncWork>(
                 Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
                 None => standing,
             };
-            let standing = if is_unsure { asked.after(rolled_back, standing) } else { standing };
+            let standing = match (&standing, rolled_back) {
+                _ if is_unsure => asked.after(rolled_back, standing),
+                // It was healthy as far as was seen, and not open any more.
+                (Standing::Open(_), RolledBack::Before) => Standing::Ended,
+                _ => standing,
+            };
             (Ended::NotCommitted(result, standing), account)
         }
     }

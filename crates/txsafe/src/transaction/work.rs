@@ -156,6 +156,9 @@ trait AnyBody<'a, D: AsyncDriver>: Send {
         &'s mut self,
         session: &'s mut D::Session<'a>,
     ) -> BoxFuture<'s, Result<(), CallersError>>;
+
+    /// Forgets what it returned.
+    fn forget(&mut self);
 }
 
 impl<'a, D, O, B, T, E> AnyBody<'a, D> for Kept<B, O, T, E>
@@ -173,6 +176,10 @@ where
         let Self { body, returned, .. } = self;
         returned.clear();
         in_a_box(async move { returned.keep(body.run(D::tx(session)).await) })
+    }
+
+    fn forget(&mut self) {
+        self.returned.clear();
     }
 }
 
@@ -196,6 +203,10 @@ impl<'a, D: AsyncDriver> AsyncWork for Work<'a, '_, D> {
         session: &'s mut D::Session<'a>,
     ) -> impl Future<Output = Result<(), CallersError>> + Send {
         self.body.run(session)
+    }
+
+    fn forget(&mut self) {
+        self.body.forget();
     }
 
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -355,7 +355,8 @@ fn what_ran_unseen_behind_the_end_makes_the_outcome_unknown() {
     const SWALLOWED: &[Attempt] = &[(SEEN, Ok(()))];
     const RETURNED: &[Attempt] = &[(SEEN, Err(CallersError))];
     const UNSEEN_SWALLOWED: &[Attempt] = &[(UNSEEN, Ok(()))];
-    for attempts in [SWALLOWED, RETURNED, UNSEEN_SWALLOWED] {
+    const UNSEEN_RETURNED: &[Attempt] = &[(UNSEEN, Err(CallersError))];
+    for attempts in [SWALLOWED, RETURNED, UNSEEN_SWALLOWED, UNSEEN_RETURNED] {
         let (ended, (committed, _)) = play(attempts);
         assert_eq!(ours(ended).outcome(), Outcome::Unknown);
         assert_eq!(committed, 1, "by itself, and not a second time");

@@ -236,6 +236,10 @@ impl AsyncWork for AsyncPlay {
         returned.as_ref().map(|_| ()).map_err(|_| CallersError)
     }
 
+    fn forget(&mut self) {
+        self.returned = None;
+    }
+
     fn sleep(&self, _pause: Duration) -> impl Future<Output = ()> + Send + 'static {
         let stage = Arc::clone(&self.stage);
         async move { stage.note("pause") }
@@ -312,6 +316,10 @@ impl Work for BlockingPlay {
         }
         let returned = self.returned.insert(session.actor.body(number));
         returned.as_ref().map(|_| ()).map_err(|_| CallersError)
+    }
+
+    fn forget(&mut self) {
+        self.returned = None;
     }
 
     fn sleep(&self, _pause: Duration) {

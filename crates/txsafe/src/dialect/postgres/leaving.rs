@@ -17,7 +17,8 @@ pub fn leaves_transaction(sql: &str) -> bool {
             // The body of a function in standard SQL: its statements run when it is called.
             b"create" => {
                 is_in_body |= words.reaches_body();
-                false
+                // The statement has been read to its end: others may follow.
+                continue;
             }
             b"end" if is_in_body => {
                 is_in_body = false;
@@ -135,6 +136,8 @@ mod tests {
             r"SELECT E'\''; COMMIT",
             "PREPARE TRANSACTION 'x'",
             "SELECT $1; END",
+            "CREATE TABLE t (n int); COMMIT",
+            "CREATE INDEX ON t (n); END; BEGIN",
             "; ;commit",
             "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END; COMMIT",
         ] {

@@ -14,6 +14,12 @@ pub fn failure(code: i32, message: impl Into<String>) -> Failure {
     Failure::of_code(ErrorCode::Vendor(code), condition, effect, message)
 }
 
+/// Whether the disk, or what is taken for one, failed.
+#[must_use]
+pub fn is_io_error(code: i32) -> bool {
+    code & 0xff == 10
+}
+
 /// The low eight bits are the primary code.
 fn meaning(code: i32, message: &str) -> (Condition, Effect) {
     /// BUSY_SNAPSHOT: somebody has written since this transaction read.
@@ -26,8 +32,6 @@ fn meaning(code: i32, message: &str) -> (Condition, Effect) {
         7 | 10 | 13 => (Condition::Other, Effect::TransactionEnded),
         8 => (Condition::ReadOnly, Effect::StatementOnly),
         9 => (Condition::Canceled, Effect::StatementOnly),
-        // CANTOPEN and NOTADB: there is no connection.
-        14 | 26 => (Condition::Other, Effect::ConnectionLost),
         1 => (of_error(message), Effect::StatementOnly),
         _ => (Condition::Other, Effect::StatementOnly),
     }

@@ -8,8 +8,9 @@ use super::{
     begin::{Begin, BeginSettings},
     failure::Failure,
     mark::{Identity, Mark},
+    postgres::leaving,
 };
-pub use codes::failure;
+pub use codes::{failure, is_io_error};
 use std::fmt::Write;
 
 /// SQLite.
@@ -81,10 +82,28 @@ impl Dialect for Sqlite {
     }
 }
 
+/// Whether a statement ends the transaction. The body of a trigger is no statement.
+#[must_use]
+pub fn leaves_transaction(sql: &str) -> bool {
+    let mut words = sql.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    let mut is_next = |word: &str| words.next().is_some_and(|next| next.eq_ignore_ascii_case(word));
+    let makes_trigger = is_next("CREATE") && (is_next("TRIGGER") || is_next("TRIGGER"));
+    !makes_trigger && leaving::leaves_transaction(sql)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn the_body_of_a_trigger_ends_nothing() {
+        let body = "AFTER INSERT ON orders BEGIN UPDATE stock SET n = n - 1; END";
+        for create in ["CREATE TRIGGER", "create temp trigger", "CREATE TEMPORARY TRIGGER"] {
+            assert!(!leaves_transaction(&format!("{create} sold {body}")), "{create}");
+        }
+        assert!(leaves_transaction("END") && leaves_transaction("CREATE TABLE t (n); COMMIT"));
+    }
 
     #[test]
     fn who_may_write_takes_the_write_lock_at_once() {

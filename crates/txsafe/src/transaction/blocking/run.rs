@@ -53,6 +53,9 @@ pub fn run<W: Work>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
             match next {
                 Next::Return(result) => return result,
                 Next::Pause(pause) => {
+                    if !progress.is_in_doubt() {
+                        work.forget();
+                    }
                     work.sleep(pause);
                     break;
                 }
@@ -149,7 +152,12 @@ fn attempt<W: Work>(
                 Some(deadlock) => deadlock.explain(standing, answer, &progress.call, &account),
                 None => standing,
             };
-            let standing = if is_unsure { asked.after(rolled_back, standing) } else { standing };
+            let standing = match (&standing, rolled_back) {
+                _ if is_unsure => asked.after(rolled_back, standing),
+                // It was healthy as far as was seen, and not open any more.
+                (Standing::Open(_), RolledBack::Before) => Standing::Ended,
+                _ => standing,
+            };
             (Ended::NotCommitted(result, standing), account)
         }
     }

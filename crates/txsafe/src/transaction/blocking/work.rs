@@ -24,7 +24,36 @@ struct BlockingWork<'a, 'w, D: BlockingDriver> {
     known: &'a D::Known,
     /// The caller's connection, if it is to be that.
     slot: Option<Rc<Slot<D::Held<'a>>>>,
-    body: &'w mut dyn FnMut(&mut D::Session<'a>) -> Result<(), CallersError>,
+    body: &'w mut dyn AnyBody<D::Session<'a>>,
+}
+
+/// A closure of any type.
+trait AnyBody<S> {
+    /// Runs it, and keeps what it returned.
+    fn run(&mut self, session: &mut S) -> Result<(), CallersError>;
+
+    /// Forgets what it returned.
+    fn forget(&mut self);
+}
+
+/// A closure over a session, and what it returned.
+struct Kept<F, T, E> {
+    body: F,
+    returned: Returned<T, E>,
+}
+
+impl<S, F, T, E> AnyBody<S> for Kept<F, T, E>
+where
+    F: FnMut(&mut S) -> Result<T, E>,
+{
+    fn run(&mut self, session: &mut S) -> Result<(), CallersError> {
+        self.returned.clear();
+        self.returned.keep((self.body)(session))
+    }
+
+    fn forget(&mut self) {
+        self.returned.clear();
+    }
 }
 
 /// Runs a call: attempts, pauses, hooks. Connections are of the pool, or the caller's.
@@ -40,18 +69,16 @@ where
     F: for<'c> FnMut(D::Tx<'c, O, Unlocked>) -> Result<T, E>,
     E: From<Error>,
 {
-    let mut returned = Returned::nothing();
+    let body = |session: &mut D::Session<'a>| D::run(session, &mut body);
+    let mut kept = Kept { body, returned: Returned::nothing() };
     let mut work = BlockingWork::<D> {
         pool: &db.pool,
         known: &db.known,
         slot: held.map(|held| Rc::new(Slot::new(held))),
-        body: &mut |session| {
-            returned.clear();
-            returned.keep(D::run(session, &mut body))
-        },
+        body: &mut kept,
     };
     let ended = run(call, &mut work);
-    returned.of(ended)
+    kept.returned.of(ended)
 }
 
 /// Runs a call that has no key.
@@ -83,7 +110,11 @@ impl<'a, D: BlockingDriver> Work for BlockingWork<'a, '_, D> {
     }
 
     fn body(&mut self, session: &mut D::Session<'a>) -> Result<(), CallersError> {
-        (self.body)(session)
+        self.body.run(session)
+    }
+
+    fn forget(&mut self) {
+        self.body.forget();
     }
 
     fn sleep(&self, pause: Duration) {
