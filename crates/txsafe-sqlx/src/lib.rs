@@ -1,6 +1,11 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+compile_error!(
+    "txsafe-sqlx needs a database: enable its feature `postgres`, which is the default, or `sqlite`"
+);
+
 #[cfg(feature = "postgres")]
 mod binds;
 mod checkout;

@@ -35,7 +35,10 @@ pub(crate) mod sealed {
         /// What COMMIT's message says first.
         pub(crate) before_commit: String,
         /// What was changed on the session is restored by this.
-        #[cfg(feature = "sqlite")]
+        #[cfg_attr(
+            not(feature = "sqlite"),
+            expect(dead_code, reason = "PostgreSQL's settings end with the transaction")
+        )]
         pub(crate) restore: String,
     }
 

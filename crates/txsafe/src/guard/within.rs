@@ -12,7 +12,6 @@ use super::{
 };
 #[cfg(feature = "origins")]
 use super::{late::Late, origin, standstill::Inquiry};
-use crate::clock;
 use crate::clock::{
     excused::Excused,
     times::{Ledger, Wait, now},
@@ -302,7 +301,7 @@ impl Watch {
         match self.alert.as_ref().and_then(|(alert, _)| alert.asked().pop()) {
             Some(trace) => self.report(Seen { site: Where::Before(trace), ..seen }),
             None if self.scope.connection.is_waiting() => {
-                let found = self.scope.guard.found(clock::now(), &self.scope, seen);
+                let found = self.scope.guard.found(crate::clock::now(), &self.scope, seen);
                 found.into_iter().for_each(|found| self.scope.late.leave(found));
             }
             None => self.report(seen),
