@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case] = cases![
     a_deferred_constraint_at_commit_is_certain,
     a_failure_of_commit_itself_is_tried_again,
     a_savepoint_undoes_its_part,
+    a_savepoint_behind_a_failure_ends_nothing,
     hooks_run_in_order_once_it_is_over,
     a_panic_leaves_nothing_behind,
     a_key_makes_it_once,
@@ -189,6 +190,21 @@ async fn a_key_makes_it_once(driver: Driver) {
     let error = db.run(call(), script.clone()).await.unwrap_err().ours();
     assert!(error.to_string().contains("IDEMPOTENCY_KEYS_SQL"), "{error}");
     assert_eq!((shop.balance_of(1).await, shop.busy().await), (105, 0));
+}
+
+async fn a_savepoint_behind_a_failure_ends_nothing(driver: Driver) {
+    let shop = Shop::open("late_savepoint").await.unwrap();
+    let db = shop.database(driver);
+    let behind = Step::Swallow("UPDATE accounts SET balance = 7 WHERE id = 3".into());
+    let fails = Step::Swallow("SELECT 1 / 0".into());
+    let script =
+        Script::new([Step::Credit(1, 5), fails, Step::Savepoint(vec![Step::Credit(2, 5)]), behind]);
+    let error = db.run(Call::new("late"), script.clone()).await.unwrap_err().ours();
+    assert_eq!(*error.kind(), ErrorKind::RolledBackAtCommit, "{error}");
+    for id in [1, 2, 3] {
+        assert_eq!(shop.balance_of(id).await, 100, "account {id}");
+    }
+    assert_eq!(script.attempts(), 1);
 }
 
 async fn once_is_once(driver: Driver) {

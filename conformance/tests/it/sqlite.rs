@@ -2,7 +2,8 @@
 
 use futures_util::{FutureExt, StreamExt, future::join_all};
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, SqliteConnection, query_scalar, sqlite::SqlitePoolOptions,
+    AssertSqlSafe, Connection, Executor, SqlSafeStr, SqliteConnection, query_scalar,
+    sqlite::SqlitePoolOptions,
 };
 use std::{
     fs,
@@ -173,7 +174,12 @@ async fn a_statement_that_was_given_up_is_not_committed_around() {
         let ended = db.transaction("given up", async |mut tx| {
             let given_up = sqlx::query(overdraws).execute(&mut tx).now_or_never();
             assert!(given_up.is_none(), "it runs on a thread of its own");
+            // Preparing another one doesn't make it forgotten.
+            (&mut tx).prepare("SELECT 1".into_sql_str()).await?;
             if goes_on {
+                let comment =
+                    "-- rollback the reservation\nUPDATE accounts SET balance = 7 WHERE id = 2";
+                assert!(sqlx::query(comment).execute(&mut tx).await.is_err());
                 let credit = sqlx::query("UPDATE accounts SET balance = 7 WHERE id = 2");
                 assert!(credit.execute(&mut tx).await.is_err());
             }

@@ -1,6 +1,6 @@
 //! What is SQLx's own: its ways to run statements, the connection that is lent, and the server that looks for its client.
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, QueryBuilder, Row,
     SqlSafeStr, Statement, postgres::PgPoolOptions, query, query_as, query_scalar, raw_sql,
@@ -257,4 +257,25 @@ async fn what_was_running_at_the_deadline_is_told() {
     assert_eq!(*error.kind(), ErrorKind::DeadlineExceeded, "{error}");
     let trail = error.trail().unwrap().to_string();
     assert!(trail.contains("SELECT pg_sleep(60)  FAILED"), "{error:?}");
+}
+
+#[tokio::test]
+async fn behind_a_savepoint_that_was_given_up_nothing_runs() {
+    let shop = Shop::open("given_up").await.unwrap();
+    let db = database(&shop);
+    let ended = db.transaction("given up", async |mut tx| {
+        let credit = "UPDATE accounts SET balance = balance + 5 WHERE id = 1";
+        sqlx::query(credit).execute(&mut tx).await?;
+        // SQLx rolls back more than the savepoint when its begin is dropped.
+        // A server that answers at once is asked again.
+        while tx.savepoint(async |_tx| Ok::<_, AppError>(())).now_or_never().is_some() {}
+        let behind = sqlx::query("UPDATE accounts SET balance = 7 WHERE id = 2");
+        assert!(behind.execute(&mut tx).await.is_err(), "it would be committed by itself");
+        let inside = tx.savepoint(async |_tx| Ok::<_, AppError>(()));
+        assert!(inside.await.is_err());
+        Ok::<_, AppError>(())
+    });
+    ended.await.unwrap_err();
+    assert_eq!((shop.balance_of(1).await, shop.balance_of(2).await), (100, 100));
+    assert_eq!(shop.busy().await, 0);
 }

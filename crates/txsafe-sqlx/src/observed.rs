@@ -19,8 +19,9 @@ pub(crate) struct Observed<DB> {
     left: bool,
     /// Something ran that could have changed the transaction's state without our knowing.
     is_unsure: bool,
-    /// A savepoint is being set, released or rolled back. If that is dropped, nobody knows what SQLx thinks of it.
-    in_flux: bool,
+    /// A savepoint is being set, released or rolled back. If that fails or is dropped, SQLx may end more than the savepoint, and
+    /// what followed would run outside of our transaction.
+    in_flux: Option<Failure>,
     /// The statement that runs, or whose end nobody waited for.
     running: Option<Running>,
     trail: Trail,
@@ -53,7 +54,7 @@ impl<DB: Engine> Observed<DB> {
             recovered_from: None,
             left: false,
             is_unsure: false,
-            in_flux: false,
+            in_flux: None,
             running: None,
             trail: Trail::new(Instant::now()).with_ledger(notes.ledger.clone()),
             notes: notes.clone(),
@@ -79,6 +80,7 @@ impl<DB: Engine> Observed<DB> {
     }
 
     fn started(&mut self, sql: SqlStr, runs: bool) {
+        self.given_up();
         self.calls.returned();
         self.calls.started();
         let leaves = DB::leaves_transaction(sql.as_str());
@@ -140,11 +142,20 @@ impl<DB: Engine> Observed<DB> {
 
     /// The failure for which a statement must not run: one before it failed, and the database itself would run it, maybe outside
     /// of any transaction.
-    pub(crate) fn refuses(&mut self, sql: &str) -> Option<&Failure> {
+    fn refuses(&mut self, sql: &str) -> Option<&Failure> {
         self.given_up();
+        if self.in_flux.is_some() {
+            return self.in_flux.as_ref();
+        }
         let failure = self.aborted_by.as_ref().filter(|_| !DB::ABORTS)?;
-        let is_way_out = first_word(sql).eq_ignore_ascii_case("ROLLBACK");
+        let is_way_out = is_one(sql) && first_word(sql).eq_ignore_ascii_case("ROLLBACK");
         (!is_way_out).then_some(failure)
+    }
+
+    /// The failure for which no savepoint may be set: behind one, SQLx would roll back more than that, on every database.
+    pub(crate) fn refuses_savepoint(&mut self) -> Option<&Failure> {
+        self.given_up();
+        self.in_flux.as_ref().or(self.aborted_by.as_ref())
     }
 
     /// What the caller gets in place of such a statement's answer.
@@ -158,14 +169,17 @@ impl<DB: Engine> Observed<DB> {
 
     /// A statement whose future was dropped has failed where its error gets lost with it, unless it only reads.
     pub(crate) fn given_up(&mut self) {
-        const READS: [&str; 4] = ["SELECT", "VALUES", "EXPLAIN", "PRAGMA"];
+        const READS: [&str; 3] = ["SELECT", "VALUES", "EXPLAIN"];
         let Some(running) = self.running.take_if(|_| !DB::ABORTS) else { return };
-        let word = first_word(running.sql.as_str());
-        if !running.runs || READS.iter().any(|reads| word.eq_ignore_ascii_case(reads)) {
+        let sql = running.sql.as_str();
+        let word = first_word(sql);
+        let reads = is_one(sql) && READS.iter().any(|reads| word.eq_ignore_ascii_case(reads));
+        if !running.runs || reads {
+            // It may have failed, and taken the transaction with it.
+            self.is_unsure = true;
             self.running = Some(running);
             return self.finished();
         }
-        let sql = running.sql.as_str();
         self.notes.ran(sql, false);
         self.calls.ended(sql);
         self.trail.push(sql, running.start, Instant::now(), Some(None));
@@ -173,9 +187,21 @@ impl<DB: Engine> Observed<DB> {
         self.aborted_by.get_or_insert(failure.with_statement(Some(sql.to_owned())));
     }
 
-    /// A savepoint operation begins, or has come to its end.
-    pub(crate) fn in_flux(&mut self, is_it: bool) {
-        self.in_flux = is_it;
+    /// A savepoint is to be set, released or rolled back.
+    pub(crate) fn enter_flux(&mut self) {
+        let message =
+            "a savepoint failed or was given up while it was being set, released or rolled back";
+        self.in_flux = Some(Failure::of_message(message));
+    }
+
+    /// It has been.
+    pub(crate) fn leave_flux(&mut self) {
+        self.in_flux = None;
+    }
+
+    /// Why no savepoint may be touched any more.
+    pub(crate) fn flux(&self) -> Option<&Failure> {
+        self.in_flux.as_ref()
     }
 
     /// Whether a statement was started whose end nobody has waited for.
@@ -209,7 +235,7 @@ impl<DB: Engine> Observed<DB> {
             // Whatever came after: what ran before may be committed.
             _ if self.left => Standing::Ended,
             (Some(failure), _) => Standing::Lost(failure.clone()),
-            (None, aborted_by) if self.running.is_some() || self.in_flux => {
+            (None, aborted_by) if self.running.is_some() || self.in_flux.is_some() => {
                 Standing::InFlight(aborted_by.clone())
             }
             (None, Some(failure)) => Standing::Aborted(failure.clone()),
@@ -240,9 +266,28 @@ impl<DB: Engine> Observed<DB> {
     }
 }
 
+/// The first word behind comments.
 fn first_word(sql: &str) -> &str {
-    let mut words = sql.split(|c: char| !c.is_ascii_alphabetic());
-    words.find(|word| !word.is_empty()).unwrap_or_default()
+    let mut rest = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
+    while let Some(end) = comment_end(rest) {
+        rest = rest[end..].trim_start();
+    }
+    rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default()
+}
+
+/// Where the comment ends that `sql` begins with.
+fn comment_end(sql: &str) -> Option<usize> {
+    let (end, length) = match sql.get(..2)? {
+        "--" => (sql.find('\n'), 1),
+        "/*" => (sql.find("*/"), 2),
+        _ => return None,
+    };
+    Some(end.map_or(sql.len(), |end| end + length))
+}
+
+/// Whether nothing stands behind a semicolon.
+fn is_one(sql: &str) -> bool {
+    sql.split_once(';').is_none_or(|(_, rest)| rest.trim().is_empty())
 }
 
 impl<DB> fmt::Debug for Observed<DB> {
@@ -252,5 +297,26 @@ impl<DB> fmt::Debug for Observed<DB> {
             .field("aborted_by", &self.aborted_by)
             .field("running", &self.running)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_no_word() {
+        for (sql, word) in [
+            ("SELECT 1", "SELECT"),
+            ("  rollback to a", "rollback"),
+            ("-- rollback it\nUPDATE t SET n = 1", "UPDATE"),
+            ("/* SELECT */ -- x\n /* y */ DELETE FROM t", "DELETE"),
+            ("--", ""),
+            ("/* open", ""),
+            ("(SELECT 1)", ""),
+        ] {
+            assert_eq!(first_word(sql), word, "{sql}");
+        }
+        assert!(is_one("SELECT 1; ") && !is_one("SELECT 1; INSERT INTO t VALUES (1)"));
     }
 }

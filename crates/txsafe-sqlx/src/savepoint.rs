@@ -17,15 +17,16 @@ impl<DB: Engine> Savepoints for Driver<DB> {
             let Tx { conn, observed, .. } = tx;
             let calls = Arc::clone(observed.calls());
             settle::<DB>(conn, observed).await;
-            if let Some(failure) = observed.refuses("SAVEPOINT") {
+            if let Some(failure) = observed.refuses_savepoint() {
                 return Err(failure.clone().into());
             }
-            observed.in_flux(true);
+            observed.enter_flux();
             let set = calls
                 .waiting(<DB::TransactionManager as TransactionManager>::begin(conn, None))
                 .await;
-            observed.in_flux(false);
-            set.map_err(|error| failed(observed, &error))
+            set.map_err(|error| failed(observed, &error))?;
+            observed.leave_flux();
+            Ok(())
         })
     }
 
@@ -44,11 +45,15 @@ impl<DB: Engine> Savepoints for Driver<DB> {
         Box::pin(async {
             let Tx { conn, observed, .. } = tx;
             let calls = Arc::clone(observed.calls());
-            observed.in_flux(true);
+            if let Some(failure) = observed.flux() {
+                return Err(failure.clone().into());
+            }
+            observed.enter_flux();
             let released =
                 calls.waiting(<DB::TransactionManager as TransactionManager>::commit(conn)).await;
-            observed.in_flux(false);
-            released.map_err(|error| failed(observed, &error))
+            released.map_err(|error| failed(observed, &error))?;
+            observed.leave_flux();
+            Ok(())
         })
     }
 
@@ -58,12 +63,17 @@ impl<DB: Engine> Savepoints for Driver<DB> {
         Box::pin(async {
             let Tx { conn, observed, .. } = tx;
             let calls = Arc::clone(observed.calls());
-            observed.in_flux(true);
+            if observed.flux().is_some() {
+                return;
+            }
+            observed.enter_flux();
             let rolled_back =
                 calls.waiting(<DB::TransactionManager as TransactionManager>::rollback(conn)).await;
-            observed.in_flux(false);
             match rolled_back {
-                Ok(()) => observed.recovered(),
+                Ok(()) => {
+                    observed.leave_flux();
+                    observed.recovered();
+                }
                 Err(error) => observed.saw(&error),
             }
         })

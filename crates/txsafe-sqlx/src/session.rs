@@ -28,6 +28,7 @@ pub struct Session<'a, DB: Engine> {
     account: Account<AsyncHook>,
     alarm: Arc<Alarm>,
     answer_timeout: Duration,
+    lock_timeout: Duration,
     begun: Begun,
     /// COMMIT was answered, and something of it is to be ended.
     is_committed: bool,
@@ -69,6 +70,7 @@ impl<'a, DB: Engine> Session<'a, DB> {
             account: Account::new(),
             alarm,
             answer_timeout: options.answer_timeout,
+            lock_timeout: options.lock_timeout,
             begun: Begun::default(),
             is_committed: false,
         }
@@ -83,13 +85,11 @@ impl<'a, DB: Engine> Session<'a, DB> {
 
 impl<DB: Engine> AsyncSession for Session<'_, DB> {
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
-        let patience = self.answer_timeout;
+        // Where BEGIN takes a lock, it waits for that besides.
+        let patience =
+            self.answer_timeout + if DB::ABORTS { Duration::ZERO } else { self.lock_timeout };
         let begun = DB::begin(self.lease.connection(), begin);
-        let begun = match DB::BOUNDS_BEGIN {
-            true => Ok(begun.await),
-            false => self.alarm.within(patience, begun).await,
-        };
-        match begun {
+        match self.alarm.within(patience, begun).await {
             Ok(Ok(begun)) => {
                 self.begun = begun;
                 let calls = Arc::clone(self.observed.calls());
@@ -116,6 +116,10 @@ impl<DB: Engine> AsyncSession for Session<'_, DB> {
         let conn = self.lease.connection();
         // Whether it settled or not, what is known tells how things stand.
         let _ = self.alarm.within(patience, settle(conn, &mut self.observed)).await;
+        if !DB::ABORTS && self.observed.is_unsure() {
+            // A transaction of SQLx's own that was dropped is rolled back on the connection's thread, and counted then.
+            let _ = self.alarm.within(patience, DB::wait(self.lease.connection())).await;
+        }
         self.account.trail = self.observed.take_trail();
         self.observed.standing(depth::<DB>(self.lease.connection()))
     }
@@ -194,9 +198,11 @@ impl<DB: Engine> Drop for Session<'_, DB> {
             Lease::Pooled(conn) => drop(conn.detach()),
             Lease::Held(mut held, slot) => {
                 let conn = held.connection();
-                for _ in 0..depth::<DB>(conn) {
+                // One more than there are: SQLx leaves the first one out behind a savepoint that was given up.
+                for _ in 0..=depth::<DB>(conn) {
                     <DB::TransactionManager as TransactionManager>::start_rollback(conn);
                 }
+                DB::restore_unawaited(conn, &self.begun);
                 held.set_in_doubt();
                 slot.put_back(held);
             }

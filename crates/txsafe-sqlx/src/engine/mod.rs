@@ -49,9 +49,6 @@ pub(crate) mod sealed {
         /// Whether it refuses statements behind one that failed. Otherwise `&mut Tx` does.
         const ABORTS: bool;
 
-        /// Whether BEGIN waits for a lock, no longer than it says itself.
-        const BOUNDS_BEGIN: bool;
-
         /// Whether this statement ends the transaction.
         fn leaves_transaction(sql: &str) -> bool;
 
@@ -80,6 +77,9 @@ pub(crate) mod sealed {
             alarm: &'e Alarm,
             patience: Duration,
         ) -> BoxFuture<'e, Result<(), Failure>>;
+
+        /// Restores what was changed on the session, where nothing can be awaited.
+        fn restore_unawaited(conn: &mut Conn<Self>, begun: &Begun);
 
         /// Ends what a COMMIT that was answered has left.
         fn finish<'e>(

@@ -54,7 +54,6 @@ txsafe::__tx_methods!(async Tx on Driver reads Row);
 impl Rules for Postgres {
     const DIALECT: &'static dyn Dialect = &txsafe::driver::Postgres;
     const ABORTS: bool = true;
-    const BOUNDS_BEGIN: bool = false;
 
     fn leaves_transaction(sql: &str) -> bool {
         leaves_transaction(sql)
@@ -101,6 +100,9 @@ impl Rules for Postgres {
             answered.unwrap_or_else(|_elapsed| Err(Failure::no_answer("COMMIT", patience)))
         })
     }
+
+    /// Settings end with their transaction.
+    fn restore_unawaited(_conn: &mut PgConnection, _begun: &Begun) {}
 
     /// The empty transaction that CHAIN has begun.
     fn finish<'e>(

@@ -5,7 +5,10 @@ use super::{
     sealed::{Begun, Rules},
 };
 use crate::{failure::of_request, held, tx};
-use futures_util::future::{BoxFuture, ready};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
 use sqlx::{
     AssertSqlSafe, Connection, Error as SqlxError, Executor, Row, SqlSafeStr, Sqlite,
     SqliteConnection,
@@ -47,7 +50,6 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 impl Rules for Sqlite {
     const DIALECT: &'static dyn Dialect = &sqlite::Sqlite;
     const ABORTS: bool = false;
-    const BOUNDS_BEGIN: bool = true;
 
     fn leaves_transaction(sql: &str) -> bool {
         sqlite::leaves_transaction(sql)
@@ -123,6 +125,13 @@ impl Rules for Sqlite {
         })
     }
 
+    fn restore_unawaited(conn: &mut SqliteConnection, begun: &Begun) {
+        for setting in begun.restore.split("; ") {
+            // Polled once, it is on its way to the connection's thread.
+            drop(conn.execute(AssertSqlSafe(setting.to_owned())).now_or_never());
+        }
+    }
+
     fn finish<'e>(
         conn: &'e mut SqliteConnection,
         begun: &'e Begun,
@@ -152,8 +161,10 @@ impl Rules for Sqlite {
             if Manager::get_transaction_depth(conn) > 0 {
                 return Ok(true);
             }
-            match conn.execute("BEGIN DEFERRED; ROLLBACK").await {
-                Ok(_) => Ok(false),
+            // One command for the connection's thread: nothing comes in between, also if this is dropped.
+            match Manager::begin(conn, Some("BEGIN DEFERRED; ROLLBACK".into_sql_str())).await {
+                Err(SqlxError::BeginFailed) => Ok(false),
+                Ok(()) => Ok(true),
                 Err(error) => match of_request::<Self>(&error) {
                     failure if failure.condition() == Condition::OpenTransaction => Ok(true),
                     failure => Err(failure),

@@ -4,6 +4,7 @@ use super::hooks::{self, AsyncHook, BlockingHook, Hook, Hooks};
 use crate::{
     clock::times::Ledger,
     dialect::{
+        condition::Condition,
         failure::Failure,
         postgres::{leaving::leaves_transaction, session_state},
     },
@@ -15,6 +16,7 @@ use crate::{
         lock::Locks,
         relation::LockOrder,
     },
+    retry::remedy::{Cause, Phase},
     telemetry::events,
 };
 use std::{
@@ -186,7 +188,7 @@ impl Account<AsyncHook> {
         let failure = answer.as_ref().err();
         let outcome = match failure {
             None => Outcome::Committed,
-            Some(failure) if failure.is_lost() => Outcome::Unknown,
+            Some(failure) if is_unknown(failure) => Outcome::Unknown,
             Some(_) => Outcome::RolledBack,
         };
         events::abandoned_commit(&self.transaction, outcome, failure);
@@ -196,6 +198,12 @@ impl Account<AsyncHook> {
             Outcome::Unknown => {}
         }
     }
+}
+
+/// Whether a COMMIT that was answered so may have committed: what it stood for was no more open, or nobody knows.
+fn is_unknown(failure: &Failure) -> bool {
+    failure.condition() == Condition::NoTransaction
+        || Cause::of(failure, Phase::Commit) == Cause::CommitInDoubt
 }
 
 impl Account<BlockingHook> {

@@ -102,6 +102,8 @@ pub struct SessionOptions {
     pub checkout_timeout: Duration,
     /// The longest to wait for the answer to BEGIN, ROLLBACK or a question of the run loop.
     pub answer_timeout: Duration,
+    /// The longest that the caller lets a lock be waited for.
+    pub lock_timeout: Duration,
     /// Whether the trail shows bind values.
     pub bind_values: bool,
 }

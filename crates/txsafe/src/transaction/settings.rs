@@ -159,6 +159,7 @@ impl Settings {
         SessionOptions {
             checkout_timeout: left.map_or(timeout, |left| left.min(timeout)),
             answer_timeout: self.answer_timeout,
+            lock_timeout: self.lock_timeout,
             bind_values: self.bind_values,
         }
     }

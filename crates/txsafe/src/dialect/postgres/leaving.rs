@@ -10,13 +10,18 @@ use super::words::{Token, Words};
 /// Source: PostgreSQL manual, section 4.1, "Lexical Structure".
 #[must_use]
 pub fn leaves_transaction(sql: &str) -> bool {
+    leaves(sql, false)
+}
+
+/// The same, where triggers may have bodies of statements, as on SQLite.
+pub(crate) fn leaves(sql: &str, has_bodies_of_triggers: bool) -> bool {
     let mut words = Words::new(sql);
     let mut is_in_body = false;
     while let Some(word) = words.next_first() {
         let leaves = match word {
             // The body of a function in standard SQL: its statements run when it is called.
             b"create" => {
-                is_in_body |= words.reaches_body();
+                is_in_body |= words.reaches_body(has_bodies_of_triggers);
                 // The statement has been read to its end: others may follow.
                 continue;
             }
@@ -71,14 +76,15 @@ impl Words<'_> {
         }
     }
 
-    /// Whether this statement goes on to `BEGIN ATOMIC`; reads it to there, or to its end.
-    fn reaches_body(&mut self) -> bool {
-        let mut was_begin = false;
+    /// Whether this statement goes on to `BEGIN ATOMIC`, or that of a trigger to `BEGIN`; reads it to there, or to its end.
+    fn reaches_body(&mut self, of_triggers: bool) -> bool {
+        let (mut was_begin, mut is_trigger) = (false, false);
         while let Some(token) = self.token() {
             match token {
                 Token::Word(word) => {
                     let word = known(word);
-                    if was_begin && word == b"atomic" {
+                    is_trigger |= of_triggers && word == b"trigger";
+                    if (was_begin && word == b"atomic") || (is_trigger && word == b"begin") {
                         self.start_statement();
                         return true;
                     }
@@ -94,7 +100,7 @@ impl Words<'_> {
 
 /// The word in lower case, where it is one that is looked for; else an empty one.
 fn known(word: &[u8]) -> &'static [u8] {
-    const KNOWN: [&[u8]; 13] = [
+    const KNOWN: [&[u8]; 14] = [
         b"abort",
         b"atomic",
         b"begin",
@@ -106,6 +112,7 @@ fn known(word: &[u8]) -> &'static [u8] {
         b"rollback",
         b"to",
         b"transaction",
+        b"trigger",
         b"work",
         b"",
     ];

@@ -85,10 +85,7 @@ impl Dialect for Sqlite {
 /// Whether a statement ends the transaction. The body of a trigger is no statement.
 #[must_use]
 pub fn leaves_transaction(sql: &str) -> bool {
-    let mut words = sql.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
-    let mut is_next = |word: &str| words.next().is_some_and(|next| next.eq_ignore_ascii_case(word));
-    let makes_trigger = is_next("CREATE") && (is_next("TRIGGER") || is_next("TRIGGER"));
-    !makes_trigger && leaving::leaves_transaction(sql)
+    leaving::leaves(sql, true)
 }
 
 #[cfg(test)]
@@ -103,6 +100,9 @@ mod tests {
             assert!(!leaves_transaction(&format!("{create} sold {body}")), "{create}");
         }
         assert!(leaves_transaction("END") && leaves_transaction("CREATE TABLE t (n); COMMIT"));
+        let again = format!("DROP TRIGGER IF EXISTS sold; CREATE TRIGGER sold {body}; SELECT 1");
+        assert!(!leaves_transaction(&again));
+        assert!(leaves_transaction(&format!("CREATE TRIGGER sold {body}; COMMIT")));
     }
 
     #[test]
