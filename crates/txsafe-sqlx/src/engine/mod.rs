@@ -1,5 +1,7 @@
 //! The databases of SQLx that txsafe runs on, and what is different between them.
 //!
+//! Functions that run statements are `inline`, so that this crate compiles none of SQLx's, and the service does so once.
+//!
 //! The types of this module are those behind the names of the crate's root and of [`sqlite`](crate::sqlite).
 
 #[cfg(feature = "postgres")]

@@ -67,6 +67,7 @@ impl Rules for Postgres {
         nth_bind(arguments, n)
     }
 
+    #[inline]
     fn begin<'e>(
         conn: &'e mut PgConnection,
         begin: &'e Begin,
@@ -77,6 +78,7 @@ impl Rules for Postgres {
         })
     }
 
+    #[inline]
     fn ask<'e>(
         conn: &'e mut PgConnection,
         question: Question<'e>,
@@ -89,6 +91,7 @@ impl Rules for Postgres {
 
     /// Nothing is cancelled when the time is up: a server that works on COMMIT doesn't look at its client, and one that never
     /// got it rolls back.
+    #[inline]
     fn commit<'e>(
         conn: &'e mut PgConnection,
         begun: &'e Begun,
@@ -102,9 +105,11 @@ impl Rules for Postgres {
     }
 
     /// Settings end with their transaction.
+    #[inline]
     fn restore_unawaited(_conn: &mut PgConnection, _begun: &Begun) {}
 
     /// The empty transaction that CHAIN has begun.
+    #[inline]
     fn finish<'e>(
         conn: &'e mut PgConnection,
         _begun: &'e Begun,
@@ -112,6 +117,7 @@ impl Rules for Postgres {
         Box::pin(Manager::commit(conn))
     }
 
+    #[inline]
     fn rollback<'e>(
         conn: &'e mut PgConnection,
         _begun: &'e Begun,
@@ -122,6 +128,7 @@ impl Rules for Postgres {
     /// SQLx knows of those that it began itself; otherwise the clock
     /// tells: a statement outside of a transaction begins when its transaction does. Source: PostgreSQL manual, section
     /// 9.9.5, "Current Date/Time".
+    #[inline]
     fn is_in_transaction(conn: &mut PgConnection) -> BoxFuture<'_, Result<bool, Failure>> {
         Box::pin(async move {
             if Manager::get_transaction_depth(conn) > 0 {
@@ -151,6 +158,7 @@ impl Rules for Postgres {
         })
     }
 
+    #[inline]
     fn wait(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<(), SqlxError>> {
         Box::pin(conn.ping())
     }

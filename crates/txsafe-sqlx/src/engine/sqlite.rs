@@ -64,6 +64,7 @@ impl Rules for Sqlite {
         None
     }
 
+    #[inline]
     fn begin<'e>(
         conn: &'e mut SqliteConnection,
         begin: &'e Begin,
@@ -84,6 +85,7 @@ impl Rules for Sqlite {
         })
     }
 
+    #[inline]
     fn ask<'e>(
         conn: &'e mut SqliteConnection,
         question: Question<'e>,
@@ -100,6 +102,7 @@ impl Rules for Sqlite {
     }
 
     /// In rollback-journal mode COMMIT is busy while somebody reads, and may be repeated where it stands.
+    #[inline]
     fn commit<'e>(
         conn: &'e mut SqliteConnection,
         begun: &'e Begun,
@@ -125,6 +128,7 @@ impl Rules for Sqlite {
         })
     }
 
+    #[inline]
     fn restore_unawaited(conn: &mut SqliteConnection, begun: &Begun) {
         for setting in begun.restore.split("; ") {
             // Polled once, it is on its way to the connection's thread.
@@ -132,6 +136,7 @@ impl Rules for Sqlite {
         }
     }
 
+    #[inline]
     fn finish<'e>(
         conn: &'e mut SqliteConnection,
         begun: &'e Begun,
@@ -139,6 +144,7 @@ impl Rules for Sqlite {
         Box::pin(async { conn.execute(AssertSqlSafe(begun.restore.clone())).await.map(drop) })
     }
 
+    #[inline]
     fn rollback<'e>(
         conn: &'e mut SqliteConnection,
         begun: &'e Begun,
@@ -156,6 +162,7 @@ impl Rules for Sqlite {
     }
 
     /// SQLx knows of those that it began itself; another one refuses to be begun again.
+    #[inline]
     fn is_in_transaction(conn: &mut SqliteConnection) -> BoxFuture<'_, Result<bool, Failure>> {
         Box::pin(async {
             if Manager::get_transaction_depth(conn) > 0 {
@@ -182,6 +189,7 @@ impl Rules for Sqlite {
         Box::pin(ready(Err(Failure::local(message).into())))
     }
 
+    #[inline]
     fn wait(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<(), SqlxError>> {
         Box::pin(conn.ping())
     }
