@@ -16,9 +16,10 @@ mod transaction;
 pub use dialect::{
     condition::{Condition, Effect},
     deadlock::{Deadlock, Opponent},
+    error_code::ErrorCode,
     failure::Failure,
     isolation::Isolation,
-    sqlstate::{ErrorCode, SqlState},
+    sqlstate::SqlState,
 };
 pub use driver::closure::{AsyncFuncMut, AsyncFuncOnce};
 pub use error::{

@@ -7,21 +7,22 @@ use std::{sync::Arc, time::Duration};
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "a dialect must see what is new")]
 pub struct BeginSettings<'a> {
-    /// `None` is what the session has.
+    /// `None` keeps the session's.
     pub isolation: Option<Isolation>,
-    /// `None` is what the session has.
+    /// `None` keeps the session's.
     pub read_only: Option<bool>,
     /// Wait for a snapshot that needs no serialization checks.
     pub deferrable: bool,
-    /// How long one lock is waited for.
+    /// The longest that a statement waits for one lock.
     pub lock_timeout: Duration,
-    /// The same at COMMIT, whose deferred triggers and constraints run once: a failed attempt costs as much again.
+    /// The same at COMMIT: of its deferred triggers and constraints. It may be longer, because a COMMIT that fails costs a whole
+    /// attempt.
     pub lock_timeout_at_commit: Duration,
-    /// How long one statement may take.
+    /// The longest that one statement runs.
     pub statement_timeout: Duration,
-    /// How long the transaction may send nothing.
+    /// The longest that the transaction sends nothing.
     pub idle_in_transaction_session_timeout: Duration,
-    /// How long the transaction may take.
+    /// The longest that the transaction runs; `None` is no limit of its own.
     pub transaction_timeout: Option<Duration>,
     /// The name under which the server shows the session.
     pub application_name: &'a str,
@@ -44,7 +45,7 @@ impl Begin {
         Self { sql, is_awaited: true, mark, before_commit: before_commit.into() }
     }
 
-    /// Whether its answer must be awaited.
+    /// Sets whether its answer must be awaited before anything else is sent. The default is that it must.
     #[must_use]
     pub(crate) fn awaited(self, is_awaited: bool) -> Self {
         Self { is_awaited, ..self }

@@ -3,8 +3,9 @@
 use super::{
     condition::{Condition, Effect},
     deadlock::Deadlock,
+    error_code::ErrorCode,
     postgres::{codes, messages},
-    sqlstate::{ErrorCode, SqlState},
+    sqlstate::SqlState,
 };
 use std::{fmt, time::Duration};
 

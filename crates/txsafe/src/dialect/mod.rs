@@ -1,17 +1,20 @@
 //! The texts that txsafe sends to a database, and how it reads the answers. Everything here is pure: no I/O, no clock, no dice.
 //!
-//! A [`Dialect`] is a kind of database. The run loops know it as `dyn`, and the driver of an adapter names it: whoever uses an
-//! adapter never writes it down. What a database can't be asked, the loops do without.
+//! A [`Dialect`] is a kind of database. The run loops know it as `dyn`, and the driver of an adapter names it: users of an adapter
+//! never write it down. Where a database has no answer to a question, the loops do without.
 
 pub(crate) mod begin;
 pub(crate) mod condition;
 pub(crate) mod deadlock;
+pub(crate) mod error_code;
 pub(crate) mod failure;
 pub(crate) mod isolation;
+pub(crate) mod leaving;
 pub(crate) mod mark;
 pub(crate) mod postgres;
 pub mod sqlite;
 pub(crate) mod sqlstate;
+mod words;
 
 use self::{
     begin::{Begin, BeginSettings},
@@ -30,7 +33,7 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
     /// The SQL of a question; `None` where the database can't be asked.
     ///
-    /// It is one statement that returns at most one row, with one text named `answer`. Its parameters are texts.
+    /// It is one message, which returns at most one row, with one text named `answer`. Its parameters are texts.
     fn question(&self, ask: Ask) -> Option<&'static str>;
 
     /// What the answer to [`Ask::Mark`] says of the transaction; `None` if it is the answer to something else, or none at all.

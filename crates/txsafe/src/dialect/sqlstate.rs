@@ -99,21 +99,3 @@ impl fmt::Debug for SqlState {
         write!(f, "SqlState({self})")
     }
 }
-/// The code that a database gives a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorCode {
-    /// One of the SQL standard's form.
-    SqlState(SqlState),
-    /// A number of the database's own.
-    Vendor(i32),
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SqlState(code) => write!(f, "SQLSTATE {code}"),
-            Self::Vendor(code) => write!(f, "code {code}"),
-        }
-    }
-}

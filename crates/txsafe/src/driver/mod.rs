@@ -44,8 +44,9 @@ pub use crate::{
         Ask, Dialect,
         begin::{Begin, BeginSettings},
         failure::ErrorFields,
+        leaving::leaves_transaction,
         mark::{Identity, Mark},
-        postgres::{Postgres, leaving::leaves_transaction, messages},
+        postgres::{Postgres, messages},
         sqlite::{self, Sqlite},
     },
     guard::{

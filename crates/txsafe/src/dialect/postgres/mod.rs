@@ -2,14 +2,12 @@
 
 mod begin;
 pub(crate) mod codes;
-pub(crate) mod leaving;
 pub(crate) mod literal;
 pub(crate) mod locks;
 mod mark;
 pub mod messages;
 mod questions;
 pub(crate) mod session_state;
-mod words;
 
 use super::{
     Ask, Dialect,

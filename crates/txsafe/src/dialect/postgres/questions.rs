@@ -29,8 +29,8 @@ pub(super) const STATUS_SQL: &str = concat!(
 /// visible what isn't replicated.
 /// Source: PostgreSQL manual, section 27.2.8, "Synchronous Replication".
 pub(super) const END_SESSION_SQL: &str = "SELECT pg_terminate_backend(pid)::text AS answer FROM pg_stat_activity \
-                             WHERE pid = $1::text::int AND backend_xid = ($2::text::xid8)::xid \
-                             AND state <> 'active' AND current_setting('synchronous_standby_names') = ''";
+                                          WHERE pid = $1::text::int AND backend_xid = ($2::text::xid8)::xid \
+                                          AND state <> 'active' AND current_setting('synchronous_standby_names') = ''";
 
 /// The transactions of the sessions of a deadlock. Who began later than we ended isn't who we fought with.
 pub(super) const OPPONENTS_SQL: &str = include_str!("../../../sql/opponents.sql");

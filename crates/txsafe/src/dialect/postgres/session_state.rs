@@ -3,7 +3,7 @@
 //! It is read from the text of statements that were seen. What functions and procedures do isn't, nor what a bind value
 //! says.
 
-use super::words::{Token, Words, is_word_part};
+use crate::dialect::words::{Token, Words, is_word_part};
 use std::mem;
 
 /// What can be left on a connection.

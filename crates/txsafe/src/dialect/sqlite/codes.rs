@@ -2,8 +2,8 @@
 
 use crate::dialect::{
     condition::{Condition, Effect},
+    error_code::ErrorCode,
     failure::Failure,
-    sqlstate::ErrorCode,
 };
 
 /// The failure behind an extended result code.

@@ -7,8 +7,8 @@ use super::{
     Ask, Dialect,
     begin::{Begin, BeginSettings},
     failure::Failure,
+    leaving,
     mark::{Identity, Mark},
-    postgres::leaving,
 };
 pub use codes::{failure, is_io_error};
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! SQL as words and signs, read as the server reads it: comments and quoted text are no words.
+//! SQL as words and signs, read as PostgreSQL reads it: comments and quoted text are no words.
 //!
 //! Source: PostgreSQL manual, section 4.1, "Lexical Structure".
 

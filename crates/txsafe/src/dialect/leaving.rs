@@ -5,7 +5,7 @@ use super::words::{Token, Words};
 /// Whether `sql` has a statement that ends the transaction it runs in: `COMMIT`, `END`, `ABORT`, `ROLLBACK` (not `TO` a
 /// savepoint) or `PREPARE TRANSACTION`, with `AND CHAIN` or without.
 ///
-/// It splits the text into statements as the server does, so that quoted text and comments don't count. `BEGIN` inside
+/// It splits the text into statements as PostgreSQL does, so that quoted text and comments don't count. `BEGIN` inside
 /// a transaction isn't among them: the server warns and does nothing.
 /// Source: PostgreSQL manual, section 4.1, "Lexical Structure".
 #[must_use]
@@ -14,7 +14,7 @@ pub fn leaves_transaction(sql: &str) -> bool {
 }
 
 /// The same, where triggers may have bodies of statements, as on SQLite.
-pub(crate) fn leaves(sql: &str, has_bodies_of_triggers: bool) -> bool {
+pub(super) fn leaves(sql: &str, has_bodies_of_triggers: bool) -> bool {
     let mut words = Words::new(sql);
     let mut is_in_body = false;
     while let Some(word) = words.next_first() {
