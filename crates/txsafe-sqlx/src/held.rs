@@ -33,8 +33,10 @@ impl<'a, DB: Engine> Held<'a, DB> {
     pub(crate) fn plain(conn: &'a mut Conn<DB>) -> Self {
         Self { conn: Kind::Plain(conn), in_doubt: false }
     }
+}
 
-    pub(crate) fn pooled(conn: &'a mut PoolConnection<DB>) -> Self {
+impl<'a, DB: Engine> From<&'a mut PoolConnection<DB>> for Held<'a, DB> {
+    fn from(conn: &'a mut PoolConnection<DB>) -> Self {
         Self { conn: Kind::Pooled(conn), in_doubt: false }
     }
 }

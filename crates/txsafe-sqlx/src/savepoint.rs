@@ -1,6 +1,12 @@
 //! A part of a transaction that can be rolled back by itself.
 
-use crate::{driver::Driver, engine::Engine, observed::Observed, session::settle, tx::Tx};
+use crate::{
+    driver::Driver,
+    engine::{Engine, Manager},
+    observed::Observed,
+    session::settle,
+    tx::Tx,
+};
 use futures_util::future::BoxFuture;
 use sqlx_core::transaction::TransactionManager;
 use std::sync::Arc;
@@ -21,9 +27,7 @@ impl<DB: Engine> Savepoints for Driver<DB> {
                 return Err(failure.clone().into());
             }
             observed.enter_flux();
-            let set = calls
-                .waiting(<DB::TransactionManager as TransactionManager>::begin(conn, None))
-                .await;
+            let set = calls.waiting(Manager::<DB>::begin(conn, None)).await;
             set.map_err(|error| failed(observed, &error))?;
             observed.leave_flux();
             Ok(())
@@ -49,8 +53,7 @@ impl<DB: Engine> Savepoints for Driver<DB> {
                 return Err(failure.clone().into());
             }
             observed.enter_flux();
-            let released =
-                calls.waiting(<DB::TransactionManager as TransactionManager>::commit(conn)).await;
+            let released = calls.waiting(Manager::<DB>::commit(conn)).await;
             released.map_err(|error| failed(observed, &error))?;
             observed.leave_flux();
             Ok(())
@@ -67,8 +70,7 @@ impl<DB: Engine> Savepoints for Driver<DB> {
                 return;
             }
             observed.enter_flux();
-            let rolled_back =
-                calls.waiting(<DB::TransactionManager as TransactionManager>::rollback(conn)).await;
+            let rolled_back = calls.waiting(Manager::<DB>::rollback(conn)).await;
             match rolled_back {
                 Ok(()) => {
                     observed.leave_flux();

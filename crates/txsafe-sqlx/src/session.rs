@@ -4,13 +4,13 @@
 //! the end has compiled that already. So this crate compiles a tenth of what it would.
 
 use crate::{
-    engine::{Conn, Engine, sealed::Begun},
+    engine::{Conn, Engine, Manager, sealed::Begun},
     failure::of_request,
     held::Held,
     observed::Observed,
     tx::Tx,
 };
-use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
 use std::{fmt, sync::Arc, time::Duration};
 use txsafe::{
@@ -97,7 +97,7 @@ impl<DB: Engine> AsyncSession for Session<'_, DB> {
                 Ok(())
             }
             Ok(Err(error)) => Err(of_request::<DB>(&error)),
-            Err(_elapsed) => Err(Failure::no_answer("BEGIN", self.answer_timeout)),
+            Err(_elapsed) => Err(Failure::no_answer("BEGIN", patience)),
         }
     }
 
@@ -118,7 +118,7 @@ impl<DB: Engine> AsyncSession for Session<'_, DB> {
         let _ = self.alarm.within(patience, settle(conn, &mut self.observed)).await;
         if !DB::ABORTS && self.observed.is_unsure() {
             // A transaction of SQLx's own that was dropped is rolled back on the connection's thread, and counted then.
-            let _ = self.alarm.within(patience, DB::wait(self.lease.connection())).await;
+            let _ = self.alarm.within(patience, self.lease.connection().ping()).await;
         }
         self.account.trail = self.observed.take_trail();
         self.observed.standing(depth::<DB>(self.lease.connection()))
@@ -200,7 +200,7 @@ impl<DB: Engine> Drop for Session<'_, DB> {
                 let conn = held.connection();
                 // One more than there are: SQLx leaves the first one out behind a savepoint that was given up.
                 for _ in 0..=depth::<DB>(conn) {
-                    <DB::TransactionManager as TransactionManager>::start_rollback(conn);
+                    Manager::<DB>::start_rollback(conn);
                 }
                 DB::restore_unawaited(conn, &self.begun);
                 held.set_in_doubt();
@@ -230,14 +230,14 @@ impl<DB: Engine> fmt::Debug for Session<'_, DB> {
 pub(crate) async fn settle<DB: Engine>(conn: &mut Conn<DB>, observed: &mut Observed<DB>) {
     if !DB::ABORTS && observed.has_abandoned() {
         // Nobody tells whether it failed.
-        let answered = DB::wait(conn).await;
+        let answered = conn.ping().await;
         observed.given_up();
         return answered.unwrap_or_else(|error| observed.saw(&error));
     }
     while observed.has_abandoned() {
         let calls = Arc::clone(observed.calls());
         // Answers come in order, and an error among those that nobody waited for is told here.
-        match calls.waiting(DB::wait(conn)).await {
+        match calls.waiting(conn.ping()).await {
             Ok(()) => observed.finished(),
             Err(error) => observed.failed(&error),
         }
@@ -261,5 +261,5 @@ fn release<DB: Engine>((mut conn, begun): (PoolConnection<DB>, Begun), is_commit
 
 /// How many savepoints SQLx counts, the transaction included.
 pub(crate) fn depth<DB: Engine>(conn: &Conn<DB>) -> usize {
-    <DB::TransactionManager as TransactionManager>::get_transaction_depth(conn)
+    Manager::<DB>::get_transaction_depth(conn)
 }

@@ -56,8 +56,8 @@ impl<'c, DB: Engine, O, Held> Tx<'c, DB, O, Held> {
 
     /// Lends the connection, for `COPY` and for helpers that take `&mut PgConnection`.
     ///
-    /// What fails there is not seen. A swallowed error still never becomes `Ok` on PostgreSQL, because the server is asked with
-    /// COMMIT; on SQLite, which goes on behind a failure, it does, unless [`saw`](Self::saw) is told of it. And a deadlock is retried only if [`saw`](Self::saw) is told of it:
+    /// txsafe doesn't see what fails there; report it by [`saw`](Self::saw). Otherwise a deadlock isn't retried, and an error that
+    /// the closure swallows commits on SQLite, which goes on behind a failure. PostgreSQL refuses that COMMIT in any case.
     ///
     /// ```
     /// # async fn load(conn: &mut sqlx::PgConnection) -> Result<i64, sqlx::Error> {
@@ -76,7 +76,7 @@ impl<'c, DB: Engine, O, Held> Tx<'c, DB, O, Held> {
         self.conn
     }
 
-    /// Tells the transaction of an error that came from the [`connection`](Self::connection) it lent.
+    /// Reports to the transaction an error that came from the [`connection`](Self::connection) it lent.
     ///
     /// The error may be one of SQLx's or any that has it among its [sources](StdError::source); others are about
     /// something else.

@@ -27,6 +27,9 @@ impl<DB: Database + sealed::Rules> Engine for DB {}
 /// The connection of a database.
 pub(crate) type Conn<DB> = <DB as Database>::Connection;
 
+/// What counts the transactions and savepoints of a connection.
+pub(crate) type Manager<DB> = <DB as Database>::TransactionManager;
+
 /// What the rest of this crate asks of a database.
 pub(crate) mod sealed {
     use super::*;
@@ -106,8 +109,5 @@ pub(crate) mod sealed {
         ) -> BoxFuture<'t, Result<Option<String>, Error>>
         where
             Self: Engine;
-
-        /// Waits until nothing is in flight; an error among what nobody waited for is returned.
-        fn wait(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<(), SqlxError>>;
     }
 }

@@ -1,15 +1,10 @@
 //! PostgreSQL on SQLx.
 
-use super::{
-    Conn,
-    sealed::{Begun, Rules},
-};
+use super::sealed::{Begun, Rules};
 use crate::{binds::nth_bind, failure::of_request, held, row::Row, tx};
 use futures_util::future::BoxFuture;
 use sqlx::{
-    AssertSqlSafe, Connection, Error as SqlxError, Executor, PgConnection, Postgres, Row as _,
-    SqlSafeStr,
-    pool::PoolConnection,
+    AssertSqlSafe, Error as SqlxError, Executor, PgConnection, Postgres, Row as _, SqlSafeStr,
     postgres::{PgArguments, PgDatabaseError, PgSeverity, PgTransactionManager as Manager},
 };
 use sqlx_core::transaction::TransactionManager;
@@ -125,9 +120,8 @@ impl Rules for Postgres {
         Box::pin(Manager::rollback(conn))
     }
 
-    /// SQLx knows of those that it began itself; otherwise the clock
-    /// tells: a statement outside of a transaction begins when its transaction does. Source: PostgreSQL manual, section
-    /// 9.9.5, "Current Date/Time".
+    /// SQLx knows of those that it began itself. Of others the server's clock tells: a statement outside of a transaction begins
+    /// when its own does. Source: PostgreSQL manual, section 9.9.5, "Current Date/Time".
     #[inline]
     fn is_in_transaction(conn: &mut PgConnection) -> BoxFuture<'_, Result<bool, Failure>> {
         Box::pin(async move {
@@ -156,11 +150,6 @@ impl Rules for Postgres {
             let answer = query.fetch_optional(tx).await.map_err(|error| failure_of(&error))?;
             Ok(answer.flatten())
         })
-    }
-
-    #[inline]
-    fn wait(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<(), SqlxError>> {
-        Box::pin(conn.ping())
     }
 }
 
@@ -195,12 +184,6 @@ impl Asks for Driver {
 impl<'a> From<&'a mut PgConnection> for Held<'a> {
     fn from(conn: &'a mut PgConnection) -> Self {
         Self::plain(conn)
-    }
-}
-
-impl<'a> From<&'a mut PoolConnection<Postgres>> for Held<'a> {
-    fn from(conn: &'a mut PoolConnection<Postgres>) -> Self {
-        Self::pooled(conn)
     }
 }
 

@@ -1,19 +1,14 @@
 //! SQLite on SQLx.
 
-use super::{
-    Conn,
-    sealed::{Begun, Rules},
-};
+use super::sealed::{Begun, Rules};
 use crate::{failure::of_request, held, tx};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, ready},
 };
 use sqlx::{
-    AssertSqlSafe, Connection, Error as SqlxError, Executor, Row, SqlSafeStr, Sqlite,
-    SqliteConnection,
-    pool::PoolConnection,
-    query, query_scalar,
+    AssertSqlSafe, Error as SqlxError, Executor, Row, SqlSafeStr, Sqlite, SqliteConnection, query,
+    query_scalar,
     sqlite::{SqliteArguments, SqliteTransactionManager as Manager},
 };
 use sqlx_core::transaction::TransactionManager;
@@ -188,22 +183,11 @@ impl Rules for Sqlite {
                        database from its begin, so leave them out";
         Box::pin(ready(Err(Failure::local(message).into())))
     }
-
-    #[inline]
-    fn wait(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<(), SqlxError>> {
-        Box::pin(conn.ping())
-    }
 }
 
 impl<'a> From<&'a mut SqliteConnection> for Held<'a> {
     fn from(conn: &'a mut SqliteConnection) -> Self {
         Self::plain(conn)
-    }
-}
-
-impl<'a> From<&'a mut PoolConnection<Sqlite>> for Held<'a> {
-    fn from(conn: &'a mut PoolConnection<Sqlite>) -> Self {
-        Self::pooled(conn)
     }
 }
 
@@ -233,19 +217,15 @@ async fn release(conn: &mut SqliteConnection, begun: &Begun) -> Result<(), Failu
 
 /// The failure of COMMIT. It is written before all of its I/O is done.
 fn of_commit(error: &SqlxError) -> Failure {
-    let failure = of_request::<Sqlite>(error).with_statement(Some("COMMIT".into()));
-    match failure.code() {
-        Some(ErrorCode::Vendor(code)) if sqlite::is_io_error(code) => {
-            let condition = Condition::CommitUnknown;
-            Failure::of_code(
-                ErrorCode::Vendor(code),
-                condition,
-                failure.effect(),
-                failure.message(),
-            )
+    let failure = of_request::<Sqlite>(error);
+    let failure = match failure.code() {
+        Some(code @ ErrorCode::Vendor(number)) if sqlite::is_io_error(number) => {
+            let (condition, effect) = (Condition::CommitUnknown, failure.effect());
+            Failure::of_code(code, condition, effect, failure.message())
         }
         _ => failure,
-    }
+    };
+    failure.with_statement(Some("COMMIT".into()))
 }
 
 /// Rolls back whatever is open, for SQLx's own count too. If that fails, the connection is closed.
