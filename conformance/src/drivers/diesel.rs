@@ -103,7 +103,7 @@ pub fn play(
             Step::Swallow(sql) => drop(tx.batch_execute(sql)),
             Step::Outbox(message) => script.wrote(tx.outbox_message(message.clone())?),
             Step::Savepoint(steps) => {
-                // What it swallowed is its own affair, and what it failed by is told by the connection.
+                // The script swallows the savepoint's error; the connection still reports the failure behind it.
                 drop(tx.savepoint(|mut tx| play(&mut tx, steps, script, runtime)));
             }
             Step::AfterCommit(note) => {

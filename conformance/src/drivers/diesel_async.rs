@@ -43,7 +43,7 @@ impl Play for Driver {
                     }
                     Step::Savepoint(steps) => {
                         let body = async |mut tx: Tx<'_>| Self::play(&mut tx, steps, script).await;
-                        // What it swallowed is its own affair, and what it failed by is told by the connection.
+                        // The script swallows the savepoint's error; the connection still reports the failure behind it.
                         drop(tx.savepoint(body).await);
                     }
                     Step::AfterCommit(note) => {

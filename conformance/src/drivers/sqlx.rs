@@ -67,7 +67,7 @@ macro_rules! play_on {
                                 let body = async |mut tx: $tx<'_>| {
                                     Self::play(&mut tx, steps, script).await
                                 };
-                                // What it swallowed is its own affair, and what it failed by is told by the connection.
+                                // The script swallows the savepoint's error; the connection still reports the failure behind it.
                                 drop(tx.savepoint(body).await);
                             }
                             Step::AfterCommit(note) => {

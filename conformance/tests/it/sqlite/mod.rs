@@ -1,0 +1,8 @@
+//! SQLite on SQLx: the cases that a database with one writer and no server can have.
+
+mod bank;
+mod busy;
+mod connections;
+mod endings;
+mod failures;
+mod unseen;
