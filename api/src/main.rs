@@ -1,7 +1,7 @@
 //! `cargo xtask api`: the public API of each published crate, as text in `docs/api/`.
 //!
-//! rustdoc writes JSON on every Rust that is told that this is unstable, and its form is that of one version: on another one
-//! nothing can be said, and this program says so.
+//! Only Rust 1.95's rustdoc writes the form of JSON that this program reads. On another version it reports that it compared
+//! nothing. The JSON is an unstable feature, which the program switches on.
 
 #![forbid(unsafe_code)]
 

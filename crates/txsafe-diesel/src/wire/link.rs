@@ -102,7 +102,8 @@ impl Link {
 
     // --- what the stream tells ---
 
-    /// A request was sent at `at` or soon after. One that lets go of a prepared statement is answered like others, and awaited by nobody.
+    /// A request was sent at `at` or soon after. The server answers one that lets go of a prepared statement, too, but nobody waits
+    /// for that.
     pub(super) fn request_sent(&self, request: Request, at: Instant) {
         let mut state = self.state();
         state.sent += 1;

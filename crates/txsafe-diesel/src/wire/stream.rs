@@ -48,10 +48,9 @@ impl<S> Observed<S> {
     pub(super) fn sent(&mut self, bytes: &[u8], at: Instant) {
         let Self { link, requests, .. } = self;
         self.outgoing.feed(bytes, Requests::reads, |kind, body| {
-            requests
-                .take(kind, body)
-                .into_iter()
-                .for_each(|request| link.request_sent(request, at));
+            if let Some(request) = requests.take(kind, body) {
+                link.request_sent(request, at);
+            }
         });
     }
 }

@@ -1,10 +1,12 @@
-//! Time, and where it goes. Everything else in this crate asks here what time it is, so that a simulator can put a time of its own
-//! in this one place and drive the run loops.
+//! What time it is, and where it goes. The rest of this crate asks here, so that a simulator replaces the clock in one place and
+//! drives the run loops by its own.
 
 pub(crate) mod excused;
 pub(crate) mod times;
 
 use std::{
+    error::Error,
+    fmt,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -21,16 +23,24 @@ pub(crate) fn since(then: Instant) -> Duration {
     now().saturating_duration_since(then)
 }
 
-/// Has `now` tell the time from here on, in this whole process: for simulators. Pauses are the driver's
-/// ([`AsyncWork::sleep`](crate::driver::AsyncWork::sleep)), and so are waits for a server.
+/// Replaces the clock of this process by `now`, for simulators. The driver still makes the pauses
+/// ([`AsyncWork::sleep`](crate::driver::AsyncWork::sleep)) and bounds the waits for a server.
 ///
 /// # Errors
-/// If it has been set before.
+/// If a call before has replaced it.
 pub fn set_clock(now: fn() -> Instant) -> Result<(), ClockIsSet> {
     SOURCE.set(now).map_err(|_| ClockIsSet)
 }
 
-/// The clock of a process is set once.
+/// The clock of this process was replaced before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "it says all that there is to say")]
 pub struct ClockIsSet;
+
+impl fmt::Display for ClockIsSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this process has a clock of its own already: call `set_clock` once, before the first transaction")
+    }
+}
+
+impl Error for ClockIsSet {}

@@ -4,9 +4,8 @@ use super::hooks::{self, AsyncHook, BlockingHook, Hook, Hooks};
 use crate::{
     clock::times::Ledger,
     dialect::{
-        condition::Condition,
-        failure::Failure,
-        postgres::{leaving::leaves_transaction, session_state},
+        condition::Condition, failure::Failure, leaving::leaves_transaction,
+        postgres::session_state,
     },
     error::{outcome::Outcome, trail::Trail},
     guard::{gaps::Gaps, session_log::SessionLog},

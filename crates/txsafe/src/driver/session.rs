@@ -102,7 +102,7 @@ pub struct SessionOptions {
     pub checkout_timeout: Duration,
     /// The longest to wait for the answer to BEGIN, ROLLBACK or a question of the run loop.
     pub answer_timeout: Duration,
-    /// The longest that the caller lets a lock be waited for.
+    /// The `lock_timeout` of the call: the longest that BEGIN waits where it takes a lock.
     pub lock_timeout: Duration,
     /// Whether the trail shows bind values.
     pub bind_values: bool,

@@ -5,9 +5,9 @@ use super::{
     report::{Seen, Where},
     scope::{Allowing, Scope, in_transaction, watched},
 };
-use crate::{
-    clock,
-    clock::excused::{Excuse, Excusing},
+use crate::clock::{
+    self,
+    excused::{Excuse, Excusing},
 };
 use pin_project_lite::pin_project;
 use std::{

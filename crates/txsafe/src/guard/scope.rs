@@ -15,8 +15,8 @@ use super::{
     standstill::{Blocked, Standing},
 };
 use crate::{
-    clock,
-    {clock::times::Ledger, locks::graph::log::LockLog},
+    clock::{self, times::Ledger},
+    locks::graph::log::LockLog,
 };
 use std::{
     cell::Cell,

@@ -8,10 +8,7 @@ use super::{
     delivery::{AfterFailure, Delivery},
     events,
 };
-use crate::{
-    clock,
-    {driver::hooks::panic_message, error::Error},
-};
+use crate::{clock, driver::hooks::panic_message, error::Error};
 use std::{
     any::Any,
     time::{Duration, Instant},

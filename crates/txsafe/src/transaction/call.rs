@@ -101,7 +101,10 @@ impl Call {
             );
         }
         if key.contains('\0') {
-            return invalid(format!("{key:?}"), "PostgreSQL's text can't hold a NUL");
+            return invalid(
+                format!("{key:?}"),
+                "a text of the database can't hold a NUL: leave it out",
+            );
         }
         if self.shared.dialect.question(Ask::ClaimKey).is_none() {
             return invalid(

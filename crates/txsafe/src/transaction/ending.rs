@@ -203,9 +203,9 @@ pub(crate) enum RolledBack {
     Now,
     /// No transaction was open any more.
     Before,
-    /// It wasn't sent, or was refused, which may be the answer to something else.
+    /// It was refused, or that was the answer to something else.
     No,
-    /// The connection is lost.
+    /// The connection is lost, or is closed in its place.
     Lost,
 }
 

@@ -44,7 +44,7 @@ const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Runs one transaction to its end: attempts, pauses, hooks.
 ///
 /// # Errors
-/// Whose error the caller gets.
+/// [`RunError::Callers`] where the caller gets its closure's own error, [`RunError::Ours`] where it gets that one.
 pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
     let span = events::span(&call.named.name);
     let attempts = in_a_box(async move {

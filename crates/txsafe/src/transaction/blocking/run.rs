@@ -36,7 +36,7 @@ use std::{sync::Arc, time::Instant};
 /// statements' timeouts, which end at the deadline too.
 ///
 /// # Errors
-/// Whose error the caller gets.
+/// [`RunError::Callers`] where the caller gets its closure's own error, [`RunError::Ours`] where it gets that one.
 pub fn run<W: Work>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
     let _inside = events::span(&call.named.name).entered();
     let mut progress = Progress::start(call)?;
