@@ -4,7 +4,7 @@
 //! one that is reported as rolled back is not, and unknown is said only where the caller chose to be told so.
 
 use crate::{
-    drivers::Driver,
+    drivers::{Driver, Library},
     policy::{End, Policy, Verdict},
     script::{Script, Step},
     shop::Shop,
@@ -81,9 +81,13 @@ impl Row {
             (At::Connect, _) if self.driver.pool_insists() => End::Committed,
             (_, Fault::Raise("40001" | "40P01") | Fault::Delay(_)) => End::Committed,
             // Diesel keeps to itself which function of the server raised it, and `RAISE` looks like the server's own error.
-            (_, Fault::Raise("25006")) if self.driver == Driver::Diesel => End::Committed,
+            (_, Fault::Raise("25006")) if self.driver.library() == Library::Diesel => {
+                End::Committed
+            }
             // A lock timeout, but one that came sooner than a statement could have waited for a lock.
-            (At::Begin | At::Commit, Fault::Raise("55P03")) if self.driver == Driver::Diesel => {
+            (At::Begin | At::Commit, Fault::Raise("55P03"))
+                if self.driver.library() == Library::Diesel =>
+            {
                 End::Committed
             }
             (_, Fault::Raise(_)) => End::RolledBack,

@@ -5,7 +5,7 @@
 //! rolled back is not.
 
 use crate::{
-    drivers::{Call, Database, Driver},
+    drivers::{Call, Database, Driver, Library},
     policy::{End, Policy, Verdict},
     script::{Script, Step},
     shop::Shop,
@@ -114,7 +114,7 @@ impl Row {
         let blocks = !self.driver.is_async();
         match self.trap {
             // What SQLx lends isn't observed, and its error is the closure's own.
-            Trap::LentFailure if self.driver == Driver::Sqlx => End::RolledBack,
+            Trap::LentFailure if self.driver.library() == Library::Sqlx => End::RolledBack,
             Trap::LentFailure | Trap::LeftOpen | Trap::SlowCommit | Trap::SessionLock => {
                 End::Committed
             }

@@ -37,6 +37,20 @@ fn main() {
             .map(move |policy| trial(driver, format!("storm, {policy}"), storm(driver, policy)));
         storms.into_iter().chain(faults).chain(traps).chain(cases)
     });
+    let by_hand = Driver::BY_HAND.into_iter().flat_map(|driver| {
+        let cases = Case::all().filter(move |case| case.is_for(driver));
+        let cases = cases.map(move |case| {
+            trial(driver, case.name.into(), async move {
+                case.run(driver).await;
+                Ok(())
+            })
+        });
+        let places = [At::Connect, At::Begin, At::Nth(1), At::Nth(2), At::Commit];
+        let faults =
+            places.map(move |at| trial(driver, format!("faults at {at}"), faults_at(driver, at)));
+        faults.into_iter().chain(cases)
+    });
+    let trials = trials.chain(by_hand);
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 

@@ -13,6 +13,7 @@ pub struct Case {
     pub name: &'static str,
     run: fn(Driver) -> BoxFuture<'static, ()>,
     is_async: bool,
+    needs_closure: bool,
 }
 
 impl Case {
@@ -24,8 +25,10 @@ impl Case {
             ownership::ASYNC_CASES,
             not_retried::CASES,
             remedies::CASES,
+            remedies::CLOSURE_CASES,
             cancellation::CASES,
             guard::CASES,
+            guard::CLOSURE_CASES,
             guard::ASYNC_CASES,
             session_state::CASES,
         ]
@@ -37,7 +40,7 @@ impl Case {
     /// Whether the driver can show it at all.
     #[must_use]
     pub fn is_for(&self, driver: Driver) -> bool {
-        driver.is_async() || !self.is_async
+        (driver.is_async() || !self.is_async) && !(driver.is_by_hand() && self.needs_closure)
     }
 
     /// Shows it.
@@ -55,19 +58,26 @@ impl fmt::Debug for Case {
 
 /// Cases by the names of their functions.
 macro_rules! cases {
-    (@ $is_async:literal $($case:ident),+ $(,)?) => {
+    (@ $is_async:literal $needs_closure:literal $($case:ident),+ $(,)?) => {
         &[$(Case {
             name: stringify!($case),
             run: |driver| Box::pin($case(driver)),
             is_async: $is_async,
+            needs_closure: $needs_closure,
         }),+]
     };
-    ($($case:ident),+ $(,)?) => { cases!(@ false $($case),+) };
+    ($($case:ident),+ $(,)?) => { cases!(@ false false $($case),+) };
 }
 
 /// Cases for drivers whose transactions are futures.
 macro_rules! async_cases {
-    ($($case:ident),+ $(,)?) => { cases!(@ true $($case),+) };
+    ($($case:ident),+ $(,)?) => { cases!(@ true false $($case),+) };
+}
+
+/// Cases in which the transaction has to know what its closure does: by hand, nobody sees that.
+macro_rules! closure_cases {
+    (async $($case:ident),+ $(,)?) => { cases!(@ true true $($case),+) };
+    ($($case:ident),+ $(,)?) => { cases!(@ false true $($case),+) };
 }
 
 mod cancellation;

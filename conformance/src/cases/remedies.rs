@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::{
-    drivers::{Call, Driver},
+    drivers::{Call, Driver, Library},
     error::AppError,
     script::{Script, Step},
     shop::Shop,
@@ -27,9 +27,10 @@ pub(super) const CASES: &[Case] = cases![
     an_empty_pool_is_told,
     attempts_end,
     bind_values_are_shown_on_demand_or_refused,
-    a_nested_transaction_is_refused,
     options_reach_the_server,
 ];
+
+pub(super) const CLOSURE_CASES: &[Case] = closure_cases![a_nested_transaction_is_refused];
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -299,7 +300,7 @@ async fn bind_values_are_shown_on_demand_or_refused(driver: Driver) {
     let retry = RetryPolicy::new().max_attempts(1);
     let call = Call::new("bind values").with(TxOptions::new().retry(retry).bind_values(true));
     let error = shop.database(driver).run(call, script).await.unwrap_err();
-    if driver == Driver::Sqlx {
+    if driver.library() == Library::Sqlx {
         let error = error.ours();
         assert!(error.to_string().contains("`bind_values` can't be true"), "{error}");
     } else {

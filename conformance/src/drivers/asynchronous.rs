@@ -6,6 +6,8 @@ use crate::{
     script::{Script, Step},
 };
 use futures_util::future::BoxFuture;
+use std::{ops::ControlFlow, time::Duration};
+use tokio::time::timeout;
 use txsafe::{Database, Keyed, NoOrder, Unlocked, driver::AsyncDriver};
 
 /// How a driver plays steps.
@@ -35,6 +37,9 @@ pub(super) trait Play: AsyncDriver {
 impl<D: Play> AnyDatabase for Database<D> {
     fn run(&self, call: Call, script: Script) -> BoxFuture<'_, Result<Keyed<()>, AppError>> {
         Box::pin(async move {
+            if call.by_hand {
+                return run_by_hand(self, call, &script).await;
+            }
             let db = self.with(call.options);
             let body = async |mut tx: D::Tx<'_, NoOrder, Unlocked>| {
                 D::play(&mut tx, script.next_attempt(), &script).await
@@ -59,5 +64,54 @@ impl<D: Play> AnyDatabase for Database<D> {
 
     fn leave(&self, sql: &'static str) -> BoxFuture<'_, Result<(), AppError>> {
         D::leave(self.pool(), sql)
+    }
+}
+
+/// Plays the next attempt. The loop of attempts doesn't end a statement whose answer never comes, so the caller has to.
+async fn play<D: Play>(
+    tx: &mut D::Tx<'_, NoOrder, Unlocked>,
+    script: &Script,
+) -> Result<(), AppError> {
+    const LOST_AFTER: Duration = Duration::from_secs(5);
+    let played = timeout(LOST_AFTER, D::play(tx, script.next_attempt(), script)).await;
+    played.unwrap_or(Err(AppError::Own("the caller gave up")))
+}
+
+/// Runs a script in a transaction that is begun and ended by hand.
+async fn run_by_hand<D: Play>(
+    db: &Database<D>,
+    call: Call,
+    script: &Script,
+) -> Result<Keyed<()>, AppError> {
+    let db = db.with(call.options);
+    if call.once {
+        let mut tx = db.begin(call.name).await?;
+        return match play::<D>(&mut tx, script).await {
+            Ok(()) => Ok(Keyed::Ran(tx.commit().await?)),
+            Err(error) => {
+                tx.rollback().await?;
+                Err(error)
+            }
+        };
+    }
+    let Some(key) = call.key else {
+        let mut attempts = db.attempts(call.name);
+        loop {
+            let mut tx = attempts.begin().await?;
+            let result = play::<D>(&mut tx, script).await;
+            if let ControlFlow::Break(result) = attempts.finish(tx, result).await {
+                return result.map(Keyed::Ran);
+            }
+        }
+    };
+    let mut attempts = db.idempotency_key(&key).attempts(call.name);
+    loop {
+        let Keyed::Ran(mut tx) = attempts.begin().await? else {
+            return Ok(Keyed::AlreadyCommitted);
+        };
+        let result = play::<D>(&mut tx, script).await;
+        if let ControlFlow::Break(result) = attempts.finish(tx, result).await {
+            return result.map(Keyed::Ran);
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use diesel::{PgConnection, connection::SimpleConnection, prelude::*, r2d2::ConnectionManager};
 use futures_util::future::BoxFuture;
-use std::{panic::resume_unwind, sync::Arc};
+use std::{ops::ControlFlow, panic::resume_unwind, sync::Arc};
 use tokio::{runtime::Handle, task::spawn_blocking};
 use txsafe::Keyed;
 use txsafe_diesel::blocking::{Database as Db, Tx, pool_builder};
@@ -70,12 +70,55 @@ fn on_a_thread<T: Send + 'static>(
 }
 
 fn run(db: &Db, call: Call, script: &Script, runtime: &Handle) -> Result<Keyed<()>, AppError> {
+    if call.by_hand {
+        return run_by_hand(db, call, script, runtime);
+    }
     let db = db.with(call.options);
     let body = |mut tx: Tx<'_>| play(&mut tx, script.next_attempt(), script, runtime);
     match call.key {
         Some(key) => db.idempotency_key(&key).transaction(call.name, body),
         None if call.once => db.transaction_once(call.name, body).map(Keyed::Ran),
         None => db.transaction(call.name, body).map(Keyed::Ran),
+    }
+}
+
+/// Runs a script in a transaction that is begun and ended by hand.
+fn run_by_hand(
+    db: &Db,
+    call: Call,
+    script: &Script,
+    runtime: &Handle,
+) -> Result<Keyed<()>, AppError> {
+    let db = db.with(call.options);
+    if call.once {
+        let mut tx = db.begin(call.name)?;
+        return match play(&mut tx, script.next_attempt(), script, runtime) {
+            Ok(()) => Ok(Keyed::Ran(tx.commit()?)),
+            Err(error) => {
+                tx.rollback()?;
+                Err(error)
+            }
+        };
+    }
+    let Some(key) = call.key else {
+        let mut attempts = db.attempts(call.name);
+        loop {
+            let mut tx = attempts.begin()?;
+            let result = play(&mut tx, script.next_attempt(), script, runtime);
+            if let ControlFlow::Break(result) = attempts.finish(tx, result) {
+                return result.map(Keyed::Ran);
+            }
+        }
+    };
+    let mut attempts = db.idempotency_key(&key).attempts(call.name);
+    loop {
+        let Keyed::Ran(mut tx) = attempts.begin()? else {
+            return Ok(Keyed::AlreadyCommitted);
+        };
+        let result = play(&mut tx, script.next_attempt(), script, runtime);
+        if let ControlFlow::Break(result) = attempts.finish(tx, result) {
+            return result.map(Keyed::Ran);
+        }
     }
 }
 

@@ -27,11 +27,19 @@ pub enum Driver {
     Diesel,
     /// SQLx.
     Sqlx,
+    /// diesel-async, whose transactions are begun and ended by hand.
+    DieselAsyncByHand,
+    /// Diesel's blocking connections, by hand.
+    DieselByHand,
+    /// SQLx, by hand.
+    SqlxByHand,
 }
 
 impl Driver {
-    /// All of them.
+    /// All of them, running closures.
     pub const ALL: [Self; 3] = [Self::DieselAsync, Self::Diesel, Self::Sqlx];
+    /// All of them, by hand.
+    pub const BY_HAND: [Self; 3] = [Self::DieselAsyncByHand, Self::DieselByHand, Self::SqlxByHand];
 
     /// A database over a pool of so many connections.
     #[must_use]
@@ -54,38 +62,46 @@ impl Driver {
         service: &str,
         setup: Setup,
     ) -> Arc<dyn Database> {
+        let db = match self.library() {
+            Library::DieselAsync => diesel_async::open(url, connections, service, setup),
+            Library::Diesel => diesel::open(url, connections, service, setup),
+            Library::Sqlx => sqlx::open(url, connections, service, setup),
+        };
+        if self.is_by_hand() { Arc::new(ByHand(db)) } else { db }
+    }
+
+    /// The library, however it is used.
+    #[must_use]
+    pub fn library(self) -> Library {
         match self {
-            Self::DieselAsync => diesel_async::open(url, connections, service, setup),
-            Self::Diesel => diesel::open(url, connections, service, setup),
-            Self::Sqlx => sqlx::open(url, connections, service, setup),
+            Self::DieselAsync | Self::DieselAsyncByHand => Library::DieselAsync,
+            Self::Diesel | Self::DieselByHand => Library::Diesel,
+            Self::Sqlx | Self::SqlxByHand => Library::Sqlx,
         }
+    }
+
+    /// Whether its transactions are begun and ended by hand, in a loop of attempts.
+    #[must_use]
+    pub fn is_by_hand(self) -> bool {
+        Self::BY_HAND.contains(&self)
     }
 
     /// Whether its transactions are futures: to be dropped at any await, and to be given up while an answer is waited for.
     #[must_use]
     pub fn is_async(self) -> bool {
-        match self {
-            Self::DieselAsync | Self::Sqlx => true,
-            Self::Diesel => false,
-        }
+        self.library() != Library::Diesel
     }
 
     /// Whether its pool tries to connect again and again by itself, whatever the reason, until time is up.
     #[must_use]
     pub fn pool_insists(self) -> bool {
-        match self {
-            Self::DieselAsync | Self::Sqlx => false,
-            Self::Diesel => true,
-        }
+        self.library() == Library::Diesel
     }
 
     /// Whether the answer to BEGIN is waited for before the closure runs.
     #[must_use]
     pub fn awaits_begin(self) -> bool {
-        match self {
-            Self::DieselAsync => false,
-            Self::Diesel | Self::Sqlx => true,
-        }
+        self != Self::DieselAsync
     }
 
     /// How it is called.
@@ -95,6 +111,9 @@ impl Driver {
             Self::DieselAsync => "diesel-async",
             Self::Diesel => "diesel",
             Self::Sqlx => "sqlx",
+            Self::DieselAsyncByHand => "diesel-async by hand",
+            Self::DieselByHand => "diesel by hand",
+            Self::SqlxByHand => "sqlx by hand",
         }
     }
 }
@@ -102,6 +121,41 @@ impl Driver {
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// A library that has an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Library {
+    /// diesel-async.
+    DieselAsync,
+    /// Diesel.
+    Diesel,
+    /// SQLx.
+    Sqlx,
+}
+
+/// A database whose scripts are run in transactions that are begun and ended by hand.
+struct ByHand(Arc<dyn Database>);
+
+impl Database for ByHand {
+    fn run(&self, call: Call, script: Script) -> BoxFuture<'_, Result<Keyed<()>, AppError>> {
+        self.0.run(call.by_hand(), script)
+    }
+
+    /// There is no such way by hand.
+    fn run_on(
+        &self,
+        before: &'static str,
+        call: Call,
+        script: Script,
+        after: &'static str,
+    ) -> BoxFuture<'_, Result<(), AppError>> {
+        self.0.run_on(before, call, script, after)
+    }
+
+    fn leave(&self, sql: &'static str) -> BoxFuture<'_, Result<(), AppError>> {
+        self.0.leave(sql)
     }
 }
 
@@ -197,13 +251,16 @@ pub struct Call {
     pub once: bool,
     /// On the caller's thread, also where it blocks.
     pub inline: bool,
+    /// Begun and ended by hand, in a loop of attempts.
+    pub by_hand: bool,
 }
 
 impl Call {
     /// With defaults.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        Self { name, options: TxOptions::new(), key: None, once: false, inline: false }
+        let options = TxOptions::new();
+        Self { name, options, key: None, once: false, inline: false, by_hand: false }
     }
 
     /// With options.
@@ -231,6 +288,13 @@ impl Call {
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
+        self
+    }
+
+    /// Begun and ended by hand, in a loop of attempts.
+    #[must_use]
+    pub fn by_hand(mut self) -> Self {
+        self.by_hand = true;
         self
     }
 }

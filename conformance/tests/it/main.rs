@@ -5,8 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
+mod by_hand;
 mod hooks;
 mod idle;
+mod join;
 mod lock_order;
 mod outbox;
 mod pgbouncer;

@@ -1,14 +1,8 @@
 //! What the core's `Database` is made of, for diesel-async.
 
 use crate::{
-    asked::Asked,
-    checkout::{checkout, of_manager},
-    deadpools::state_of,
-    failure::failure_of,
-    held::Held,
-    row::Row,
-    session::Session,
-    tx::Tx,
+    asked::Asked, checkout::of_manager, deadpools::state_of, failure::failure_of, held::Held,
+    row::Row, session::Session, tx::Tx,
 };
 use deadpool::managed::Manager as _;
 use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
@@ -18,7 +12,7 @@ use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
     driver::{
         Account, AsyncDriver, AsyncHook, Dialect, HasAccount, HeldLocks, LockCall, LockStatement,
-        Locks, Postgres, Question, Reads, SessionOptions,
+        Locks, Postgres, Question, Reads, SessionOptions, spawn,
     },
 };
 
@@ -34,6 +28,15 @@ pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Database<O>>;
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
 pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Database<O>>;
 
+/// A transaction that its caller begins and ends by hand; made by [`Database::begin`].
+pub type OwnedTx<O = NoOrder> = txsafe::OwnedTx<Driver, O>;
+
+/// Attempts at a transaction that its caller begins and ends by hand; made by [`Database::attempts`].
+pub type Attempts<'d, O = NoOrder> = txsafe::Attempts<'d, Driver, O>;
+
+/// [`Attempts`] at a transaction with an idempotency key; made by [`WithKey::attempts`].
+pub type KeyedAttempts<'d, O = NoOrder> = txsafe::KeyedAttempts<'d, Driver, O>;
+
 /// diesel-async on PostgreSQL.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::exhaustive_enums, reason = "it is never made")]
@@ -43,7 +46,7 @@ impl Locks for Driver {
     type Tx<'c, O: LockOrder, Held> = Tx<'c, O, Held>;
 
     fn held<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> &'t mut HeldLocks {
-        &mut tx.parts().1.locks
+        &mut tx.account().locks
     }
 
     fn with_rank<'c, O: LockOrder, Held, Other>(
@@ -70,7 +73,7 @@ impl HasAccount for Driver {
     fn account<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> &'t mut Account<AsyncHook> {
-        tx.parts().1
+        tx.account()
     }
 }
 
@@ -100,12 +103,28 @@ impl AsyncDriver for Driver {
         pool: &'a Self::Pool,
         options: SessionOptions,
     ) -> Result<Session<'a>, Failure> {
-        let object = checkout(pool, options).await?;
-        Session::pooled(object, options)
+        Session::checkout(pool, options).await
+    }
+
+    async fn checkout_owned(
+        pool: &Self::Pool,
+        options: SessionOptions,
+    ) -> Result<Session<'static>, Failure> {
+        Session::checkout(pool, options).await
     }
 
     fn tx<'c, O: LockOrder>(session: &'c mut Session<'_>) -> Self::Tx<'c, O, Unlocked> {
         session.tx()
+    }
+
+    #[inline]
+    fn own<O: LockOrder>(session: Session<'static>) -> Self::Tx<'static, O, Unlocked> {
+        Tx::owning(session)
+    }
+
+    #[inline]
+    fn disown<O: LockOrder>(tx: Self::Tx<'static, O, Unlocked>) -> Session<'static> {
+        tx.into_session()
     }
 
     async fn ask_beside(
@@ -114,6 +133,10 @@ impl AsyncDriver for Driver {
     ) -> Result<Option<String>, Failure> {
         let mut conn = pool.manager().create().await.map_err(|error| of_manager(&error))?;
         Asked(question).ask(&mut conn).await.map_err(|error| failure_of(&error))
+    }
+
+    fn spawn(task: BoxFuture<'static, ()>) {
+        spawn(task);
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -52,11 +52,11 @@ mod write;
 #[cfg(feature = "async")]
 pub use {
     connect::{cancel_request, connect, manager, manager_with},
-    driver::{Configured, Database, Driver, WithKey},
+    driver::{Attempts, Configured, Database, Driver, KeyedAttempts, OwnedTx, WithKey},
     held::Held,
     instrumentation::chain_instrumentation,
     outbox::OutboxWorker,
-    tx::Tx,
+    tx::{Transact, Tx},
 };
 
 #[cfg(any(feature = "async", feature = "blocking"))]

@@ -14,13 +14,13 @@ impl Savepoints for Driver {
     fn set<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Result<(), Error>> {
-        Box::pin(async { Manager::begin_transaction(tx.parts().0).await.map_err(failed) })
+        Box::pin(async { Manager::begin_transaction(tx.parts().conn).await.map_err(failed) })
     }
 
     fn settle<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Option<Failure>> {
-        let (_, _, link) = tx.parts();
+        let link = tx.parts().seen;
         Box::pin(async {
             link.settled().await;
             link.standing(true).into_failure()
@@ -30,22 +30,21 @@ impl Savepoints for Driver {
     fn release<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Result<(), Error>> {
-        Box::pin(async { Manager::commit_transaction(tx.parts().0).await.map_err(failed) })
+        Box::pin(async { Manager::commit_transaction(tx.parts().conn).await.map_err(failed) })
     }
 
     fn roll_back<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, ()> {
         Box::pin(async {
-            let _ = Manager::rollback_transaction(tx.parts().0).await;
+            let _ = Manager::rollback_transaction(tx.parts().conn).await;
         })
     }
 
     fn lend<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> Tx<'t, O, Held> {
-        let (conn, account, link) = tx.parts();
-        Tx::new(conn, account, link)
+        Tx::new(tx.parts())
     }
 }
 

@@ -4,11 +4,12 @@
 
 use crate::{
     asked::Asked,
+    checkout::checkout,
     commit::commit_unseen_sql,
     failure::{failure_of, lost_unless_refused},
     held::Held,
     observer::Observer,
-    tx::Tx,
+    tx::{Parts, Tx},
     wire::{link::Link, said::Tag},
 };
 use diesel::{
@@ -17,7 +18,10 @@ use diesel::{
 };
 use diesel_async::{
     AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
-    pooled_connection::{PoolableConnection, deadpool::Object},
+    pooled_connection::{
+        PoolableConnection,
+        deadpool::{Object, Pool},
+    },
 };
 use futures_util::FutureExt;
 use std::{
@@ -28,8 +32,8 @@ use std::{
 use txsafe::{
     Failure, SqlState,
     driver::{
-        Account, AsyncHeld, AsyncHook, AsyncSession, Begin, Connection, Question, SessionOptions,
-        Slot, Standing, to_the_end,
+        Account, AsyncHeld, AsyncHook, AsyncSession, Begin, Connection, OwnedSession, Question,
+        SessionOptions, Slot, Standing, to_the_end,
     },
 };
 
@@ -58,12 +62,12 @@ enum Lease<'a> {
 }
 
 impl<'a> Session<'a> {
-    #[inline]
-    pub(crate) fn pooled(
-        object: Object<AsyncPgConnection>,
+    /// On a connection of the pool.
+    pub(crate) async fn checkout(
+        pool: &Pool<AsyncPgConnection>,
         options: SessionOptions,
     ) -> Result<Self, Failure> {
-        let mut object = Box::new(object);
+        let mut object = Box::new(checkout(pool, options).await?);
         let link = link_of(&mut object)?;
         Ok(Self::new(Lease::Pooled(object), link, options))
     }
@@ -109,12 +113,39 @@ impl<'a> Session<'a> {
 
     /// The transaction that the closure works with.
     pub(crate) fn tx<O>(&mut self) -> Tx<'_, O> {
-        Tx::new(self.lease.connection(), &mut self.account, &self.link)
+        Tx::new(self.parts())
+    }
+
+    fn parts(&mut self) -> Parts<'_> {
+        let Self { lease, account, link, .. } = self;
+        Parts { conn: lease.connection(), account, seen: link }
     }
 
     /// What went wrong with a request of ours, as the wire tells it, or as Diesel does.
     fn failure(&self, error: &DieselError) -> Failure {
         self.link.failure().unwrap_or_else(|| lost_unless_refused(error))
+    }
+}
+
+impl OwnedSession<AsyncPgConnection, AsyncHook, Arc<Link>, Self> for Session<'static> {
+    fn parts(&mut self) -> Parts<'_> {
+        Session::parts(self)
+    }
+
+    fn connection(&self) -> &AsyncPgConnection {
+        match &self.lease {
+            Lease::Pooled(object) => object,
+            Lease::Held(..) | Lease::Gone => unreachable!("it is a pool's, until it ends"),
+        }
+    }
+
+    fn transaction(&self) -> &Arc<str> {
+        &self.account.transaction
+    }
+
+    #[inline]
+    fn into_session(self: Box<Self>) -> Self {
+        *self
     }
 }
 

@@ -1,15 +1,15 @@
 //! The transaction as its closure sees it.
 
-use crate::{driver::Driver, row::Row, wire::link::Link};
+use crate::{driver::Driver, row::Row, session::Session, wire::link::Link};
 use diesel_async::AsyncPgConnection;
 use std::{
-    fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut},
+    sync::Arc,
 };
 use txsafe::{
     NoOrder, Unlocked,
-    driver::{Account, AsyncHook},
+    driver::{self, AsyncHook, TxSession},
 };
 
 /// A transaction that is running. Diesel's queries run on `&mut tx`.
@@ -24,51 +24,31 @@ use txsafe::{
 /// [`at`](Self::at). Where there is no order, write `Tx<'_>`.
 #[must_use = "the transaction goes on through this value only"]
 pub struct Tx<'c, O = NoOrder, Held = Unlocked> {
-    conn: &'c mut AsyncPgConnection,
-    account: &'c mut Account<AsyncHook>,
-    link: &'c Link,
+    session: Of<'c>,
     rank: PhantomData<fn() -> (O, Held)>,
     // Invariant, as the evidence of its locks is: that of another transaction is none for this one.
     lives: PhantomData<fn(&'c ()) -> &'c ()>,
 }
 
-impl<'c, O, Held> Tx<'c, O, Held> {
-    pub(crate) fn new(
-        conn: &'c mut AsyncPgConnection,
-        account: &'c mut Account<AsyncHook>,
-        link: &'c Link,
-    ) -> Self {
-        Self { conn, account, link, rank: PhantomData, lives: PhantomData }
-    }
+/// What it works with.
+pub(crate) type Parts<'c> = driver::Parts<'c, AsyncPgConnection, AsyncHook, Arc<Link>>;
 
-    /// The same transaction, where another rank may be the highest that is held.
-    pub(crate) fn with_rank<Other>(self) -> Tx<'c, O, Other> {
-        Tx::new(self.conn, self.account, self.link)
-    }
+type Of<'c> = TxSession<'c, AsyncPgConnection, AsyncHook, Arc<Link>, Session<'static>>;
 
-    pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, &mut Account<AsyncHook>, &Link) {
-        (self.conn, self.account, self.link)
-    }
-}
-
+txsafe::__tx_of_session!(Tx of Of, Parts, AsyncHook, Session<'static>);
 txsafe::__tx_methods!(async Tx on Driver reads Row);
+txsafe::__transact!(Tx on Driver by Transact);
 
 impl<O, Held> Deref for Tx<'_, O, Held> {
     type Target = AsyncPgConnection;
 
     fn deref(&self) -> &AsyncPgConnection {
-        self.conn
+        self.session.connection()
     }
 }
 
 impl<O, Held> DerefMut for Tx<'_, O, Held> {
     fn deref_mut(&mut self) -> &mut AsyncPgConnection {
-        self.conn
-    }
-}
-
-impl<O, Held> fmt::Debug for Tx<'_, O, Held> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tx").field("transaction", &self.account.transaction).finish_non_exhaustive()
+        self.parts().conn
     }
 }

@@ -1,7 +1,6 @@
 //! What the core's `Database` is made of, for SQLx.
 
 use crate::{
-    checkout::checkout,
     engine::{Conn, Engine},
     failure::of_connecting,
     held::Held,
@@ -10,12 +9,12 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use sqlx::{Connection, Pool};
-use std::{convert::Infallible, future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, marker::PhantomData, time::Duration};
 use txsafe::{
     Error, Failure, LockOrder, PoolState, Unlocked,
     driver::{
         Account, AsyncDriver, AsyncHook, Dialect, HasAccount, HeldLocks, LockCall, Locks, Question,
-        SessionOptions,
+        SessionOptions, spawn,
     },
 };
 
@@ -27,7 +26,7 @@ impl<DB: Engine> Locks for Driver<DB> {
     type Tx<'c, O: LockOrder, Held> = Tx<'c, DB, O, Held>;
 
     fn held<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> &'t mut HeldLocks {
-        &mut tx.account.locks
+        &mut tx.account().locks
     }
 
     fn with_rank<'c, O: LockOrder, Held, Other>(
@@ -50,7 +49,7 @@ impl<DB: Engine> HasAccount for Driver<DB> {
     fn account<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> &'t mut Account<AsyncHook> {
-        tx.account
+        tx.account()
     }
 }
 
@@ -71,13 +70,28 @@ impl<DB: Engine> AsyncDriver for Driver<DB> {
         pool: &'a Pool<DB>,
         options: SessionOptions,
     ) -> Result<Session<'a, DB>, Failure> {
-        let alarm = Arc::default();
-        let conn = checkout(pool, &alarm, options).await?;
-        Ok(Session::pooled(conn, alarm, options))
+        Session::checkout(pool, options).await
+    }
+
+    async fn checkout_owned(
+        pool: &Pool<DB>,
+        options: SessionOptions,
+    ) -> Result<Session<'static, DB>, Failure> {
+        Session::checkout(pool, options).await
     }
 
     fn tx<'c, O: LockOrder>(session: &'c mut Session<'_, DB>) -> Self::Tx<'c, O, Unlocked> {
         session.tx()
+    }
+
+    #[inline]
+    fn own<O: LockOrder>(session: Session<'static, DB>) -> Self::Tx<'static, O, Unlocked> {
+        Tx::owning(session)
+    }
+
+    #[inline]
+    fn disown<O: LockOrder>(tx: Self::Tx<'static, O, Unlocked>) -> Session<'static, DB> {
+        tx.into_session()
     }
 
     async fn ask_beside(
@@ -90,6 +104,10 @@ impl<DB: Engine> AsyncDriver for Driver<DB> {
         // Whatever it said, the connection was made for this alone.
         drop(conn.close().await);
         asked.map_err(|error| DB::failure_of(&error))
+    }
+
+    fn spawn(task: BoxFuture<'static, ()>) {
+        spawn(task);
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -3,7 +3,7 @@
 use crate::{
     engine::{Conn, Engine},
     observed::Observed,
-    tx::Tx,
+    tx::{Parts, Tx},
 };
 use futures_util::{
     Stream,
@@ -33,14 +33,15 @@ where
         't: 'e,
         E: 'q + Execute<'q, DB>,
     {
+        let Parts { conn, seen: observed, .. } = self.parts();
         let query = Query::of(query);
-        if let Some(error) = self.observed.refusal(query.sql.as_str()) {
+        if let Some(error) = observed.refusal(query.sql.as_str()) {
             return Box::pin(once(ready(Err(error))));
         }
-        self.observed.runs(query.sql.clone(), query.binds());
-        let inner = self.conn.fetch_many(query);
-        let waiting = Waiting::new(Arc::clone(self.observed.calls()));
-        Box::pin(Watched { inner, observed: self.observed, waiting })
+        observed.runs(query.sql.clone(), query.binds());
+        let inner = conn.fetch_many(query);
+        let waiting = Waiting::new(Arc::clone(observed.calls()));
+        Box::pin(Watched { inner, observed, waiting })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(
@@ -51,12 +52,13 @@ where
         't: 'e,
         E: 'q + Execute<'q, DB>,
     {
+        let Parts { conn, seen: observed, .. } = self.parts();
         let query = Query::of(query);
-        if let Some(error) = self.observed.refusal(query.sql.as_str()) {
+        if let Some(error) = observed.refusal(query.sql.as_str()) {
             return Box::pin(ready(Err(error)));
         }
-        self.observed.runs(query.sql.clone(), query.binds());
-        Box::pin(watch(self.observed, self.conn.fetch_optional(query)))
+        observed.runs(query.sql.clone(), query.binds());
+        Box::pin(watch(observed, conn.fetch_optional(query)))
     }
 
     fn prepare_with<'e>(
@@ -67,16 +69,18 @@ where
     where
         't: 'e,
     {
-        self.observed.prepares(sql.clone());
-        Box::pin(watch(self.observed, self.conn.prepare_with(sql, parameters)))
+        let Parts { conn, seen: observed, .. } = self.parts();
+        observed.prepares(sql.clone());
+        Box::pin(watch(observed, conn.prepare_with(sql, parameters)))
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<DB>, SqlxError>>
     where
         't: 'e,
     {
-        self.observed.prepares(sql.clone());
-        Box::pin(watch(self.observed, self.conn.describe(sql)))
+        let Parts { conn, seen: observed, .. } = self.parts();
+        observed.prepares(sql.clone());
+        Box::pin(watch(observed, conn.describe(sql)))
     }
 }
 

@@ -32,7 +32,10 @@ mod write;
 
 #[cfg(feature = "postgres")]
 pub use {
-    engine::postgres::{Configured, Database, Driver, Held, Tx, WithKey, failure_of},
+    engine::postgres::{
+        Attempts, Configured, Database, Driver, Held, KeyedAttempts, OwnedTx, Transact, Tx,
+        WithKey, failure_of,
+    },
     outbox::OutboxWorker,
     row::Row,
     watch::{PoolHooks, pool_options, pool_options_with},

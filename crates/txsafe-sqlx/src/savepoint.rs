@@ -5,7 +5,7 @@ use crate::{
     engine::{Engine, Manager},
     observed::Observed,
     session::settle,
-    tx::Tx,
+    tx::{Parts, Tx},
 };
 use futures_util::future::BoxFuture;
 use sqlx_core::transaction::TransactionManager;
@@ -20,7 +20,7 @@ impl<DB: Engine> Savepoints for Driver<DB> {
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Result<(), Error>> {
         Box::pin(async {
-            let Tx { conn, observed, .. } = tx;
+            let Parts { conn, seen: observed, .. } = tx.parts();
             let calls = Arc::clone(observed.calls());
             settle::<DB>(conn, observed).await;
             if let Some(failure) = observed.refuses_savepoint() {
@@ -38,8 +38,9 @@ impl<DB: Engine> Savepoints for Driver<DB> {
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Option<Failure>> {
         Box::pin(async {
-            settle::<DB>(tx.conn, tx.observed).await;
-            tx.observed.aborted_by().cloned()
+            let Parts { conn, seen: observed, .. } = tx.parts();
+            settle::<DB>(conn, observed).await;
+            observed.aborted_by().cloned()
         })
     }
 
@@ -47,7 +48,7 @@ impl<DB: Engine> Savepoints for Driver<DB> {
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, Result<(), Error>> {
         Box::pin(async {
-            let Tx { conn, observed, .. } = tx;
+            let Parts { conn, seen: observed, .. } = tx.parts();
             let calls = Arc::clone(observed.calls());
             if let Some(failure) = observed.flux() {
                 return Err(failure.clone().into());
@@ -64,7 +65,7 @@ impl<DB: Engine> Savepoints for Driver<DB> {
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, ()> {
         Box::pin(async {
-            let Tx { conn, observed, .. } = tx;
+            let Parts { conn, seen: observed, .. } = tx.parts();
             let calls = Arc::clone(observed.calls());
             if observed.flux().is_some() {
                 return;
@@ -84,7 +85,7 @@ impl<DB: Engine> Savepoints for Driver<DB> {
     fn lend<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> Tx<'t, DB, O, Held> {
-        Tx::new(tx.conn, tx.account, tx.observed)
+        Tx::new(tx.parts())
     }
 }
 

@@ -4,20 +4,21 @@
 //! the end has compiled that already. So this crate compiles a tenth of what it would.
 
 use crate::{
+    checkout::checkout,
     engine::{Conn, Engine, Manager, sealed::Begun},
     failure::of_request,
     held::Held,
     observed::Observed,
-    tx::Tx,
+    tx::{Parts, Tx},
 };
-use sqlx::{Connection as _, pool::PoolConnection};
+use sqlx::{Connection as _, Pool, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
 use std::{fmt, sync::Arc, time::Duration};
 use txsafe::{
     Failure,
     driver::{
-        Account, Alarm, AsyncHook, AsyncSession, Begin, Connection as Watched, Notes, Question,
-        SessionOptions, Slot, Standing, to_the_end,
+        Account, Alarm, AsyncHook, AsyncSession, Begin, Connection as Watched, Notes, OwnedSession,
+        Question, SessionOptions, Slot, Standing, to_the_end,
     },
 };
 
@@ -43,13 +44,14 @@ enum Lease<'a, DB: Engine> {
 }
 
 impl<'a, DB: Engine> Session<'a, DB> {
-    #[inline]
-    pub(crate) fn pooled(
-        conn: PoolConnection<DB>,
-        alarm: Arc<Alarm>,
+    /// On a connection of the pool.
+    pub(crate) async fn checkout(
+        pool: &Pool<DB>,
         options: SessionOptions,
-    ) -> Self {
-        Self::new(Lease::Pooled(conn), alarm, options)
+    ) -> Result<Self, Failure> {
+        let alarm = Arc::default();
+        let conn = checkout(pool, &alarm, options).await?;
+        Ok(Self::new(Lease::Pooled(conn), alarm, options))
     }
 
     /// On the caller's connection.
@@ -78,8 +80,34 @@ impl<'a, DB: Engine> Session<'a, DB> {
 
     /// The transaction that the closure works with.
     pub(crate) fn tx<O>(&mut self) -> Tx<'_, DB, O> {
+        Tx::new(self.parts())
+    }
+
+    fn parts(&mut self) -> Parts<'_, DB> {
         let Self { lease, observed, account, .. } = self;
-        Tx::new(lease.connection(), account, observed)
+        Parts { conn: lease.connection(), account, seen: observed }
+    }
+}
+
+impl<DB: Engine> OwnedSession<Conn<DB>, AsyncHook, Observed<DB>, Self> for Session<'static, DB> {
+    fn connection(&self) -> &Conn<DB> {
+        match &self.lease {
+            Lease::Pooled(conn) => conn,
+            Lease::Held(..) | Lease::Gone => unreachable!("it is a pool's, until it ends"),
+        }
+    }
+
+    fn parts(&mut self) -> Parts<'_, DB> {
+        Session::parts(self)
+    }
+
+    fn transaction(&self) -> &Arc<str> {
+        &self.account.transaction
+    }
+
+    #[inline]
+    fn into_session(self: Box<Self>) -> Self {
+        *self
     }
 }
 

@@ -44,7 +44,10 @@
 //! - A transaction that is cancelled closes its connection. A database in memory is gone with its last one.
 //! - Ranks, advisory locks, sequences and the outbox aren't there yet.
 
-pub use crate::engine::sqlite::{Configured, Database, Driver, Held, Tx, WithKey, failure_of};
+pub use crate::engine::sqlite::{
+    Attempts, Configured, Database, Driver, Held, KeyedAttempts, OwnedTx, Transact, Tx, WithKey,
+    failure_of,
+};
 
 /// The table that idempotency keys are kept in, to be put into the application's migrations.
 ///

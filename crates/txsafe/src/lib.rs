@@ -59,12 +59,20 @@ pub use retry::{
 };
 pub use telemetry::pool::PoolState;
 pub use transaction::{
-    blocking::database::BlockingDatabase,
+    attempts::{Attempts, KeyedAttempts},
+    blocking::{
+        attempts::{BlockingAttempts, BlockingKeyedAttempts},
+        database::BlockingDatabase,
+        owned_tx::BlockingOwnedTx,
+        transact::BlockingTransact,
+    },
     builder::Builder,
     configured::{Configured, WithKey},
     database::Database,
     keyed::{IDEMPOTENCY_KEYS_SQL, Keyed},
     options::TxOptions,
+    owned_tx::OwnedTx,
+    transact::Transact,
 };
 
 #[doc(hidden)]

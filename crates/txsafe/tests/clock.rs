@@ -11,8 +11,8 @@ use std::{
 use txsafe::{
     Budget, Builder, ErrorKind, Failure, GiveUp, Report, RetryPolicy, TxOptions,
     driver::{
-        Account, AsyncHook, AsyncSession, AsyncWork, Begin, Call, CallersError, Calls, Connection,
-        Postgres, Question, RunError, SessionOptions, Standing, run, set_clock,
+        Account, AsyncHook, AsyncSession, AsyncSource, AsyncWork, Begin, Call, CallersError, Calls,
+        Connection, Postgres, Question, RunError, SessionOptions, Standing, run, set_clock,
     },
 };
 
@@ -31,20 +31,22 @@ struct Unreachable;
 /// It is never opened.
 struct Never;
 
-impl AsyncWork for Unreachable {
+impl AsyncSource for Unreachable {
     type Session = Never;
 
     async fn open(&mut self, _options: SessionOptions) -> Result<Never, Failure> {
         Err(Failure::lost(None, "connection refused"))
     }
 
-    async fn body(&mut self, _session: &mut Never) -> Result<(), CallersError> {
-        unreachable!("there is no session")
-    }
-
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
         SECONDS.fetch_add(pause.as_secs(), Relaxed);
         std::future::ready(())
+    }
+}
+
+impl AsyncWork for Unreachable {
+    async fn body(&mut self, _session: &mut Never) -> Result<(), CallersError> {
+        unreachable!("there is no session")
     }
 }
 

@@ -9,7 +9,7 @@ macro_rules! cases {
             use super::$pool;
             use crate::lock_order::town::*;
             use txsafe_conformance::error::AppError;
-            use $driver::{Database, ForUpdate, KeyShare, Locked, Share, Tx, TxOptions};
+            use $driver::{Database, ErrorKind, ForUpdate, KeyShare, Locked, Share, Tx, TxOptions};
 
             fn database(town: &Town) -> Database<TownOrder> {
                 let pool = $pool(town.url());
@@ -41,6 +41,21 @@ macro_rules! cases {
                 let mut tx = tx.at::<User>();
                 let names = names(&mut tx, users).await?;
                 Ok((organization, names, tx))
+            }
+
+            #[tokio::test]
+            async fn by_hand_the_order_holds_from_one_loan_to_the_next() {
+                let town = Town::found("by_hand").await;
+                let db = database(&town);
+                let mut tx = db.begin("by hand").await.unwrap();
+                let (organization, names, _) =
+                    order_and_users(tx.lend(), 7, &[5, 2]).await.unwrap();
+                assert_eq!((organization, names.len()), (1, 2));
+                let mut earlier = tx.lend().at::<Order>();
+                let refused = earlier.lock::<OrderRow>(8).await.unwrap_err();
+                assert!(matches!(refused.kind(), ErrorKind::LockOrder(_)), "{refused}");
+                tx.lend().at::<User>().lock::<UserRow>(9).await.unwrap();
+                tx.commit().await.unwrap();
             }
 
             #[tokio::test]

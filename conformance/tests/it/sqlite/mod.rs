@@ -2,6 +2,7 @@
 
 mod bank;
 mod busy;
+mod by_hand;
 mod connections;
 mod endings;
 mod failures;

@@ -27,6 +27,15 @@ pub type Configured<'d, O = NoOrder, P = R2d2Pool> = txsafe::Configured<'d, Data
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
 pub type WithKey<'d, O = NoOrder, P = R2d2Pool> = txsafe::WithKey<'d, Database<O, P>>;
 
+/// A transaction that its caller begins and ends by hand; made by [`Database::begin`].
+pub type OwnedTx<O = NoOrder> = txsafe::BlockingOwnedTx<Driver, O>;
+
+/// Attempts at a transaction that its caller begins and ends by hand; made by [`Database::attempts`].
+pub type Attempts<'d, O = NoOrder> = txsafe::BlockingAttempts<'d, Driver, O>;
+
+/// [`Attempts`] at a transaction with an idempotency key; made by [`WithKey::attempts`].
+pub type KeyedAttempts<'d, O = NoOrder> = txsafe::BlockingKeyedAttempts<'d, Driver, O>;
+
 /// Diesel's own connections to PostgreSQL, from a pool of this type. It is never made.
 #[derive(Debug, Clone, Copy)]
 pub struct Driver<P = R2d2Pool>(Infallible, PhantomData<fn() -> P>);
@@ -63,13 +72,23 @@ impl<P: Pool> BlockingDriver for Driver<P> {
     }
 }
 
-impl OnThisThread for Driver {}
+impl OnThisThread for Driver {
+    #[inline]
+    fn own<O: LockOrder>(session: Session<'static, R2d2Pool>) -> Tx<'static, O> {
+        Tx::owning(session)
+    }
+
+    #[inline]
+    fn disown<O: LockOrder>(tx: Tx<'static, O>) -> Session<'static, R2d2Pool> {
+        tx.into_session()
+    }
+}
 
 impl<P: Pool> Locks for Driver<P> {
     type Tx<'c, O: LockOrder, Held> = Tx<'c, O, Held>;
 
     fn held<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> &'t mut HeldLocks {
-        &mut tx.parts().1.locks
+        &mut tx.account().locks
     }
 
     fn with_rank<'c, O: LockOrder, Held, Other>(
@@ -94,7 +113,7 @@ impl<P: Pool> HasAccount for Driver<P> {
     fn account<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> &'t mut Account<BlockingHook> {
-        tx.parts().1
+        tx.account()
     }
 }
 

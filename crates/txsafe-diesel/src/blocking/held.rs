@@ -7,7 +7,7 @@ use super::{
     session::{Lease, Session, is_in_error},
 };
 use diesel::PgConnection;
-use std::{fmt, marker::PhantomData, rc::Rc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 use txsafe::{
     Failure,
     driver::{BlockingHeld, SessionOptions, Slot},
@@ -65,7 +65,7 @@ impl<'a, P: Pool> BlockingHeld for Held<'a, P> {
         mut self,
         pool: &P,
         language: &Language,
-        slot: Rc<Slot<Self>>,
+        slot: Arc<Slot<Self>>,
         options: SessionOptions,
     ) -> Result<Session<'a, P>, Failure> {
         if let Err(failure) = self.replace_if_lost(pool, options) {

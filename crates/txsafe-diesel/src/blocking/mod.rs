@@ -76,14 +76,14 @@ mod tx;
 mod watch;
 mod write;
 
-pub use driver::{Configured, Database, Driver, WithKey};
+pub use driver::{Attempts, Configured, Database, Driver, KeyedAttempts, OwnedTx, WithKey};
 pub use held::Held;
 pub use instrumentation::chain_instrumentation;
 #[cfg(feature = "deadpool-diesel")]
 pub use outbox::InteractOutboxWorker;
 pub use outbox::OutboxWorker;
 pub use pool::Pool;
-pub use tx::Tx;
+pub use tx::{Transact, Tx};
 pub use txsafe::OutboxStopper;
 #[cfg(feature = "deadpool-diesel")]
 pub use watch::watched;

@@ -4,8 +4,8 @@ use super::{
     held::Held,
     language::Language,
     link::Link,
-    pool::{Object, Pool},
-    tx::Tx,
+    pool::{Object, Pool, R2d2Pool},
+    tx::{Parts, Tx},
 };
 use crate::{
     asked::Asked, commit::commit_unseen_sql, failure::lost_unless_refused, observer::Observer,
@@ -19,12 +19,12 @@ use diesel::{
     result::{DatabaseErrorKind, Error as DieselError},
     sql_types::{Nullable, Text},
 };
-use std::{fmt, num::NonZeroU32, rc::Rc, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use txsafe::{
     Failure,
     driver::{
-        Account, Begin, BlockingHook, Connection as Watched, Question, Session as BlockingSession,
-        SessionOptions, Slot, Standing,
+        Account, Begin, BlockingHook, Connection as Watched, OwnedSession, Question,
+        Session as BlockingSession, SessionOptions, Slot, Standing,
     },
 };
 
@@ -43,7 +43,7 @@ pub struct Session<'a, P: Pool> {
 /// Whose connection it is.
 pub(crate) enum Lease<'a, P: Pool> {
     Pooled(P::Object),
-    Held(Held<'a, P>, Rc<Slot<Held<'a, P>>>),
+    Held(Held<'a, P>, Arc<Slot<Held<'a, P>>>),
     Gone,
 }
 
@@ -79,12 +79,38 @@ impl<'a, P: Pool> Session<'a, P> {
     /// Runs the closure on the transaction.
     pub(crate) fn run<Order, R>(&mut self, body: impl FnOnce(Tx<'_, Order>) -> R) -> R {
         let Self { lease, link, account, .. } = self;
-        lease.with(|conn| body(Tx::new(conn, account, link)))
+        lease.with(|conn| body(Tx::new(Parts { conn, account, seen: link })))
     }
 
     /// What went wrong with a request of ours, as the instrumentation heard it, or as Diesel tells.
     fn failure(&self, error: &DieselError) -> Failure {
         self.link.failure().unwrap_or_else(|| lost_unless_refused(error))
+    }
+}
+
+impl OwnedSession<PgConnection, BlockingHook, Arc<Link>, Self> for Session<'static, R2d2Pool> {
+    fn parts(&mut self) -> Parts<'_> {
+        let Self { lease, account, link, .. } = self;
+        match lease {
+            Lease::Pooled(conn) => Parts { conn, account, seen: link },
+            Lease::Held(..) | Lease::Gone => unreachable!("it is a pool's, until it ends"),
+        }
+    }
+
+    fn connection(&self) -> &PgConnection {
+        match &self.lease {
+            Lease::Pooled(conn) => conn,
+            Lease::Held(..) | Lease::Gone => unreachable!("it is a pool's, until it ends"),
+        }
+    }
+
+    fn transaction(&self) -> &Arc<str> {
+        &self.account.transaction
+    }
+
+    #[inline]
+    fn into_session(self: Box<Self>) -> Self {
+        *self
     }
 }
 

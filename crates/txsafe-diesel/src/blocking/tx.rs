@@ -1,16 +1,16 @@
 //! The transaction as its closure sees it.
 
-use super::{driver::Driver, link::Link};
+use super::{driver::Driver, link::Link, pool::R2d2Pool, session::Session};
 use crate::row::Row;
 use diesel::PgConnection;
 use std::{
-    fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut},
+    sync::Arc,
 };
 use txsafe::{
     NoOrder, Unlocked,
-    driver::{Account, BlockingHook},
+    driver::{self, BlockingHook, TxSession},
 };
 
 /// A transaction that is running. Diesel's queries run on `&mut *tx`.
@@ -24,52 +24,33 @@ use txsafe::{
 /// [`at`](Self::at). Where there is no order, write `Tx<'_>`.
 #[must_use = "the transaction goes on through this value only"]
 pub struct Tx<'c, O = NoOrder, Held = Unlocked> {
-    conn: &'c mut PgConnection,
-    account: &'c mut Account<BlockingHook>,
-    link: &'c Link,
+    session: Of<'c>,
     rank: PhantomData<fn() -> (O, Held)>,
     // Invariant, as the evidence of its locks is: that of another transaction is none for this one.
     lives: PhantomData<fn(&'c ()) -> &'c ()>,
 }
 
-impl<'c, O, Held> Tx<'c, O, Held> {
-    pub(crate) fn new(
-        conn: &'c mut PgConnection,
-        account: &'c mut Account<BlockingHook>,
-        link: &'c Link,
-    ) -> Self {
-        Self { conn, account, link, rank: PhantomData, lives: PhantomData }
-    }
+/// What it works with.
+pub(crate) type Parts<'c> = driver::Parts<'c, PgConnection, BlockingHook, Arc<Link>>;
 
-    /// The same transaction, where another rank may be the highest that is held.
-    pub(crate) fn with_rank<Other>(self) -> Tx<'c, O, Other> {
-        Tx::new(self.conn, self.account, self.link)
-    }
+type Of<'c> = TxSession<'c, PgConnection, BlockingHook, Arc<Link>, Session<'static, R2d2Pool>>;
 
-    pub(crate) fn parts(&mut self) -> (&mut PgConnection, &mut Account<BlockingHook>, &Link) {
-        (self.conn, self.account, self.link)
-    }
-}
-
+txsafe::__tx_of_session!(Tx of Of, Parts, BlockingHook, Session<'static, R2d2Pool>);
 txsafe::__tx_methods!(blocking Tx on Driver reads Row);
+txsafe::__transact!(Tx on Driver by BlockingTransact);
 
 impl<O, Held> Deref for Tx<'_, O, Held> {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        self.conn
+        self.session.connection()
     }
 }
 
 impl<O, Held> DerefMut for Tx<'_, O, Held> {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.link.read_copy_to_its_end(self.conn);
-        self.conn
-    }
-}
-
-impl<O, Held> fmt::Debug for Tx<'_, O, Held> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tx").field("transaction", &self.account.transaction).finish_non_exhaustive()
+        let Parts { conn, seen, .. } = self.parts();
+        seen.read_copy_to_its_end(conn);
+        conn
     }
 }

@@ -36,6 +36,15 @@ pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Database<O>>;
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
 pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Database<O>>;
 
+/// A transaction that its caller begins and ends by hand; made by [`Database::begin`].
+pub type OwnedTx<O = NoOrder> = txsafe::OwnedTx<Driver, O>;
+
+/// Attempts at a transaction that its caller begins and ends by hand; made by [`Database::attempts`].
+pub type Attempts<'d, O = NoOrder> = txsafe::Attempts<'d, Driver, O>;
+
+/// [`Attempts`] at a transaction with an idempotency key; made by [`WithKey::attempts`].
+pub type KeyedAttempts<'d, O = NoOrder> = txsafe::KeyedAttempts<'d, Driver, O>;
+
 /// A transaction on PostgreSQL; see [`Tx`](tx::Tx).
 ///
 /// Where there is no order, write `Tx<'_>`.
@@ -45,6 +54,7 @@ pub type Tx<'c, O = NoOrder, Held = Unlocked> = tx::Tx<'c, Postgres, O, Held>;
 pub type Held<'a> = held::Held<'a, Postgres>;
 
 txsafe::__tx_methods!(async Tx on Driver reads Row);
+txsafe::__transact!(Tx on Driver by Transact);
 
 impl Rules for Postgres {
     const DIALECT: &'static dyn Dialect = &txsafe::driver::Postgres;

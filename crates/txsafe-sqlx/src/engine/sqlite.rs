@@ -30,6 +30,15 @@ pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Database<O>>;
 /// A [`Database`] with an idempotency key; made by [`Database::idempotency_key`].
 pub type WithKey<'d, O = NoOrder> = txsafe::WithKey<'d, Database<O>>;
 
+/// A transaction that its caller begins and ends by hand; made by [`Database::begin`].
+pub type OwnedTx<O = NoOrder> = txsafe::OwnedTx<Driver, O>;
+
+/// Attempts at a transaction that its caller begins and ends by hand; made by [`Database::attempts`].
+pub type Attempts<'d, O = NoOrder> = txsafe::Attempts<'d, Driver, O>;
+
+/// [`Attempts`] at a transaction with an idempotency key; made by [`WithKey::attempts`].
+pub type KeyedAttempts<'d, O = NoOrder> = txsafe::KeyedAttempts<'d, Driver, O>;
+
 /// A transaction on SQLite.
 pub type Tx<'c, O = NoOrder, Held = Unlocked> = tx::Tx<'c, Sqlite, O, Held>;
 
@@ -38,6 +47,8 @@ pub type Held<'a> = held::Held<'a, Sqlite>;
 
 txsafe::__savepoint_method!(async Tx on Driver);
 txsafe::__hook_methods!(async Tx);
+txsafe::__hint_methods!(async Tx);
+txsafe::__transact!(Tx on Driver by Transact);
 
 /// COMMIT that found the database busy is repeated after so long.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);

@@ -24,7 +24,7 @@ pub(crate) fn since(then: Instant) -> Duration {
 }
 
 /// Replaces the clock of this process by `now`, for simulators. The driver still makes the pauses
-/// ([`AsyncWork::sleep`](crate::driver::AsyncWork::sleep)) and bounds the waits for a server.
+/// ([`AsyncSource::sleep`](crate::driver::AsyncSource::sleep)) and bounds the waits for a server.
 ///
 /// # Errors
 /// If a call before has replaced it.

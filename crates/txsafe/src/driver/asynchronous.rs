@@ -9,6 +9,7 @@ use crate::{
     },
     telemetry::pool::PoolState,
 };
+use futures_util::future::BoxFuture;
 use std::{
     fmt,
     future::Future,
@@ -41,14 +42,32 @@ pub trait AsyncDriver: Locks + Send + Sync {
         options: SessionOptions,
     ) -> impl Future<Output = Result<Self::Session<'a>, Failure>> + Send;
 
+    /// Takes a connection from the pool, for a transaction that may outlive the borrow of its pool.
+    ///
+    /// It is a method of its own: one whose lifetime isn't that of the pool would keep the compiler from seeing that futures of
+    /// the callers are `Send`.
+    fn checkout_owned(
+        pool: &Self::Pool,
+        options: SessionOptions,
+    ) -> impl Future<Output = Result<Self::Session<'static>, Failure>> + Send;
+
     /// The transaction that the closure works with, before anything is locked.
     fn tx<'c, O: LockOrder>(session: &'c mut Self::Session<'_>) -> Self::Tx<'c, O, Unlocked>;
+
+    /// A transaction that owns its session, for code that begins and ends it by hand.
+    fn own<O: LockOrder>(session: Self::Session<'static>) -> Self::Tx<'static, O, Unlocked>;
+
+    /// The session of a transaction that [`own`](Self::own) made.
+    fn disown<O: LockOrder>(tx: Self::Tx<'static, O, Unlocked>) -> Self::Session<'static>;
 
     /// Asks the server on a connection of its own, made for that and closed: the pool may have none.
     fn ask_beside(
         pool: &Self::Pool,
         question: Question<'_>,
     ) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
+
+    /// Runs `task` in the background; drops it where there is no runtime.
+    fn spawn(task: BoxFuture<'static, ()>);
 
     /// Sleeps.
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static;

@@ -12,7 +12,7 @@ use crate::{
     },
     telemetry::pool::PoolState,
 };
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The blocking twin of [`AsyncDriver`](super::AsyncDriver). Adapters implement it for a type that is never made, and name
 /// `BlockingDatabase<Driver>` for their users.
@@ -58,7 +58,13 @@ pub trait BlockingDriver: Locks {
 }
 
 /// A blocking driver whose transactions run on their caller's thread.
-pub trait OnThisThread: BlockingDriver {}
+pub trait OnThisThread: BlockingDriver {
+    /// See [`AsyncDriver::own`](super::AsyncDriver::own).
+    fn own<O: LockOrder>(session: Self::Session<'static>) -> Self::Tx<'static, O, Unlocked>;
+
+    /// See [`AsyncDriver::disown`](super::AsyncDriver::disown).
+    fn disown<O: LockOrder>(tx: Self::Tx<'static, O, Unlocked>) -> Self::Session<'static>;
+}
 
 /// A blocking driver whose transactions run on threads of their own, for async code that waits for them.
 pub trait OnBlockingThreads: BlockingDriver {}
@@ -78,7 +84,7 @@ pub trait BlockingHeld: Sized {
         self,
         pool: &<Self::Driver as BlockingDriver>::Pool,
         known: &<Self::Driver as BlockingDriver>::Known,
-        slot: Rc<Slot<Self>>,
+        slot: Arc<Slot<Self>>,
         options: SessionOptions,
     ) -> Result<Self::Session, Failure>;
 

@@ -172,7 +172,7 @@ macro_rules! __tx_methods {
             {
                 let at = ::std::panic::Location::caller();
                 let keys = ::std::slice::from_ref(&key);
-                self.account.locks.expect::<O, Held, $crate::NoKeyUpdate>(keys, at)?;
+                self.account().locks.expect::<O, Held, $crate::NoKeyUpdate>(keys, at)?;
                 Ok(self)
             }
         }
@@ -311,6 +311,8 @@ macro_rules! __tx_methods {
 
         $crate::__hook_methods!($mode $tx);
 
+        $crate::__hint_methods!($mode $tx);
+
         /// Messages that are written in the transaction, and delivered after it.
         impl<O: $crate::LockOrder, Held: 'static> $tx<'_, O, Held> {
             /// Writes a message that is delivered once this transaction has committed, whatever happens to this process then.
@@ -401,6 +403,112 @@ macro_rules! __savepoint_method {
     };
 }
 
+/// How a `Tx<'c, O, Held>` is made of its session, which is a `$of<'c>`, and taken apart.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tx_of_session {
+    ($tx:ident of $of:ident, $parts:ident, $hook:ident, $session:ty) => {
+        impl<'c, O, Held> $tx<'c, O, Held> {
+            pub(crate) fn new(session: $parts<'c>) -> Self {
+                Self::of($crate::driver::TxSession::Lent(session))
+            }
+
+            fn of(session: $of<'c>) -> Self {
+                Self { session, rank: PhantomData, lives: PhantomData }
+            }
+
+            /// The same transaction, where another rank may be the highest that is held.
+            pub(crate) fn with_rank<Other>(self) -> $tx<'c, O, Other> {
+                $tx::of(self.session)
+            }
+
+            pub(crate) fn parts(&mut self) -> $parts<'_> {
+                self.session.parts()
+            }
+
+            pub(crate) fn account(&mut self) -> &mut $crate::driver::Account<$hook> {
+                self.parts().account
+            }
+        }
+
+        impl<O, Held> $tx<'static, O, Held> {
+            #[inline]
+            pub(crate) fn owning(session: $session) -> Self {
+                Self::of($crate::driver::TxSession::Owned(Box::new(session)))
+            }
+
+            #[inline]
+            pub(crate) fn into_session(self) -> $session {
+                self.session.into_session()
+            }
+        }
+
+        impl<O, Held> ::std::fmt::Debug for $tx<'_, O, Held> {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.debug_struct("Tx").field("transaction", &self.session).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+/// The trait of an adapter by which helpers begin a transaction or join one, and how its `Tx` is joined.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __transact {
+    ($tx:ident on $driver:ident by $transact:ident) => {
+        /// What a helper takes that runs in a transaction of its own, or as part of one that is open: a `&Database` begins, a
+        /// `&mut Tx` joins by a savepoint.
+        pub trait Transact<O: $crate::LockOrder = $crate::NoOrder>:
+            $crate::$transact<$driver, O>
+        {
+        }
+
+        impl<O: $crate::LockOrder, B: $crate::$transact<$driver, O>> Transact<O> for B {}
+
+        impl<O: $crate::LockOrder, Held: 'static> $crate::driver::Joinable<$driver, O>
+            for $tx<'_, O, Held>
+        {
+            fn lend(&mut self) -> $tx<'_, O> {
+                <$driver as $crate::driver::Savepoints>::lend::<O, Held>(self).with_rank()
+            }
+        }
+    };
+}
+
+/// The methods that a closure's transaction doesn't have, for the messages of the compiler.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hint_methods {
+    ($mode:ident $tx:ident) => {
+        /// What the compiler answers to methods of other transactions.
+        impl<O: $crate::LockOrder, Held> $tx<'_, O, Held> {
+            #[doc(hidden)]
+            pub fn commit(self) -> $crate::__returns!($mode 'static, ())
+            where
+                Self: $crate::driver::hints::Commits,
+            {
+                unreachable!("nothing implements it")
+            }
+
+            #[doc(hidden)]
+            pub fn rollback(self) -> $crate::__returns!($mode 'static, ())
+            where
+                Self: $crate::driver::hints::RollsBack,
+            {
+                unreachable!("nothing implements it")
+            }
+
+            #[doc(hidden)]
+            pub fn begin(&mut self) -> $crate::__returns!($mode 'static, ())
+            where
+                Self: $crate::driver::hints::Begins,
+            {
+                unreachable!("nothing implements it")
+            }
+        }
+    };
+}
+
 /// The methods that queue hooks.
 #[doc(hidden)]
 #[macro_export]
@@ -445,7 +553,7 @@ macro_rules! __hook_method {
             F: FnOnce() -> Fut + Send + 'static,
             Fut: ::std::future::Future<Output: $crate::driver::HookResult> + Send + 'static,
         {
-            self.account.hooks.$push($crate::driver::async_hook(hook));
+            self.account().hooks.$push($crate::driver::async_hook(hook));
         }
     };
     (blocking $(#[$doc:meta])* $name:ident $push:ident) => {
@@ -454,7 +562,7 @@ macro_rules! __hook_method {
             &mut self,
             hook: impl FnOnce() -> R + Send + 'static,
         ) {
-            self.account.hooks.$push($crate::driver::blocking_hook(hook));
+            self.account().hooks.$push($crate::driver::blocking_hook(hook));
         }
     };
 }

@@ -16,25 +16,32 @@ pub(crate) mod alarm;
 pub(crate) mod asynchronous;
 pub(crate) mod blocking;
 pub(crate) mod closure;
+pub mod hints;
 pub(crate) mod hooks;
 mod methods;
 pub(crate) mod savepoint;
 pub(crate) mod session;
 #[cfg(feature = "tokio")]
 pub(crate) mod shield;
+pub(crate) mod tx_session;
 
 pub use self::{
     account::{Account, HasAccount, Notes},
     asynchronous::{AsyncDriver, AsyncHeld, Slot},
     blocking::{BlockingDriver, BlockingHeld, OnBlockingThreads, OnThisThread},
     hooks::{AsyncHook, BlockingHook, Hook, HookResult, Hooks, async_hook, blocking_hook},
-    savepoint::{Savepoints, savepoint, savepoint_blocking},
+    savepoint::{Joinable, Savepoints, savepoint, savepoint_blocking},
     session::{
-        AsyncSession, AsyncWork, CallersError, Question, Session, SessionOptions, Standing, Work,
+        AsyncSession, AsyncSource, AsyncWork, CallersError, Question, Session, SessionOptions,
+        Source, Standing, Work,
     },
+    tx_session::{OwnedSession, Parts, TxSession},
 };
 #[cfg(feature = "tokio")]
-pub use self::{alarm::Alarm, shield::to_the_end};
+pub use self::{
+    alarm::Alarm,
+    shield::{spawn, to_the_end},
+};
 pub use crate::transaction::{
     blocking::run::run as run_blocking, call::Call, returned::RunError, run::run, shared::Shared,
 };

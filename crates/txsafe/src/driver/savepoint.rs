@@ -5,7 +5,10 @@ use crate::{
     dialect::failure::Failure,
     error::Error,
     guard::within,
-    locks::{lock::ready, relation::LockOrder},
+    locks::{
+        lock::ready,
+        relation::{LockOrder, Unlocked},
+    },
 };
 use futures_util::future::BoxFuture;
 
@@ -32,6 +35,13 @@ pub trait Savepoints: HasAccount {
 
     /// The same transaction, lent to the savepoint's closure.
     fn lend<'t, O: LockOrder, Held>(tx: &'t mut Self::Tx<'_, O, Held>) -> Self::Tx<'t, O, Held>;
+}
+
+/// An open transaction that work can join: a `Tx`, or one that was begun by hand.
+pub trait Joinable<D: Savepoints, O: LockOrder>: Send {
+    /// The same transaction, as if nothing were locked in it yet. Locks against the order are errors at run time, because the
+    /// transaction knows what it holds.
+    fn lend(&mut self) -> D::Tx<'_, O, Unlocked>;
 }
 
 /// Runs `body` behind a savepoint.

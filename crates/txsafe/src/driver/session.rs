@@ -150,8 +150,8 @@ pub trait AsyncSession: Send {
 #[expect(clippy::exhaustive_structs, reason = "it stands for an error that is kept elsewhere")]
 pub struct CallersError;
 
-/// One transaction as its adapter sees it: where connections come from, and the caller's closure.
-pub trait AsyncWork: Send {
+/// Where the connections of a transaction come from.
+pub trait AsyncSource: Send {
     /// A connection while it runs one attempt.
     type Session: AsyncSession;
 
@@ -161,6 +161,12 @@ pub trait AsyncWork: Send {
         options: SessionOptions,
     ) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
 
+    /// Sleeps.
+    fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// One transaction as the run loop sees it: where its connections come from, and the caller's closure.
+pub trait AsyncWork: AsyncSource {
     /// Runs the caller's closure, and keeps what it returned.
     fn body<'s>(
         &'s mut self,
@@ -169,9 +175,6 @@ pub trait AsyncWork: Send {
 
     /// Another attempt follows: what the closure returned is needed no more, and may hold what that one waits for.
     fn forget(&mut self) {}
-
-    /// Sleeps.
-    fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static;
 }
 
 /// The blocking twin of [`AsyncSession`].
@@ -197,20 +200,25 @@ pub trait Session {
     fn give_back(self);
 }
 
-/// The blocking twin of [`AsyncWork`].
+/// The blocking twin of [`AsyncSource`].
 #[expect(clippy::missing_errors_doc, reason = "each is documented at its twin")]
-pub trait Work {
-    /// See [`AsyncWork::Session`].
+pub trait Source {
+    /// See [`AsyncSource::Session`].
     type Session: Session;
 
-    /// See [`AsyncWork::open`].
+    /// See [`AsyncSource::open`].
     fn open(&mut self, options: SessionOptions) -> Result<Self::Session, Failure>;
+    /// See [`AsyncSource::sleep`].
+    fn sleep(&self, pause: Duration);
+}
+
+/// The blocking twin of [`AsyncWork`].
+#[expect(clippy::missing_errors_doc, reason = "each is documented at its twin")]
+pub trait Work: Source {
     /// See [`AsyncWork::body`].
     fn body(&mut self, session: &mut Self::Session) -> Result<(), CallersError>;
     /// See [`AsyncWork::forget`].
     fn forget(&mut self) {}
-    /// See [`AsyncWork::sleep`].
-    fn sleep(&self, pause: Duration);
 }
 
 #[cfg(test)]

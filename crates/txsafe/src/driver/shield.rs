@@ -2,6 +2,7 @@
 
 use super::{account::Account, hooks::AsyncHook};
 use crate::{dialect::failure::Failure, guard::session_log::SessionLog};
+use futures_util::future::BoxFuture;
 use std::{
     future::Future,
     pin::{Pin, pin},
@@ -36,6 +37,13 @@ where
     let answered = shield.as_mut().await;
     *account = shield.account.take().unwrap_or_default();
     answered
+}
+
+/// Runs `task` in the background; outside a tokio runtime it drops the task.
+pub fn spawn(task: BoxFuture<'static, ()>) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(task);
+    }
 }
 
 struct Shield<C, F, R>
@@ -83,13 +91,11 @@ where
         };
         let account = self.account.take().unwrap_or_default();
         let session = self.session.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let (conn, answer) = commit.await;
-                release(conn, answer.is_ok() && session.may_give_back(true));
-                account.conclude_abandoned(answer).await;
-            });
-        }
+        spawn(Box::pin(async move {
+            let (conn, answer) = commit.await;
+            release(conn, answer.is_ok() && session.may_give_back(true));
+            account.conclude_abandoned(answer).await;
+        }));
     }
 }
 

@@ -245,8 +245,8 @@ impl fmt::Display for ErrorKind {
                 inner.0, inner.1, outer.0, outer.1,
             ),
             Self::RolledBackAtCommit => f.write_str(
-                "rolled back although the closure returned Ok, because it swallowed a failed statement; return the \
-                 error, or run what may fail in `tx.savepoint(…)`",
+                "rolled back instead of committed, because a failed statement was swallowed; return its error, or run \
+                 what may fail in `tx.savepoint(…)`",
             ),
             Self::CommitUnknown { xid } => {
                 f.write_str("the answer to COMMIT was lost and its outcome is unknown")?;
@@ -263,17 +263,17 @@ impl fmt::Display for ErrorKind {
                  ran outside any transaction; `await_begin(true)` excludes it, at the price of a round trip",
             ),
             Self::EndedByClosure => f.write_str(
-                "the closure ended the transaction itself, with COMMIT, ROLLBACK or PREPARE TRANSACTION (RESET ALL \
-                 looks the same), so part of its work may be committed and it isn't repeated; remove that statement: \
-                 returning Ok commits and returning Err rolls back",
+                "a statement ended the transaction: COMMIT, ROLLBACK or PREPARE TRANSACTION (RESET ALL looks the same), \
+                 so part of its work may be committed and it isn't repeated; remove that statement: a closure commits \
+                 by returning Ok and rolls back by returning Err, and `begin` has `tx.commit()` and `tx.rollback()`",
             ),
             Self::OutOfStep => f.write_str(
-                "rolled back, and its connection closed: the closure left the lent connection in the middle of an \
+                "rolled back, and its connection closed: the lent connection was left in the middle of an \
                  exchange, and the next request would have got the wrong answer; read each COPY to its end, or call \
                  `finish` or `abort` on it",
             ),
             Self::Unidentified => f.write_str(
-                "the closure ran statements whose effect on the transaction isn't known, on the lent connection or \
+                "statements ran whose effect on the transaction isn't known, on the lent connection or \
                  with COMMIT in them, and the server couldn't be asked whether the transaction was still open, so its \
                  outcome is unknown and it isn't repeated; run statements on `&mut tx`, and leave COMMIT and \
                  ROLLBACK to txsafe",
@@ -283,8 +283,8 @@ impl fmt::Display for ErrorKind {
                  is open, or call `Database::transaction`, which takes a connection of its own",
             ),
             Self::SavepointLeftOpen => f.write_str(
-                "rolled back: a savepoint was still open when the closure returned Ok, as when its future is \
-                 dropped by a timeout, or a statement was still running; await it, or return Err",
+                "rolled back instead of committed: a savepoint was still open, as when its future is dropped by a \
+                 timeout, or a statement was still running; await it, or roll back",
             ),
             Self::DeadlineExceeded => {
                 f.write_str("the deadline passed while an attempt was running; rolled back")

@@ -2,6 +2,7 @@
 #![cfg_attr(not(doctest), doc = include_str!("../../docs/guard.md"))]
 
 pub mod allow;
+pub(crate) mod by_hand;
 pub mod code;
 pub mod connection;
 mod day;

@@ -82,13 +82,21 @@ pub(crate) fn within_blocking<R>(scope: Arc<Scope>, gaps: &Gaps, body: impl FnOn
         gaps.end();
         result
     };
-    raise(&ended.0);
-    #[cfg(feature = "origins")]
-    if ended.0.guard.policy.may_fail() {
-        ended.0.questions.wait();
-        raise(&ended.0);
-    }
+    raise_all_blocking(&ended.0);
     result
+}
+
+/// The blocking twin of [`raise_all`].
+///
+/// # Panics
+/// As there.
+pub(crate) fn raise_all_blocking(scope: &Arc<Scope>) {
+    raise(scope);
+    #[cfg(feature = "origins")]
+    if scope.guard.policy.may_fail() {
+        scope.questions.wait();
+        raise(scope);
+    }
 }
 
 /// Runs the body of a savepoint. In the transaction that a test wraps around everything it does, this is the

@@ -253,7 +253,7 @@ pub enum GiveUp {
     Budget,
     /// The caller's own sequence of pauses ended.
     PausesEnded,
-    /// The closure can run only once (`transaction_once`).
+    /// The closure can run only once (`transaction_once`), or nobody knows what to run (`begin`).
     Once,
     /// The transaction runs inside one of another database, which is the one that retries.
     Nested,
@@ -273,7 +273,7 @@ impl fmt::Display for GiveUp {
                 "the retry budget of this database is empty: too many transactions fail at once",
             ),
             Self::PausesEnded => f.write_str("the given sequence of pauses ended"),
-            Self::Once => f.write_str("`transaction_once` runs its closure once"),
+            Self::Once => f.write_str("what `transaction_once` or `begin` has run isn't run again"),
             Self::Nested => f.write_str(
                 "it ran inside a transaction of another `Database`, and only the outer one retries",
             ),

@@ -25,6 +25,7 @@ pub struct Call {
     pub(crate) place: &'static Location<'static>,
     pub(crate) key: Option<String>,
     pub(crate) once: bool,
+    pub(crate) by_hand: bool,
     pub(crate) borrowed: bool,
     pub(crate) on_held: bool,
 }
@@ -57,6 +58,7 @@ impl Call {
             place,
             key: None,
             once: false,
+            by_hand: false,
             borrowed: false,
             on_held: false,
         })
@@ -66,6 +68,13 @@ impl Call {
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
+        self
+    }
+
+    /// The caller begins and ends the transaction, and nobody polls it.
+    #[must_use]
+    pub(crate) fn by_hand(mut self) -> Self {
+        self.by_hand = true;
         self
     }
 
@@ -118,9 +127,10 @@ impl Call {
 
     /// Where the connection of an attempt notes what it sees.
     pub(crate) fn notes(&self) -> Notes {
-        let Self { shared, named, place, on_held, .. } = self;
+        let Self { shared, named, place, on_held, by_hand, .. } = self;
         let locks = LockLog::new(&shared.graph, &named.name, Some(place), lock_inversion);
-        let ledger = shared.guard.accounts().then(Arc::<Ledger>::default);
+        let is_accounted = shared.guard.accounts() && !by_hand;
+        let ledger = is_accounted.then(Arc::<Ledger>::default);
         // The session of a connection that the caller holds is the caller's.
         let session = if *on_held {
             SessionLog::default()

@@ -1,10 +1,12 @@
 //! A database with the options of one call.
 
 use super::{
+    attempts::{Attempts, KeyedAttempts},
     call::{Call, Callable},
     database::Database,
     keyed::Keyed,
     options::TxOptions,
+    owned_tx::OwnedTx,
     work::{Again, Locking, Once, Source, keyed, unkeyed},
 };
 use crate::{
@@ -57,6 +59,11 @@ impl<B: Callable> Configured<'_, B> {
 }
 
 impl<'d, B: Callable> WithKey<'d, B> {
+    /// The database with the options of the call, and the key.
+    pub(super) fn into_parts(self) -> (Configured<'d, B>, &'d str) {
+        (self.inner, self.key)
+    }
+
     pub(super) fn db(&self) -> &'d B {
         self.inner.db
     }
@@ -175,7 +182,52 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
     }
 }
 
+impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
+    /// See [`Database::begin`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn begin(
+        self,
+        name: &str,
+    ) -> impl Future<Output = Result<OwnedTx<D, O>, Error>> + Send + use<D, O> {
+        let call = self.call(name, Location::caller());
+        let begun = OwnedTx::begin(call, self.db.pool.clone());
+        async move { begun.await.map(Keyed::of_new) }
+    }
+
+    /// See [`Database::attempts`].
+    #[must_use]
+    #[track_caller]
+    pub fn attempts(self, name: &'d str) -> Attempts<'d, D, O> {
+        Attempts::new(self, None, name, Location::caller())
+    }
+}
+
 impl<'d, D: AsyncDriver, O: LockOrder> WithKey<'d, Database<D, O>> {
+    /// Begins a transaction by hand that commits at most once per key; see [`Database::idempotency_key`] and
+    /// [`Database::begin`].
+    ///
+    /// # Errors
+    /// As for [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn begin(
+        self,
+        name: &str,
+    ) -> impl Future<Output = Result<Keyed<OwnedTx<D, O>>, Error>> + Send + use<D, O> {
+        let call = self.call(name, Location::caller());
+        OwnedTx::begin(call, self.db().pool.clone())
+    }
+
+    /// Attempts at a transaction by hand that commits at most once per key; see [`Database::attempts`].
+    #[must_use]
+    #[track_caller]
+    pub fn attempts(self, name: &'d str) -> KeyedAttempts<'d, D, O> {
+        let (inner, key) = self.into_parts();
+        KeyedAttempts(Attempts::new(inner, Some(key), name, Location::caller()))
+    }
+
     /// See [`Database::idempotency_key`].
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! A database, reached through a pool of an async driver.
 
-use super::{builder::Builder, reached::Reached, shared::Shared};
+use super::{
+    attempts::Attempts, builder::Builder, owned_tx::OwnedTx, reached::Reached, shared::Shared,
+};
 use crate::{
     driver::{
         asynchronous::AsyncDriver,
@@ -113,6 +115,30 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
         E: From<Error> + Send + 'a,
     {
         self.plain().transaction_locking(name, set, body)
+    }
+
+    /// Begins a transaction that the caller commits or rolls back by hand: for code that passes an open transaction around.
+    /// Where a closure fits, prefer [`transaction`](Self::transaction), which can be run again.
+    ///
+    /// What fails before it has begun is tried again; nothing after it is. See [`OwnedTx`].
+    ///
+    /// # Errors
+    /// No connection came free, or BEGIN failed, and no bound allows another attempt; the code runs in another transaction on
+    /// this database.
+    #[track_caller]
+    pub fn begin(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<OwnedTx<D, O>, Error>> + Send + use<D, O> {
+        self.plain().begin(name)
+    }
+
+    /// A loop of attempts at a transaction that is begun and committed by hand, with the bounds, pauses and lock timeouts of
+    /// [`transaction`](Self::transaction).
+    #[must_use]
+    #[track_caller]
+    pub fn attempts<'a>(&'a self, name: &'a str) -> Attempts<'a, D, O> {
+        self.plain().attempts(name)
     }
 
     /// Runs `body` in a transaction on a connection that the caller holds: a plain one, or a pool's object. Pauses keep

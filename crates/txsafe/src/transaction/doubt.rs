@@ -98,6 +98,12 @@ impl<H> Progress<H> {
         }
     }
 
+    /// The key of a COMMIT that was in doubt wasn't there: it has rolled back.
+    pub(crate) fn commit_was_lost(&mut self) -> Next {
+        let otherwise = Otherwise::Ours(ErrorKind::Failed);
+        self.retry(Cause::CommitInDoubt, true, otherwise, Trail::default())
+    }
+
     /// The key makes another attempt safe; without one left, the outcome stays unknown.
     pub(super) fn retry_in_doubt(&mut self, trail: Trail) -> Next {
         match self.pause_after(Cause::CommitInDoubt, false) {

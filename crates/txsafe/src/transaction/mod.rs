@@ -1,5 +1,6 @@
 //! The life of a transaction: a database and its options, the two run loops, and what becomes of a COMMIT.
 
+pub(crate) mod attempts;
 pub(crate) mod blocking;
 pub(crate) mod builder;
 pub(crate) mod call;
@@ -13,6 +14,7 @@ mod identity;
 mod idle;
 pub(crate) mod keyed;
 pub(crate) mod options;
+pub(crate) mod owned_tx;
 mod postmortem;
 mod progress;
 mod reached;
@@ -21,6 +23,7 @@ pub(crate) mod run;
 pub(crate) mod settings;
 pub(crate) mod shared;
 mod story;
+pub(crate) mod transact;
 pub(crate) mod verify;
 mod watched;
 pub(crate) mod work;

@@ -340,8 +340,7 @@ impl<H> Progress<H> {
         if cause.remedy() == Remedy::Reconnect {
             self.call.shared.identify(None);
         }
-        if cause == Cause::StatementCanceled && self.remaining().is_some_and(|left| left.is_zero())
-        {
+        if cause == Cause::StatementCanceled && self.has_expired() {
             // The server's timeout was cut to the caller's deadline, and came first by a hair.
             return self.refuse(ErrorKind::DeadlineExceeded, Some(GiveUp::Deadline), trail);
         }
@@ -426,6 +425,11 @@ impl<H> Progress<H> {
         }
         let is_opted_in = cause.remedy() == Remedy::Abort && settings.opted_in(failure.sqlstate());
         if is_opted_in { Cause::OptedIn } else { cause }
+    }
+
+    /// Whether the deadline has passed.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.remaining().is_some_and(|left| left.is_zero())
     }
 
     /// To the deadline.

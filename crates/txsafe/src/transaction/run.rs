@@ -19,7 +19,7 @@ use crate::{
     driver::{
         account::{Account, Parting},
         hooks::AsyncHook,
-        session::{AsyncSession, AsyncWork, Question, Standing},
+        session::{AsyncSession, AsyncSource, AsyncWork, CallersError, Question, Standing},
     },
     error::ErrorKind,
     guard::{
@@ -32,6 +32,7 @@ use crate::{
 use futures_util::future::{Either, select};
 use std::{
     future::Future,
+    ops::ControlFlow,
     pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
@@ -39,7 +40,7 @@ use std::{
 use tracing::Instrument;
 
 /// How long a closure that failed is waited for with a statement still in flight, before its connection is closed.
-const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Runs one transaction to its end: attempts, pauses, hooks.
 ///
@@ -51,31 +52,43 @@ pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, Ru
         let mut progress = Progress::start(call)?;
         loop {
             let begin = progress.next_attempt()?;
-            let (ended, account) = attempt(&mut progress, &begin, work).await;
-            let mut next = progress.conclude(ended, account);
-            loop {
-                while let Some((account, committed)) = progress.take_due() {
-                    account.run_hooks(committed).await;
-                }
-                match next {
-                    Next::Return(result) => return result,
-                    Next::Pause(pause) => {
-                        if !progress.is_in_doubt() {
-                            work.forget();
-                        }
-                        work.sleep(pause).await;
-                        break;
+            let (ended, account) = attempt(&mut progress, begin, work).await;
+            let next = progress.conclude(ended, account);
+            match follow(&mut progress, work, next).await {
+                ControlFlow::Break(result) => return result,
+                ControlFlow::Continue(pause) => {
+                    if !progress.is_in_doubt() {
+                        work.forget();
                     }
-                    Next::Verify(witness) => {
-                        let settings = progress.settings();
-                        let verdict = verify(work, &settings, progress.dialect(), &witness).await;
-                        next = progress.resolve(verdict);
-                    }
+                    work.sleep(pause).await;
                 }
             }
         }
     });
     attempts.instrument(span).await
+}
+
+/// Runs the hooks that are due and verifies a COMMIT in doubt, until the transaction has ended or another attempt is to follow
+/// after a pause.
+pub(super) async fn follow<C: AsyncSource>(
+    progress: &mut Progress<AsyncHook>,
+    source: &mut C,
+    mut next: Next,
+) -> ControlFlow<Result<Keyed<()>, RunError>, Duration> {
+    loop {
+        while let Some((account, committed)) = progress.take_due() {
+            account.run_hooks(committed).await;
+        }
+        match next {
+            Next::Return(result) => return ControlFlow::Break(result),
+            Next::Pause(pause) => return ControlFlow::Continue(pause),
+            Next::Verify(witness) => {
+                let settings = progress.settings();
+                let verdict = verify(source, &settings, progress.dialect(), &witness).await;
+                next = progress.resolve(verdict);
+            }
+        }
+    }
 }
 
 /// A future in a box of its own, so that what is around it moves a pointer and handlers stay small; written where it stays,
@@ -84,57 +97,38 @@ pub(super) fn in_a_box<F: Future>(future: F) -> Pin<Box<F>> {
     Box::into_pin(Box::write(Box::new_uninit(), future))
 }
 
-type Attempted = (Ended, Account<AsyncHook>);
+pub(super) type Attempted = (Ended, Account<AsyncHook>);
+
+/// A transaction that was begun, on its connection.
+pub(super) struct Begun<S> {
+    pub(super) session: S,
+    begin: Begin,
+    began: Instant,
+}
+
+impl<S> Begun<S> {
+    /// On the same connection, in another form.
+    pub(super) fn map<T>(self, form: impl FnOnce(S) -> T) -> Begun<T> {
+        let Self { session, begin, began } = self;
+        Begun { session: form(session), begin, began }
+    }
+}
 
 /// One attempt, from a connection of the pool until that is given back or closed.
 async fn attempt<W: AsyncWork>(
     progress: &mut Progress<AsyncHook>,
-    begin: &Begin,
+    begin: Begin,
     work: &mut W,
 ) -> Attempted {
-    let settings = progress.settings();
-    let opened = work.open(settings.of_session(progress.remaining())).await;
-    progress.checked_out();
-    let mut session = match opened {
-        Ok(session) => session,
-        Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
+    let mut begun = match start(progress, begin, work).await {
+        ControlFlow::Continue(begun) => begun,
+        ControlFlow::Break(attempted) => return attempted,
     };
-    session.account().begin(&progress.call.named.name, progress.call.notes());
-    if let Some(sql) = progress.asks_for_its_database() {
-        let answer = session.ask(Question { sql, binds: &[] }).await.unwrap_or_default();
-        if let Some(outer) = progress.identified(answer) {
-            session.give_back();
-            return (Ended::Nested(outer), Account::new());
-        }
-    }
-    let began = clock::now();
-    if let Err(failure) = session.begin(begin).await {
-        if began_nothing(&failure) {
-            session.give_back();
-        }
-        let failure = begin_failed(failure, progress.call.on_held);
-        return (Ended::NotStarted(Phase::Begin, failure), Account::new());
-    }
-    if let Some((sql, binds)) = progress.claim() {
-        let binds = &[binds[0].as_str(), binds[1].as_str()];
-        match session.ask(Question { sql, binds }).await {
-            Ok(Some(_)) => progress.key_was_new(),
-            Ok(None) => {
-                end(session, Step::RollBack, progress.dialect()).await;
-                return (Ended::AlreadyCommitted, Account::new());
-            }
-            Err(failure) => {
-                let standing = session.settle(settings.answer_timeout).await;
-                let account = end(session, step(false, &standing), progress.dialect()).await;
-                let failure = claim_failed(failure, standing);
-                return (Ended::NotStarted(Phase::Begin, failure), account);
-            }
-        }
-    }
+    let session = &mut begun.session;
     let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
     let scope = progress.scope(session.connection(), session.account());
     let body = within(Arc::clone(&scope), async {
-        let result = work.body(&mut session).await;
+        let result = work.body(session).await;
         if result.is_ok() {
             keep_session_state(&scope, &session.account().notes.session);
         }
@@ -142,15 +136,82 @@ async fn attempt<W: AsyncWork>(
     });
     let Some(result) = before(alarm, body).await else {
         raise_all(&scope).await;
-        // Dropped in the middle of whatever it did: its connection is closed. What is known of it, is told.
-        let kind = match session.settle(Duration::ZERO).await {
-            Standing::Ended => ErrorKind::EndedByClosure,
-            _ if session.is_unsure() => ErrorKind::Unidentified,
-            _ => ErrorKind::DeadlineExceeded,
-        };
-        return (Ended::DeadlinePassed(kind), std::mem::take(session.account()));
+        return deadline_passed(begun.session).await;
     };
-    let patience = if result.is_ok() { settings.answer_timeout } else { PATIENCE_AFTER_ERROR };
+    let patience =
+        if result.is_ok() { progress.settings().answer_timeout } else { PATIENCE_AFTER_ERROR };
+    finish(progress, begun, result, patience).await
+}
+
+/// From a connection of the pool to a transaction that has begun and claimed its key; or how the attempt has ended before.
+pub(super) async fn start<C: AsyncSource>(
+    progress: &mut Progress<AsyncHook>,
+    begin: Begin,
+    source: &mut C,
+) -> ControlFlow<Attempted, Begun<C::Session>> {
+    let not_started =
+        |phase, failure, account| ControlFlow::Break((Ended::NotStarted(phase, failure), account));
+    let settings = progress.settings();
+    let opened = source.open(settings.of_session(progress.remaining())).await;
+    progress.checked_out();
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(failure) => return not_started(Phase::Checkout, failure, Account::new()),
+    };
+    session.account().begin(&progress.call.named.name, progress.call.notes());
+    if let Some(sql) = progress.asks_for_its_database() {
+        let answer = session.ask(Question { sql, binds: &[] }).await.unwrap_or_default();
+        if let Some(outer) = progress.identified(answer) {
+            session.give_back();
+            return ControlFlow::Break((Ended::Nested(outer), Account::new()));
+        }
+    }
+    let began = clock::now();
+    if let Err(failure) = session.begin(&begin).await {
+        if began_nothing(&failure) {
+            session.give_back();
+        }
+        let failure = begin_failed(failure, progress.call.on_held);
+        return not_started(Phase::Begin, failure, Account::new());
+    }
+    if let Some((sql, binds)) = progress.claim() {
+        let binds = &[binds[0].as_str(), binds[1].as_str()];
+        match session.ask(Question { sql, binds }).await {
+            Ok(Some(_)) => progress.key_was_new(),
+            Ok(None) => {
+                end(session, Step::RollBack, progress.dialect()).await;
+                return ControlFlow::Break((Ended::AlreadyCommitted, Account::new()));
+            }
+            Err(failure) => {
+                let standing = session.settle(settings.answer_timeout).await;
+                let account = end(session, step(false, &standing), progress.dialect()).await;
+                return not_started(Phase::Begin, claim_failed(failure, standing), account);
+            }
+        }
+    }
+    ControlFlow::Continue(Begun { session, begin, began })
+}
+
+/// Ends an attempt whose deadline has passed in the middle of whatever it did: its connection is closed.
+pub(super) async fn deadline_passed<S: AsyncSession>(mut session: S) -> Attempted {
+    let kind = match session.settle(Duration::ZERO).await {
+        Standing::Ended => ErrorKind::EndedByClosure,
+        _ if session.is_unsure() => ErrorKind::Unidentified,
+        _ => ErrorKind::DeadlineExceeded,
+    };
+    (Ended::DeadlinePassed(kind), std::mem::take(session.account()))
+}
+
+/// Ends an attempt whose closure has returned: by COMMIT, ROLLBACK, or by closing its connection. `patience` is the longest to
+/// wait for what is in flight.
+pub(super) async fn finish<S: AsyncSession>(
+    progress: &mut Progress<AsyncHook>,
+    begun: Begun<S>,
+    result: Result<(), CallersError>,
+    patience: Duration,
+) -> Attempted {
+    let Begun { mut session, begin, began } = begun;
+    let settings = progress.settings();
     let mut standing = session.settle(patience).await;
     let dialect = progress.dialect();
     let question = MarkQuestion::new(begin.mark(), dialect, settings.answer_timeout);

@@ -10,7 +10,7 @@ use super::settings::Settings;
 use crate::{
     clock,
     dialect::{Ask, Dialect},
-    driver::session::{AsyncSession, AsyncWork, Question, Session, Work},
+    driver::session::{AsyncSession, AsyncSource, Question, Session, Source},
 };
 use std::time::Duration;
 
@@ -60,8 +60,8 @@ impl Witness {
 }
 
 /// Asks until the server knows, at most for `answer_timeout`.
-pub(crate) async fn verify<W: AsyncWork>(
-    work: &mut W,
+pub(crate) async fn verify<C: AsyncSource>(
+    source: &mut C,
     settings: &Settings,
     dialect: &dyn Dialect,
     witness: &Witness,
@@ -72,7 +72,7 @@ pub(crate) async fn verify<W: AsyncWork>(
     for round in 1.. {
         let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
         // A session that gets no answer is dropped, and so closed: the server may still be on its way up.
-        if let Ok(mut session) = work.open(options).await
+        if let Ok(mut session) = source.open(options).await
             && let Ok(Some(answer)) = session.ask(Question { sql: status, binds: &[&xid] }).await
         {
             let verdict = witness.judge(&answer);
@@ -91,14 +91,14 @@ pub(crate) async fn verify<W: AsyncWork>(
         if clock::now() >= until {
             break;
         }
-        work.sleep(pause_of(round)).await;
+        source.sleep(pause_of(round)).await;
     }
     Verdict::Unknown
 }
 
 /// The blocking twin of [`verify`].
-pub(crate) fn verify_blocking<W: Work>(
-    work: &mut W,
+pub(crate) fn verify_blocking<C: Source>(
+    source: &mut C,
     settings: &Settings,
     dialect: &dyn Dialect,
     witness: &Witness,
@@ -108,7 +108,7 @@ pub(crate) fn verify_blocking<W: Work>(
     let until = clock::now() + settings.answer_timeout;
     for round in 1.. {
         let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
-        if let Ok(mut session) = work.open(options)
+        if let Ok(mut session) = source.open(options)
             && let Ok(Some(answer)) = session.ask(Question { sql: status, binds: &[&xid] })
         {
             let verdict = witness.judge(&answer);
@@ -127,7 +127,7 @@ pub(crate) fn verify_blocking<W: Work>(
         if clock::now() >= until {
             break;
         }
-        work.sleep(pause_of(round));
+        source.sleep(pause_of(round));
     }
     Verdict::Unknown
 }

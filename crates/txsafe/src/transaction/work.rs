@@ -11,7 +11,7 @@ use crate::{
     driver::{
         asynchronous::{AsyncDriver, AsyncHeld, Slot},
         closure::{AsyncFuncMut, AsyncFuncOnce},
-        session::{AsyncWork, CallersError, SessionOptions},
+        session::{AsyncSource, AsyncWork, CallersError, SessionOptions},
     },
     error::Error,
     locks::{
@@ -183,7 +183,7 @@ where
     }
 }
 
-impl<'a, D: AsyncDriver> AsyncWork for Work<'a, '_, D> {
+impl<'a, D: AsyncDriver> AsyncSource for Work<'a, '_, D> {
     type Session = D::Session<'a>;
 
     async fn open(&mut self, options: SessionOptions) -> Result<D::Session<'a>, Failure> {
@@ -198,6 +198,12 @@ impl<'a, D: AsyncDriver> AsyncWork for Work<'a, '_, D> {
         }
     }
 
+    fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+        D::sleep(pause)
+    }
+}
+
+impl<'a, D: AsyncDriver> AsyncWork for Work<'a, '_, D> {
     fn body<'s>(
         &'s mut self,
         session: &'s mut D::Session<'a>,
@@ -207,9 +213,5 @@ impl<'a, D: AsyncDriver> AsyncWork for Work<'a, '_, D> {
 
     fn forget(&mut self) {
         self.body.forget();
-    }
-
-    fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
-        D::sleep(pause)
     }
 }

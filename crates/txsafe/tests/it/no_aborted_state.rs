@@ -9,9 +9,9 @@ use std::{
 use txsafe::{
     Builder, Condition, Effect, Error, ErrorCode, ErrorKind, Failure, Keyed, Outcome, TxOptions,
     driver::{
-        Account, Ask, AsyncHook, AsyncSession, AsyncWork, Begin, BeginSettings, BlockingHook, Call,
-        CallersError, Calls, Connection, Dialect, Identity, Mark, Question, RunError, Session,
-        SessionOptions, Standing, Work, run, run_blocking,
+        Account, Ask, AsyncHook, AsyncSession, AsyncSource, AsyncWork, Begin, BeginSettings,
+        BlockingHook, Call, CallersError, Calls, Connection, Dialect, Identity, Mark, Question,
+        RunError, Session, SessionOptions, Source, Standing, Work, run, run_blocking,
     },
 };
 
@@ -255,15 +255,11 @@ impl Session for Conn<BlockingHook> {
     }
 }
 
-impl AsyncWork for Play {
+impl AsyncSource for Play {
     type Session = Conn<AsyncHook>;
 
     async fn open(&mut self, _options: SessionOptions) -> Result<Conn<AsyncHook>, Failure> {
         Ok(Conn(Play::open(self), Account::new()))
-    }
-
-    async fn body(&mut self, session: &mut Conn<AsyncHook>) -> Result<(), CallersError> {
-        Play::body(self, &mut session.0)
     }
 
     fn sleep(&self, _pause: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -271,18 +267,26 @@ impl AsyncWork for Play {
     }
 }
 
-impl Work for Play {
+impl AsyncWork for Play {
+    async fn body(&mut self, session: &mut Conn<AsyncHook>) -> Result<(), CallersError> {
+        Play::body(self, &mut session.0)
+    }
+}
+
+impl Source for Play {
     type Session = Conn<BlockingHook>;
 
     fn open(&mut self, _options: SessionOptions) -> Result<Conn<BlockingHook>, Failure> {
         Ok(Conn(Play::open(self), Account::new()))
     }
 
+    fn sleep(&self, _pause: Duration) {}
+}
+
+impl Work for Play {
     fn body(&mut self, session: &mut Conn<BlockingHook>) -> Result<(), CallersError> {
         Play::body(self, &mut session.0)
     }
-
-    fn sleep(&self, _pause: Duration) {}
 }
 
 /// What is committed, and whether the last connection was given back.

@@ -9,9 +9,9 @@ use std::{
 use txsafe::{
     Builder, Error, Failure, Keyed, TxOptions,
     driver::{
-        Account, AsyncHook, AsyncSession, AsyncWork, Begin, BlockingHook, Call, CallersError,
-        Calls, Connection, Postgres, Question, RunError, Session, SessionOptions, Shared, Standing,
-        Work, async_hook, blocking_hook, run, run_blocking,
+        Account, AsyncHook, AsyncSession, AsyncSource, AsyncWork, Begin, BlockingHook, Call,
+        CallersError, Calls, Connection, Postgres, Question, RunError, Session, SessionOptions,
+        Shared, Source, Standing, Work, async_hook, blocking_hook, run, run_blocking,
     },
 };
 
@@ -213,13 +213,20 @@ struct AsyncActor {
     account: Account<AsyncHook>,
 }
 
-impl AsyncWork for AsyncPlay {
+impl AsyncSource for AsyncPlay {
     type Session = AsyncActor;
 
     async fn open(&mut self, _options: SessionOptions) -> Result<AsyncActor, Failure> {
         Ok(AsyncActor { actor: self.stage.enter()?, account: Account::new() })
     }
 
+    fn sleep(&self, _pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let stage = Arc::clone(&self.stage);
+        async move { stage.note("pause") }
+    }
+}
+
+impl AsyncWork for AsyncPlay {
     async fn body(&mut self, session: &mut AsyncActor) -> Result<(), CallersError> {
         self.attempts += 1;
         let number = self.attempts;
@@ -238,11 +245,6 @@ impl AsyncWork for AsyncPlay {
 
     fn forget(&mut self) {
         self.returned = None;
-    }
-
-    fn sleep(&self, _pause: Duration) -> impl Future<Output = ()> + Send + 'static {
-        let stage = Arc::clone(&self.stage);
-        async move { stage.note("pause") }
     }
 }
 
@@ -295,13 +297,19 @@ struct BlockingActor {
     account: Account<BlockingHook>,
 }
 
-impl Work for BlockingPlay {
+impl Source for BlockingPlay {
     type Session = BlockingActor;
 
     fn open(&mut self, _options: SessionOptions) -> Result<BlockingActor, Failure> {
         Ok(BlockingActor { actor: self.stage.enter()?, account: Account::new() })
     }
 
+    fn sleep(&self, _pause: Duration) {
+        self.stage.note("pause");
+    }
+}
+
+impl Work for BlockingPlay {
     fn body(&mut self, session: &mut BlockingActor) -> Result<(), CallersError> {
         self.attempts += 1;
         let number = self.attempts;
@@ -320,10 +328,6 @@ impl Work for BlockingPlay {
 
     fn forget(&mut self) {
         self.returned = None;
-    }
-
-    fn sleep(&self, _pause: Duration) {
-        self.stage.note("pause");
     }
 }
 

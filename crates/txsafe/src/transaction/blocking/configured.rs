@@ -1,7 +1,9 @@
 //! The options of one call of a blocking transaction.
 
 use super::{
+    attempts::{BlockingAttempts, BlockingKeyedAttempts},
     database::BlockingDatabase,
+    owned_tx::BlockingOwnedTx,
     work::{again, keyed, unkeyed},
 };
 use crate::{
@@ -44,7 +46,7 @@ impl<'d, D: BlockingDriver, O: LockOrder> Configured<'d, BlockingDatabase<D, O>>
     }
 }
 
-impl<D: OnThisThread, O: LockOrder> Configured<'_, BlockingDatabase<D, O>> {
+impl<'d, D: OnThisThread, O: LockOrder> Configured<'d, BlockingDatabase<D, O>> {
     /// See [`BlockingDatabase::transaction`].
     ///
     /// # Errors
@@ -89,9 +91,26 @@ impl<D: OnThisThread, O: LockOrder> Configured<'_, BlockingDatabase<D, O>> {
         let call = self.call(name, Location::caller())?.once();
         unkeyed(call, self.db, None, again::<D, O, _, _, _>(body))
     }
+
+    /// See [`BlockingDatabase::begin`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn begin(self, name: &str) -> Result<BlockingOwnedTx<D, O>, Error> {
+        let call = self.call(name, Location::caller())?;
+        BlockingOwnedTx::begin(call, self.db).map(Keyed::of_new)
+    }
+
+    /// See [`BlockingDatabase::attempts`].
+    #[must_use]
+    #[track_caller]
+    pub fn attempts(self, name: &'d str) -> BlockingAttempts<'d, D, O> {
+        BlockingAttempts::new(self, None, name, Location::caller())
+    }
 }
 
-impl<D: OnThisThread, O: LockOrder> WithKey<'_, BlockingDatabase<D, O>> {
+impl<'d, D: OnThisThread, O: LockOrder> WithKey<'d, BlockingDatabase<D, O>> {
     /// See [`BlockingDatabase::idempotency_key`].
     ///
     /// # Errors
@@ -105,5 +124,23 @@ impl<D: OnThisThread, O: LockOrder> WithKey<'_, BlockingDatabase<D, O>> {
     {
         let call = self.call(name, Location::caller())?;
         keyed(call, self.db(), None, body)
+    }
+
+    /// Begins a transaction by hand that commits at most once per key; see [`BlockingDatabase::begin`].
+    ///
+    /// # Errors
+    /// As for [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn begin(self, name: &str) -> Result<Keyed<BlockingOwnedTx<D, O>>, Error> {
+        let call = self.call(name, Location::caller())?;
+        BlockingOwnedTx::begin(call, self.db())
+    }
+
+    /// Attempts at a transaction by hand that commits at most once per key; see [`BlockingDatabase::attempts`].
+    #[must_use]
+    #[track_caller]
+    pub fn attempts(self, name: &'d str) -> BlockingKeyedAttempts<'d, D, O> {
+        let (inner, key) = self.into_parts();
+        BlockingKeyedAttempts(BlockingAttempts::new(inner, Some(key), name, Location::caller()))
     }
 }

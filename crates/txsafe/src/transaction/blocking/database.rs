@@ -1,6 +1,9 @@
 //! A database, reached through a pool of a blocking driver.
 
-use super::{super::database::pooled_database, work::Reached};
+use super::{
+    super::database::pooled_database, attempts::BlockingAttempts, owned_tx::BlockingOwnedTx,
+    work::Reached,
+};
 use crate::{
     driver::blocking::{BlockingDriver, OnThisThread},
     error::Error,
@@ -86,6 +89,27 @@ impl<D: OnThisThread, O: LockOrder> BlockingDatabase<D, O> {
         E: From<Error>,
     {
         self.plain().transaction_once(name, body)
+    }
+
+    /// Begins a transaction that the caller commits or rolls back by hand: for code that passes an open transaction around.
+    /// Where a closure fits, prefer [`transaction`](Self::transaction), which can be run again.
+    ///
+    /// What fails before it has begun is tried again; nothing after it is. See [`BlockingOwnedTx`].
+    ///
+    /// # Errors
+    /// No connection came free, or BEGIN failed, and no bound allows another attempt; the code runs in another transaction on
+    /// this database.
+    #[track_caller]
+    pub fn begin(&self, name: &str) -> Result<BlockingOwnedTx<D, O>, Error> {
+        self.plain().begin(name)
+    }
+
+    /// A loop of attempts at a transaction that is begun and committed by hand, with the bounds, pauses and lock timeouts of
+    /// [`transaction`](Self::transaction).
+    #[must_use]
+    #[track_caller]
+    pub fn attempts<'a>(&'a self, name: &'a str) -> BlockingAttempts<'a, D, O> {
+        self.plain().attempts(name)
     }
 }
 

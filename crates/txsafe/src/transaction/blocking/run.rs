@@ -9,7 +9,7 @@ use crate::{
     driver::{
         account::{Account, Parting},
         hooks::BlockingHook,
-        session::{Question, Session, Standing, Work},
+        session::{CallersError, Question, Session, Source, Standing, Work},
     },
     guard::{session_state::keep_session_state, within::within_blocking},
     retry::remedy::Phase,
@@ -28,7 +28,11 @@ use crate::{
         verify::{Witness, verify_blocking},
     },
 };
-use std::{sync::Arc, time::Instant};
+use std::{
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Runs one transaction to its end: attempts, pauses, hooks.
 ///
@@ -44,61 +48,113 @@ pub fn run<W: Work>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
     let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
     loop {
         let begin = progress.next_attempt()?;
-        let (ended, account) = attempt(&mut progress, &begin, work);
-        let mut next = progress.conclude(ended, account);
-        loop {
-            while let Some((account, committed)) = progress.take_due() {
-                account.run_hooks_blocking(committed);
-            }
-            match next {
-                Next::Return(result) => return result,
-                Next::Pause(pause) => {
-                    if !progress.is_in_doubt() {
-                        work.forget();
-                    }
-                    work.sleep(pause);
-                    break;
+        let (ended, account) = attempt(&mut progress, begin, work);
+        let next = progress.conclude(ended, account);
+        match follow(&mut progress, work, next) {
+            ControlFlow::Break(result) => return result,
+            ControlFlow::Continue(pause) => {
+                if !progress.is_in_doubt() {
+                    work.forget();
                 }
-                Next::Verify(witness) => {
-                    let settings = progress.settings();
-                    let verdict = verify_blocking(work, &settings, progress.dialect(), &witness);
-                    next = progress.resolve(verdict);
-                }
+                work.sleep(pause);
             }
         }
     }
 }
 
-type Attempted = (Ended, Account<BlockingHook>);
+/// Runs the hooks that are due and verifies a COMMIT in doubt, until the transaction has ended or another attempt is to follow
+/// after a pause.
+pub(super) fn follow<C: Source>(
+    progress: &mut Progress<BlockingHook>,
+    source: &mut C,
+    mut next: Next,
+) -> ControlFlow<Result<Keyed<()>, RunError>, Duration> {
+    loop {
+        while let Some((account, committed)) = progress.take_due() {
+            account.run_hooks_blocking(committed);
+        }
+        match next {
+            Next::Return(result) => return ControlFlow::Break(result),
+            Next::Pause(pause) => return ControlFlow::Continue(pause),
+            Next::Verify(witness) => {
+                let settings = progress.settings();
+                let verdict = verify_blocking(source, &settings, progress.dialect(), &witness);
+                next = progress.resolve(verdict);
+            }
+        }
+    }
+}
+
+pub(super) type Attempted = (Ended, Account<BlockingHook>);
+
+/// A transaction that was begun, on its connection.
+pub(super) struct Begun<S> {
+    pub(super) session: S,
+    begin: Begin,
+    began: Instant,
+}
+
+impl<S> Begun<S> {
+    /// On the same connection, in another form.
+    pub(super) fn map<T>(self, form: impl FnOnce(S) -> T) -> Begun<T> {
+        let Self { session, begin, began } = self;
+        Begun { session: form(session), begin, began }
+    }
+}
 
 /// One attempt, from a connection of the pool until that is given back or closed.
 fn attempt<W: Work>(
     progress: &mut Progress<BlockingHook>,
-    begin: &Begin,
+    begin: Begin,
     work: &mut W,
 ) -> Attempted {
+    let mut begun = match start(progress, begin, work) {
+        ControlFlow::Continue(begun) => begun,
+        ControlFlow::Break(attempted) => return attempted,
+    };
+    let session = &mut begun.session;
+    let scope = progress.scope(session.connection(), session.account());
+    let gaps = session.account().notes.gaps.clone();
+    let result = within_blocking(Arc::clone(&scope), &gaps, || {
+        let result = work.body(session);
+        if result.is_ok() {
+            keep_session_state(&scope, &session.account().notes.session);
+        }
+        result
+    });
+    finish(progress, begun, result)
+}
+
+/// From a connection of the pool to a transaction that has begun and claimed its key; or how the attempt has ended before.
+pub(super) fn start<C: Source>(
+    progress: &mut Progress<BlockingHook>,
+    begin: Begin,
+    source: &mut C,
+) -> ControlFlow<Attempted, Begun<C::Session>> {
+    let not_started =
+        |phase, failure, account| ControlFlow::Break((Ended::NotStarted(phase, failure), account));
     let settings = progress.settings();
-    let opened = work.open(settings.of_session(progress.remaining()));
+    let opened = source.open(settings.of_session(progress.remaining()));
     progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,
-        Err(failure) => return (Ended::NotStarted(Phase::Checkout, failure), Account::new()),
+        Err(failure) => return not_started(Phase::Checkout, failure, Account::new()),
     };
     session.account().begin(&progress.call.named.name, progress.call.notes());
     if let Some(sql) = progress.asks_for_its_database() {
         let answer = session.ask(Question { sql, binds: &[] }).unwrap_or_default();
         if let Some(outer) = progress.identified(answer) {
             session.give_back();
-            return (Ended::Nested(outer), Account::new());
+            return ControlFlow::Break((Ended::Nested(outer), Account::new()));
         }
     }
     let began = clock::now();
-    if let Err(failure) = session.begin(begin) {
+    if let Err(failure) = session.begin(&begin) {
         if began_nothing(&failure) {
             session.give_back();
         }
         let failure = begin_failed(failure, progress.call.on_held);
-        return (Ended::NotStarted(Phase::Begin, failure), Account::new());
+        return not_started(Phase::Begin, failure, Account::new());
     }
     if let Some((sql, binds)) = progress.claim() {
         let binds = &[binds[0].as_str(), binds[1].as_str()];
@@ -106,25 +162,26 @@ fn attempt<W: Work>(
             Ok(Some(_)) => progress.key_was_new(),
             Ok(None) => {
                 end(session, Step::RollBack, progress.dialect());
-                return (Ended::AlreadyCommitted, Account::new());
+                return ControlFlow::Break((Ended::AlreadyCommitted, Account::new()));
             }
             Err(failure) => {
                 let standing = session.settle(settings.answer_timeout);
                 let account = end(session, step(false, &standing), progress.dialect());
-                let failure = claim_failed(failure, standing);
-                return (Ended::NotStarted(Phase::Begin, failure), account);
+                return not_started(Phase::Begin, claim_failed(failure, standing), account);
             }
         }
     }
-    let scope = progress.scope(session.connection(), session.account());
-    let gaps = session.account().notes.gaps.clone();
-    let result = within_blocking(Arc::clone(&scope), &gaps, || {
-        let result = work.body(&mut session);
-        if result.is_ok() {
-            keep_session_state(&scope, &session.account().notes.session);
-        }
-        result
-    });
+    ControlFlow::Continue(Begun { session, begin, began })
+}
+
+/// Ends an attempt whose closure has returned: by COMMIT, ROLLBACK, or by closing its connection.
+pub(super) fn finish<S: Session>(
+    progress: &mut Progress<BlockingHook>,
+    begun: Begun<S>,
+    result: Result<(), CallersError>,
+) -> Attempted {
+    let Begun { mut session, begin, began } = begun;
+    let settings = progress.settings();
     let mut standing = session.settle(settings.answer_timeout);
     let dialect = progress.dialect();
     let question = MarkQuestion::new(begin.mark(), dialect, settings.answer_timeout);

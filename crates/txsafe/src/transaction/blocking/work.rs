@@ -6,7 +6,7 @@ use crate::{
     driver::{
         asynchronous::Slot,
         blocking::{BlockingDriver, BlockingHeld},
-        session::{CallersError, Question, SessionOptions, Work},
+        session::{CallersError, Question, SessionOptions, Source, Work},
     },
     error::Error,
     guard::pool::Pool,
@@ -15,7 +15,7 @@ use crate::{
     transaction::{call::Call, keyed::Keyed, returned::Returned},
 };
 use futures_util::future::{BoxFuture, ready};
-use std::{rc::Rc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// A closure over connections of a pool, or over one that the caller holds. It knows the driver and nothing of the closure, so
 /// that one run loop is compiled for all of them.
@@ -23,7 +23,7 @@ struct BlockingWork<'a, 'w, D: BlockingDriver> {
     pool: &'a D::Pool,
     known: &'a D::Known,
     /// The caller's connection, if it is to be that.
-    slot: Option<Rc<Slot<D::Held<'a>>>>,
+    slot: Option<Arc<Slot<D::Held<'a>>>>,
     body: &'w mut dyn AnyBody<D::Session<'a>>,
 }
 
@@ -74,7 +74,7 @@ where
     let mut work = BlockingWork::<D> {
         pool: &db.pool,
         known: &db.known,
-        slot: held.map(|held| Rc::new(Slot::new(held))),
+        slot: held.map(|held| Arc::new(Slot::new(held))),
         body: &mut kept,
     };
     let ended = run(call, &mut work);
@@ -97,7 +97,7 @@ where
     keyed(call, db, held, body).map(Keyed::of_new)
 }
 
-impl<'a, D: BlockingDriver> Work for BlockingWork<'a, '_, D> {
+impl<'a, D: BlockingDriver> Source for BlockingWork<'a, '_, D> {
     type Session = D::Session<'a>;
 
     fn open(&mut self, options: SessionOptions) -> Result<D::Session<'a>, Failure> {
@@ -106,19 +106,21 @@ impl<'a, D: BlockingDriver> Work for BlockingWork<'a, '_, D> {
         let Some(held) = slot.take() else {
             unreachable!("the session before has put it back");
         };
-        held.open(pool, known, Rc::clone(slot), options)
+        held.open(pool, known, Arc::clone(slot), options)
     }
 
+    fn sleep(&self, pause: Duration) {
+        std::thread::sleep(pause);
+    }
+}
+
+impl<'a, D: BlockingDriver> Work for BlockingWork<'a, '_, D> {
     fn body(&mut self, session: &mut D::Session<'a>) -> Result<(), CallersError> {
         self.body.run(session)
     }
 
     fn forget(&mut self) {
         self.body.forget();
-    }
-
-    fn sleep(&self, pause: Duration) {
-        std::thread::sleep(pause);
     }
 }
 

@@ -1,0 +1,26 @@
+//! Transactions that are begun and ended by hand: what a loop of attempts, which the suite runs, doesn't show.
+
+mod asynchronous;
+mod blocking;
+
+use std::sync::{Arc, Mutex};
+use txsafe::guard::{Finding, Policy};
+use txsafe_conformance::shop::Shop;
+
+/// More than a pool has connections, and than a leak of any of them would let through.
+const EARLY_RETURNS: i64 = 1_000;
+
+const CREDIT: &str = "UPDATE accounts SET balance = balance + 1 WHERE id = 1";
+
+type Findings = Arc<Mutex<Vec<Finding>>>;
+
+/// Findings are handed out.
+fn watching(policy: Policy) -> (Policy, Findings) {
+    let findings = Findings::default();
+    let receive = Arc::clone(&findings);
+    (policy.on_finding(move |found| receive.lock().unwrap().push(found.clone())), findings)
+}
+
+async fn open() -> Shop {
+    Shop::open("by_hand").await.unwrap()
+}

@@ -1,0 +1,242 @@
+//! A transaction that its caller begins, and commits or rolls back by hand, on a blocking connection.
+
+use super::{
+    database::BlockingDatabase,
+    run::{Begun, finish, follow, start},
+};
+use crate::{
+    dialect::failure::Failure,
+    driver::{
+        blocking::OnThisThread,
+        hooks::BlockingHook,
+        savepoint::{Joinable, Savepoints},
+        session::{CallersError, Session, SessionOptions, Source},
+    },
+    error::Error,
+    guard::by_hand::ByHand,
+    locks::relation::{LockOrder, NoOrder, Unlocked},
+    telemetry::events,
+    transaction::{call::Call, keyed::Keyed, progress::Progress, returned::RunError},
+};
+use std::{
+    fmt,
+    ops::{ControlFlow, Deref, DerefMut},
+    panic::Location,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+/// A transaction that its caller begins by [`BlockingDatabase::begin`], and ends by [`commit`](Self::commit) or
+/// [`rollback`](Self::rollback): the blocking twin of [`OwnedTx`](crate::OwnedTx).
+///
+/// **Dropped, it is rolled back**, and its connection goes back to the pool. While the thread panics, its connection is closed
+/// instead.
+#[must_use = "a transaction that is dropped is rolled back"]
+pub struct BlockingOwnedTx<D: OnThisThread, O: LockOrder = NoOrder> {
+    /// None once it has ended.
+    open: Option<Box<Open<D, O>>>,
+}
+
+struct Open<D: OnThisThread, O: LockOrder> {
+    begun: Begun<D::Tx<'static, O, Unlocked>>,
+    progress: Progress<BlockingHook>,
+    pool: FromPool<D>,
+    by_hand: ByHand,
+}
+
+/// How a transaction has ended, or the pause before the next attempt.
+type Ending = ControlFlow<Result<Keyed<()>, RunError>, Duration>;
+
+impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
+    /// Commits.
+    ///
+    /// # Errors
+    /// As [`OwnedTx::commit`](crate::OwnedTx::commit).
+    ///
+    /// # Panics
+    /// As there.
+    pub fn commit(self) -> Result<(), Error> {
+        self.into_open().end_for_good(Ok(()))
+    }
+
+    /// Rolls back.
+    ///
+    /// # Errors
+    /// As [`OwnedTx::rollback`](crate::OwnedTx::rollback).
+    pub fn rollback(self) -> Result<(), Error> {
+        self.into_open().end_for_good(Err(CallersError))
+    }
+
+    /// Lends the transaction by value; see [`OwnedTx::lend`](crate::OwnedTx::lend).
+    #[track_caller]
+    pub fn lend(&mut self) -> D::Tx<'_, O, Unlocked>
+    where
+        D: Savepoints,
+    {
+        D::lend(&mut **self)
+    }
+
+    /// Begins a transaction of this call.
+    pub(crate) fn begin(call: Call, db: &BlockingDatabase<D, O>) -> Result<Keyed<Self>, Error> {
+        Self::next(Progress::start(call.by_hand().once())?, db)
+    }
+
+    /// Tries to begin the next attempt, until one has begun or a bound ends it.
+    pub(super) fn next(
+        mut progress: Progress<BlockingHook>,
+        db: &BlockingDatabase<D, O>,
+    ) -> Result<Keyed<Self>, Error> {
+        let _inside = events::span(&progress.call.named.name).entered();
+        let mut pool = FromPool::<D> { pool: db.pool.clone(), known: Arc::clone(&db.known) };
+        loop {
+            let begin = progress.next_attempt()?;
+            let (ended, account) = match start(&mut progress, begin, &mut pool) {
+                ControlFlow::Break(attempted) => attempted,
+                ControlFlow::Continue(mut begun) => {
+                    let session = &mut begun.session;
+                    let scope = progress.scope(session.connection(), session.account());
+                    let (begun, by_hand) = (begun.map(D::own), ByHand::new(scope));
+                    let open = Open { begun, progress, pool, by_hand };
+                    return Ok(Keyed::Ran(Self { open: Some(Box::new(open)) }));
+                }
+            };
+            let next = progress.conclude(ended, account);
+            match follow(&mut progress, &mut pool, next) {
+                ControlFlow::Continue(pause) => pool.sleep(pause),
+                ControlFlow::Break(Err(RunError::Ours(error))) => return Err(error),
+                ControlFlow::Break(Ok(Keyed::AlreadyCommitted)) => {
+                    return Ok(Keyed::AlreadyCommitted);
+                }
+                ControlFlow::Break(Ok(Keyed::Ran(())) | Err(RunError::Callers)) => {
+                    unreachable!("nothing has run yet")
+                }
+            }
+        }
+    }
+
+    /// Ends the attempt as the caller wishes. Another one may follow, after the pause that is returned.
+    pub(super) fn end(self, result: Result<(), CallersError>) -> (Progress<BlockingHook>, Ending) {
+        self.into_open().end(result)
+    }
+
+    fn into_open(mut self) -> Open<D, O> {
+        *self.open.take().unwrap_or_else(|| unreachable!("it has ended"))
+    }
+
+    fn open(&self) -> &Open<D, O> {
+        self.open.as_ref().unwrap_or_else(|| unreachable!("it has ended"))
+    }
+}
+
+impl<D: OnThisThread, O: LockOrder> Open<D, O> {
+    /// Ends it, and nothing of it is run again.
+    fn end_for_good(mut self, result: Result<(), CallersError>) -> Result<(), Error> {
+        self.progress.course.once = true;
+        match self.end(result).1 {
+            ControlFlow::Break(Ok(_) | Err(RunError::Callers)) => Ok(()),
+            ControlFlow::Break(Err(RunError::Ours(error))) => Err(error),
+            ControlFlow::Continue(_) => unreachable!("nothing of it is run again"),
+        }
+    }
+
+    /// Ends the attempt. If its COMMIT is in doubt, and has a key, that is looked up until it tells.
+    fn end(self, result: Result<(), CallersError>) -> (Progress<BlockingHook>, Ending) {
+        let Self { begun, mut progress, mut pool, by_hand } = self;
+        let _inside = events::span(&progress.call.named.name).entered();
+        let mut begun = begun.map(D::disown);
+        if result.is_ok() {
+            by_hand.keep_session_state(&begun.session.account().notes.session);
+        }
+        by_hand.raise_blocking();
+        let (ended, account) = finish(&mut progress, begun, result);
+        let next = progress.conclude(ended, account);
+        let mut ending = follow(&mut progress, &mut pool, next);
+        while let ControlFlow::Continue(pause) = ending
+            && progress.is_in_doubt()
+        {
+            pool.sleep(pause);
+            ending = look_for_key(&mut progress, &mut pool);
+        }
+        (progress, ending)
+    }
+}
+
+/// Looks for the key of a COMMIT whose answer was lost, by the claim of another attempt, which is rolled back.
+fn look_for_key<D: OnThisThread>(
+    progress: &mut Progress<BlockingHook>,
+    pool: &mut FromPool<D>,
+) -> Ending {
+    let begin = match progress.next_attempt() {
+        Ok(begin) => begin,
+        Err(error) => return ControlFlow::Break(Err(error.into())),
+    };
+    let next = match start(progress, begin, pool) {
+        ControlFlow::Break((ended, account)) => progress.conclude(ended, account),
+        ControlFlow::Continue(begun) => {
+            drop(finish(progress, begun, Err(CallersError)));
+            progress.commit_was_lost()
+        }
+    };
+    follow(progress, pool, next)
+}
+
+impl<D: OnThisThread, O: LockOrder> Deref for BlockingOwnedTx<D, O> {
+    type Target = D::Tx<'static, O, Unlocked>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.open().begun.session
+    }
+}
+
+impl<D: OnThisThread, O: LockOrder> DerefMut for BlockingOwnedTx<D, O> {
+    #[track_caller]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        let open = self.open.as_mut().unwrap_or_else(|| unreachable!("it has ended"));
+        open.by_hand.used(Location::caller());
+        &mut open.begun.session
+    }
+}
+
+impl<D: OnThisThread + Savepoints, O: LockOrder> Joinable<D, O> for BlockingOwnedTx<D, O> {
+    #[track_caller]
+    fn lend(&mut self) -> D::Tx<'_, O, Unlocked> {
+        D::lend(&mut **self)
+    }
+}
+
+impl<D: OnThisThread, O: LockOrder> Drop for BlockingOwnedTx<D, O> {
+    fn drop(&mut self) {
+        let Some(mut open) = self.open.take().map(|open| *open) else { return };
+        // What is dropped here in a panic closes its connection.
+        if !thread::panicking() {
+            open.progress.course.once = true;
+            drop(open.end(Err(CallersError)));
+        }
+    }
+}
+
+impl<D: OnThisThread, O: LockOrder> fmt::Debug for BlockingOwnedTx<D, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let call = self.open.as_ref().map(|open| &open.progress.call);
+        f.debug_tuple("BlockingOwnedTx").field(&call).finish()
+    }
+}
+
+/// Connections of a pool, for a transaction that owns its own.
+struct FromPool<D: OnThisThread> {
+    pool: D::Pool,
+    known: Arc<D::Known>,
+}
+
+impl<D: OnThisThread> Source for FromPool<D> {
+    type Session = D::Session<'static>;
+
+    fn open(&mut self, options: SessionOptions) -> Result<Self::Session, Failure> {
+        D::checkout(&self.pool, &self.known, options)
+    }
+
+    fn sleep(&self, pause: Duration) {
+        thread::sleep(pause);
+    }
+}
