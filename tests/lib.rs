@@ -39,6 +39,11 @@ pub mod outbox {}
 #[doc = include_str!("../crates/txsafe/docs/queues.md")]
 pub mod queues {}
 
+/// The guide to transactions that are begun and committed by hand.
+#[cfg(doctest)]
+#[doc = include_str!("../crates/txsafe/docs/by-hand.md")]
+pub mod by_hand {}
+
 /// The guide of the guard, whose examples need a driver.
 #[cfg(doctest)]
 #[doc = include_str!("../crates/txsafe/docs/guard.md")]
