@@ -18,19 +18,22 @@ use std::sync::Arc;
 /// assert!(error.to_string().contains("pg_backend_pid()"));
 /// # Ok::<(), txsafe_testkit::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, thiserror::Error)]
+#[error(transparent)]
 pub struct Error {
     // Shared, because a failed start of the process-wide server is reported to every test.
     inner: Arc<Inner>,
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 struct Inner {
     kind: Kind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     MissingPrograms,
     NotOurServer,
@@ -83,12 +86,6 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.inner.message)
-    }
-}
-
 // `unwrap()` in a test prints this, and a test's author needs sentences, not a struct.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,12 +96,6 @@ impl fmt::Debug for Error {
             source = cause.source();
         }
         Ok(())
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
 
