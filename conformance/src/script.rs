@@ -32,6 +32,8 @@ pub enum Step {
     AfterCommit(&'static str),
     /// Queues a hook that makes this note.
     AfterRollback(&'static str),
+    /// Has the attempt rolled back, whatever it returns.
+    RollbackOnly,
     /// Awaits something that has nothing to do with the transaction, or should not have.
     Await(Arc<dyn Fn() -> BoxFuture<'static, Result<(), AppError>> + Send + Sync>),
     /// Returns an error of the application's own.
@@ -149,6 +151,7 @@ impl fmt::Debug for Step {
             Self::Savepoint(steps) => f.debug_tuple("Savepoint").field(steps).finish(),
             Self::AfterCommit(note) => write!(f, "AfterCommit({note})"),
             Self::AfterRollback(note) => write!(f, "AfterRollback({note})"),
+            Self::RollbackOnly => f.write_str("RollbackOnly"),
             Self::Await(_) => f.write_str("Await"),
             Self::Fail(message) => write!(f, "Fail({message})"),
             Self::Panic => f.write_str("Panic"),

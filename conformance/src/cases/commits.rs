@@ -23,6 +23,8 @@ pub(super) const CASES: &[Case] = cases![
     a_panic_leaves_nothing_behind,
     a_key_makes_it_once,
     once_is_once,
+    what_is_rollback_only_is_rolled_back_and_its_value_returned,
+    a_dry_run_has_no_effect,
 ];
 
 async fn ok_commits(driver: Driver) {
@@ -221,4 +223,55 @@ async fn once_is_once(driver: Driver) {
     let options = TxOptions::new().read_only(true);
     let error = db.run(Call::new("once").once().with(options), script).await;
     assert!(matches!(error.unwrap_err(), AppError::Opaque), "25006 of its own making");
+}
+
+/// All that a transaction does, and hooks that say how it ended.
+fn work() -> Vec<Step> {
+    let [committed, rolled_back] =
+        [Step::AfterCommit("committed"), Step::AfterRollback("rolled back")];
+    vec![Step::Credit(1, 5), committed, rolled_back]
+}
+
+async fn what_is_rollback_only_is_rolled_back_and_its_value_returned(driver: Driver) {
+    let shop = Shop::open("rollback_only").await.unwrap();
+    let db = shop.database(driver);
+    // Marked behind a savepoint it holds for the whole, and for the attempt that was marked alone.
+    let marked = [work(), vec![Step::Savepoint(vec![Step::RollbackOnly])]].concat();
+    let retried = [work(), vec![Step::RollbackOnly, Step::raise("40001")]].concat();
+    for (script, notes, balance) in [
+        (Script::new(marked.clone()), vec!["rolled back"], 100),
+        (Script::first(retried, work()), vec!["rolled back", "committed"], 105),
+    ] {
+        db.run(Call::new("rollback only"), script.clone()).await.unwrap();
+        assert_eq!((script.notes(), shop.balance_of(1).await), (notes, balance));
+    }
+    // There is no value to be returned by hand.
+    let once = db.run(Call::new("once").once(), Script::new(marked)).await;
+    if driver.is_by_hand() {
+        let error = once.unwrap_err().ours();
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (&ErrorKind::RollbackOnly, Outcome::RolledBack)
+        );
+        assert!(error.to_string().starts_with("transaction \"once\""), "{error}");
+    } else {
+        once.unwrap();
+    }
+    assert_eq!((shop.balance_of(1).await, shop.busy().await), (105, 0));
+}
+
+async fn a_dry_run_has_no_effect(driver: Driver) {
+    let shop = Shop::open("dry_run").await.unwrap();
+    let db = shop.database(driver);
+    for (is_dry, balance) in [(true, 100), (false, 105)] {
+        let script = Script::new(work());
+        let options = TxOptions::new().dry_run(is_dry);
+        let call = Call::new("dry run").with(options.clone()).key("request-1");
+        assert_eq!(db.run(call, script.clone()).await.unwrap(), Keyed::Ran(()));
+        let once = Call::new("once").with(TxOptions::new().dry_run(true)).once();
+        db.run(once, Script::new(work())).await.unwrap();
+        let note = if is_dry { "rolled back" } else { "committed" };
+        assert_eq!((script.notes(), shop.balance_of(1).await), (vec![note], balance));
+    }
+    assert_eq!(shop.busy().await, 0);
 }

@@ -157,6 +157,7 @@ pub fn play(
                 let (script, note) = (script.clone(), *note);
                 tx.after_rollback(move || script.note(note));
             }
+            Step::RollbackOnly => tx.set_rollback_only(),
             Step::Await(call) => runtime.block_on(call())?,
             Step::Fail(message) => return Err(AppError::Own(message)),
             Step::Panic => panic!("on purpose"),

@@ -54,6 +54,7 @@ impl Play for Driver {
                         let (script, note) = (script.clone(), *note);
                         tx.after_rollback(async move || script.note(note));
                     }
+                    Step::RollbackOnly => tx.set_rollback_only(),
                     Step::Await(call) => call().await?,
                     Step::Fail(message) => return Err(AppError::Own(message)),
                     Step::Panic => panic!("on purpose"),

@@ -78,6 +78,7 @@ macro_rules! play_on {
                                 let (script, note) = (script.clone(), *note);
                                 tx.after_rollback(async move || script.note(note));
                             }
+                            Step::RollbackOnly => tx.set_rollback_only(),
                             Step::Await(call) => call().await?,
                             Step::Fail(message) => return Err(AppError::Own(message)),
                             Step::Panic => panic!("on purpose"),

@@ -49,6 +49,7 @@ pub struct Account<H> {
     pub locks: HeldLocks,
     /// Where what the connection sees is noted, besides.
     pub notes: Notes,
+    rollback_only: bool,
 }
 
 /// A driver whose transactions lead to the account of their attempt.
@@ -131,7 +132,17 @@ impl<H> Account<H> {
             trail: Trail::default(),
             locks: HeldLocks::default(),
             notes: Notes::default(),
+            rollback_only: false,
         }
+    }
+
+    /// The attempt is to be rolled back, even if its closure returns `Ok`.
+    pub fn set_rollback_only(&mut self) {
+        self.rollback_only = true;
+    }
+
+    pub(crate) fn is_rollback_only(&self) -> bool {
+        self.rollback_only
     }
 
     /// The attempt begins, of the transaction of this name, and these are its notes.

@@ -516,6 +516,17 @@ macro_rules! __hook_methods {
     ($mode:ident $tx:ident) => {
         /// What happens after the transaction.
         impl<O, Held> $tx<'_, O, Held> {
+            /// Has this attempt rolled back at its end, even if the closure returns `Ok`; the caller gets what it returned.
+            ///
+            /// For code that used to drop its transaction without an error: what returns `Ok` here would be committed. It holds for
+            /// the whole transaction, from inside a savepoint, too. A transaction that was begun by hand can't be committed any
+            /// more: its `commit` rolls back and returns [`ErrorKind::RollbackOnly`](crate::ErrorKind::RollbackOnly).
+            ///
+            /// To try a whole transaction without effect, see [`TxOptions::dry_run`](crate::TxOptions::dry_run).
+            pub fn set_rollback_only(&mut self) {
+                self.account().set_rollback_only();
+            }
+
             $crate::__hook_method! {
                 $mode
                 /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.

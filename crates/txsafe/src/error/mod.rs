@@ -61,6 +61,8 @@ pub enum ErrorKind {
     /// A savepoint or a nested transaction was still open when the closure returned `Ok`, or a statement still running
     /// after all waiting.
     SavepointLeftOpen,
+    /// A transaction that was begun by hand was to be committed, after `set_rollback_only`. It was rolled back.
+    RollbackOnly,
     /// The caller's deadline passed while an attempt was running.
     DeadlineExceeded,
     /// A lock that wasn't asked for, because waiting for it could have closed a cycle of waits. It is a mistake in the
@@ -115,6 +117,7 @@ impl Error {
             | ErrorKind::OutOfStep
             | ErrorKind::RolledBackAtCommit
             | ErrorKind::SavepointLeftOpen
+            | ErrorKind::RollbackOnly
             | ErrorKind::DeadlineExceeded
             | ErrorKind::LockOrder(_)
             | ErrorKind::RowNotFound { .. }
@@ -285,6 +288,10 @@ impl fmt::Display for ErrorKind {
             Self::SavepointLeftOpen => f.write_str(
                 "rolled back instead of committed: a savepoint was still open, as when its future is dropped by a \
                  timeout, or a statement was still running; await it, or roll back",
+            ),
+            Self::RollbackOnly => f.write_str(
+                "rolled back instead of committed, because `set_rollback_only` was called; call `rollback` there, or don't \
+                 commit what a helper has marked",
             ),
             Self::DeadlineExceeded => {
                 f.write_str("the deadline passed while an attempt was running; rolled back")

@@ -49,6 +49,7 @@ pub struct TxOptions {
     pub(crate) slow_after: Option<Duration>,
     pub(crate) bind_values: Option<bool>,
     pub(crate) test_wrapper: Option<bool>,
+    pub(crate) dry_run: Option<bool>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
 }
@@ -264,6 +265,14 @@ impl TxOptions {
     #[must_use]
     pub fn test_wrapper(mut self, wraps: bool) -> Self {
         self.test_wrapper = Some(wraps);
+        self
+    }
+
+    /// Whether the transaction is rolled back although it went well: for a `--dry-run`, or to see what a change would do. The caller
+    /// gets what the closure returned, `after_rollback` hooks run, and an idempotency key isn't kept. Default: `false`.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = Some(dry_run);
         self
     }
 

@@ -166,8 +166,10 @@ impl<D: AsyncDriver, O: LockOrder> Open<D, O> {
     ) -> impl Future<Output = Result<(), Error>> + Send {
         self.progress.course.once = true;
         async move {
-            match self.end(result, None).await.1 {
-                ControlFlow::Break(Ok(_) | Err(RunError::Callers)) => Ok(()),
+            let (progress, ending) = self.end(result, None).await;
+            match ending {
+                ControlFlow::Break(Ok(_)) => Ok(()),
+                ControlFlow::Break(Err(RunError::Callers)) => progress.rolled_back_by_hand(result),
                 ControlFlow::Break(Err(RunError::Ours(error))) => Err(error),
                 ControlFlow::Continue(_) => unreachable!("nothing of it is run again"),
             }

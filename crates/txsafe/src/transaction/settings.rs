@@ -41,6 +41,7 @@ pub struct Settings {
     pub(crate) slow_after: Duration,
     pub(crate) bind_values: bool,
     pub(crate) test_wrapper: bool,
+    pub(crate) dry_run: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
 }
@@ -75,6 +76,7 @@ impl Settings {
             slow_after: pick!(slow_after).unwrap_or(Duration::from_secs(1)),
             bind_values: pick!(bind_values).unwrap_or(false),
             test_wrapper: pick!(test_wrapper).unwrap_or(false),
+            dry_run: pick!(dry_run).unwrap_or(false),
             timeout: pick!(timeout),
             deadline: pick!(deadline),
         };

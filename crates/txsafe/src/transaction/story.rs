@@ -7,6 +7,7 @@ use super::{
 use crate::{
     clock,
     dialect::failure::Failure,
+    driver::session::CallersError,
     error::{
         Error, ErrorKind,
         outcome::Outcome,
@@ -84,6 +85,15 @@ impl<H> Progress<H> {
             elapsed: clock::since(self.started),
             trail,
         }
+    }
+
+    /// The transaction was begun by hand and has been rolled back; its caller asked for that, or for COMMIT.
+    pub(crate) fn rolled_back_by_hand(&self, asked: Result<(), CallersError>) -> Result<(), Error> {
+        if asked.is_err() || self.call.settings.dry_run {
+            return Ok(());
+        }
+        let report = self.report(Outcome::RolledBack, None, Trail::default());
+        Err(Error::new(ErrorKind::RollbackOnly, None, Some(report)))
     }
 
     pub(super) fn tell(&mut self, report: &Report) {

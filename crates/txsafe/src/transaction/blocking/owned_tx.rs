@@ -133,8 +133,10 @@ impl<D: OnThisThread, O: LockOrder> Open<D, O> {
     /// Ends it, and nothing of it is run again.
     fn end_for_good(mut self, result: Result<(), CallersError>) -> Result<(), Error> {
         self.progress.course.once = true;
-        match self.end(result).1 {
-            ControlFlow::Break(Ok(_) | Err(RunError::Callers)) => Ok(()),
+        let (progress, ending) = self.end(result);
+        match ending {
+            ControlFlow::Break(Ok(_)) => Ok(()),
+            ControlFlow::Break(Err(RunError::Callers)) => progress.rolled_back_by_hand(result),
             ControlFlow::Break(Err(RunError::Ours(error))) => Err(error),
             ControlFlow::Continue(_) => unreachable!("nothing of it is run again"),
         }

@@ -182,6 +182,9 @@ pub(super) fn finish<S: Session>(
 ) -> Attempted {
     let Begun { mut session, begin, began } = begun;
     let settings = progress.settings();
+    // The caller gets what the closure returned, whatever becomes of the transaction.
+    let commits = result.is_ok() && !settings.dry_run && !session.account().is_rollback_only();
+    let result = if commits { result } else { Err(CallersError) };
     let mut standing = session.settle(settings.answer_timeout);
     let dialect = progress.dialect();
     let question = MarkQuestion::new(begin.mark(), dialect, settings.answer_timeout);
