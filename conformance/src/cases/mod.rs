@@ -31,6 +31,7 @@ impl Case {
             guard::CLOSURE_CASES,
             guard::ASYNC_CASES,
             session_state::CASES,
+            local::CASES,
         ]
         .into_iter()
         .flatten()
@@ -83,6 +84,7 @@ macro_rules! closure_cases {
 mod cancellation;
 mod commits;
 mod guard;
+mod local;
 mod not_retried;
 mod ownership;
 mod remedies;

@@ -102,3 +102,16 @@ async fn a_statement_that_was_given_up_is_not_committed_around() {
     read.await.unwrap();
     assert_eq!(bank.balance_of(2).await, 7);
 }
+
+#[tokio::test]
+async fn settings_of_sessions_are_refused() {
+    let bank = Bank::open("sessions").await;
+    let open = || sqlx::SqlitePool::connect_lazy(&bank.url).unwrap();
+    let builder = txsafe_sqlx::sqlite::Database::builder(open()).role("tenant");
+    let refused = builder.build().unwrap_err().to_string();
+    assert!(refused.contains("`role`") && refused.contains("no such settings"), "{refused}");
+    let db = txsafe_sqlx::sqlite::Database::builder(open()).build().unwrap();
+    let options = txsafe::TxOptions::new().set_local("app.tenant_id", "7");
+    let refused = db.with(options).begin("tenant").await.unwrap_err().to_string();
+    assert!(refused.contains("`set_local`") && refused.contains("no such settings"), "{refused}");
+}

@@ -26,6 +26,8 @@ pub struct BeginSettings<'a> {
     pub transaction_timeout: Option<Duration>,
     /// The name under which the server shows the session.
     pub application_name: &'a str,
+    /// What is appended to the message for the application's own settings, or nothing.
+    pub local: &'a str,
 }
 
 /// The first message of a transaction, and what its last one says first.

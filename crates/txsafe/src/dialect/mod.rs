@@ -10,6 +10,7 @@ pub(crate) mod error_code;
 pub(crate) mod failure;
 pub(crate) mod isolation;
 pub(crate) mod leaving;
+pub(crate) mod local;
 pub(crate) mod mark;
 pub(crate) mod postgres;
 pub mod sqlite;
@@ -19,6 +20,7 @@ mod words;
 use self::{
     begin::{Begin, BeginSettings},
     failure::Failure,
+    local::{LocalSettings, LocalSql},
     mark::{Identity, Mark},
 };
 use std::fmt;
@@ -30,6 +32,11 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
     /// The message that begins a transaction with these settings, and what COMMIT's message says first.
     fn begin(&self, settings: &BeginSettings<'_>, mark: Mark) -> Begin;
+
+    /// How it is told of settings of the application's own that hold for one transaction; `None` where it has none.
+    fn set_local(&self, _settings: &LocalSettings) -> Option<LocalSql> {
+        None
+    }
 
     /// The SQL of a question; `None` where the database can't be asked.
     ///

@@ -52,6 +52,7 @@ pub use crate::{
         begin::{Begin, BeginSettings},
         failure::ErrorFields,
         leaving::leaves_transaction,
+        local::{LocalSettings, LocalSql},
         mark::{Identity, Mark},
         postgres::{Postgres, messages},
         sqlite::{self, Sqlite},

@@ -1,7 +1,7 @@
 //! What a database presets of the settings of its transactions, and what a call changes.
 
 use crate::{
-    dialect::{failure::Failure, isolation::Isolation, sqlstate::SqlState},
+    dialect::{failure::Failure, isolation::Isolation, local::LocalSettings, sqlstate::SqlState},
     retry::policy::RetryPolicy,
 };
 use std::{
@@ -50,6 +50,7 @@ pub struct TxOptions {
     pub(crate) bind_values: Option<bool>,
     pub(crate) test_wrapper: Option<bool>,
     pub(crate) dry_run: Option<bool>,
+    pub(crate) local: LocalSettings,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
 }
@@ -97,6 +98,37 @@ macro_rules! transaction_settings {
         #[must_use]
         pub fn deferrable(mut self, deferrable: bool) -> Self {
             self $(.$options)? .deferrable = Some(deferrable);
+            self
+        }
+
+        /// Sets a setting for the transaction, as `SET LOCAL` does: `set_local("app.tenant_id", "7")`, for policies of row-level
+        /// security. It travels in BEGIN's own message, with each attempt. A call's value replaces the preset one of that
+        /// name. PostgreSQL.
+        #[must_use]
+        pub fn set_local(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+            self $(.$options)? .local.set(name.into(), value.into());
+            self
+        }
+
+        /// The role that the transaction has, as by `SET LOCAL ROLE`. An idempotency key is written before, by the session's
+        /// own role; what the closure does, [`outbox`](crate::Outbox) messages and sequences included, needs the role's
+        /// rights. Default: the session's own. PostgreSQL.
+        #[must_use]
+        pub fn role(mut self, role: impl Into<String>) -> Self {
+            self $(.$options)? .local.role = Some(role.into());
+            self
+        }
+
+        /// The schemas in which the transaction looks up names without one. Keep the schema among them that has txsafe's own
+        /// tables, if the closure writes messages or takes numbers; an idempotency key is written before. Default: the
+        /// session's own. PostgreSQL.
+        #[must_use]
+        pub fn search_path<S: Into<String>>(
+            mut self,
+            schemas: impl IntoIterator<Item = S>,
+        ) -> Self {
+            self $(.$options)? .local.search_path =
+                Some(schemas.into_iter().map(Into::into).collect());
             self
         }
 

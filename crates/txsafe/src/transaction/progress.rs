@@ -158,6 +158,10 @@ impl<H> Progress<H> {
             idle_in_transaction_session_timeout: settings.idle_in_transaction_session_timeout,
             transaction_timeout: settings.transaction_timeout,
             application_name: &self.call.named.application_name,
+            local: match &settings.local_sql {
+                Some(local) if self.call.key.is_none() => &local.with_begin,
+                _ => "",
+            },
         };
         let begin = self.dialect().begin(&settings, Mark::new(fastrand::u64(..)));
         Ok(begin.awaited(plan.await_begin))
@@ -247,6 +251,13 @@ impl<H> Progress<H> {
     pub(crate) fn claim(&self) -> Option<(&'static str, [String; 2])> {
         let (key, sql) = (self.call.key.as_ref()?, self.dialect().question(Ask::ClaimKey)?);
         Some((sql, [self.call.named.name.to_string(), key.clone()]))
+    }
+
+    /// The application's own settings, where they are to be set behind the claim of the key: the role may not be allowed to
+    /// write it, and the search path may not lead to its table.
+    pub(crate) fn sets_behind_claim(&self) -> Option<&str> {
+        let local = self.call.settings.local_sql.as_ref().filter(|_| self.call.key.is_some())?;
+        Some(&local.question)
     }
 
     pub(super) fn committed(

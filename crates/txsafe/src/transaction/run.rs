@@ -189,6 +189,13 @@ pub(super) async fn start<C: AsyncSource>(
             }
         }
     }
+    if let Some(sql) = progress.sets_behind_claim()
+        && let Err(failure) = session.ask(Question { sql, binds: &[] }).await
+    {
+        let standing = session.settle(settings.answer_timeout).await;
+        let account = end(session, step(false, &standing), progress.dialect()).await;
+        return not_started(Phase::Begin, claim_failed(failure, standing), account);
+    }
     ControlFlow::Continue(Begun { session, begin, began })
 }
 

@@ -2,7 +2,13 @@
 
 use super::options::{Predicate, TxOptions};
 use crate::{
-    dialect::{failure::Failure, isolation::Isolation, sqlstate::SqlState},
+    dialect::{
+        Dialect,
+        failure::Failure,
+        isolation::Isolation,
+        local::{LocalSettings, LocalSql},
+        sqlstate::SqlState,
+    },
     driver::session::SessionOptions,
     invalid::{InvalidSetting, or_default},
     retry::policy::RetryPolicy,
@@ -42,6 +48,9 @@ pub struct Settings {
     pub(crate) bind_values: bool,
     pub(crate) test_wrapper: bool,
     pub(crate) dry_run: bool,
+    pub(crate) local: LocalSettings,
+    /// How the database is told of them.
+    pub(crate) local_sql: Option<LocalSql>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
 }
@@ -77,6 +86,8 @@ impl Settings {
             bind_values: pick!(bind_values).unwrap_or(false),
             test_wrapper: pick!(test_wrapper).unwrap_or(false),
             dry_run: pick!(dry_run).unwrap_or(false),
+            local: call.local.over(&preset.local),
+            local_sql: None,
             timeout: pick!(timeout),
             deadline: pick!(deadline),
         };
@@ -130,7 +141,28 @@ impl Settings {
                 "even the first pause (retry.min_pause) may outlast it: raise it or lower min_pause",
             ));
         }
+        self.local.validate()?;
         self.retry.validate()
+    }
+
+    /// Prepares what only this kind of database understands.
+    pub(crate) fn speak(&mut self, dialect: &dyn Dialect) -> Result<(), InvalidSetting> {
+        if self.local.is_empty() {
+            return Ok(());
+        }
+        self.local_sql = dialect.set_local(&self.local);
+        if self.local_sql.is_none() {
+            let LocalSettings { settings, search_path, .. } = &self.local;
+            let setting = match (settings.is_empty(), search_path) {
+                (false, _) => "set_local",
+                (true, Some(_)) => "search_path",
+                (true, None) => "role",
+            };
+            let value = format!("{:?}", self.local);
+            let cure = "this database has no such settings: leave it out";
+            return Err(InvalidSetting::new(setting, value, cure));
+        }
+        Ok(())
     }
 
     /// Whether the caller asked for a transaction that only reads.

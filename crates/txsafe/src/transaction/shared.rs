@@ -70,7 +70,8 @@ impl Shared {
         policy: Policy,
     ) -> Result<Self, InvalidSetting> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let settings = Arc::new(Settings::resolve(&preset, &TxOptions::new())?);
+        let mut settings = Settings::resolve(&preset, &TxOptions::new())?;
+        settings.speak(dialect)?;
         service.as_deref().map_or(Ok(()), name::check_service)?;
         pool_name.as_deref().map_or(Ok(()), name::check_pool)?;
         if budget.capacity() == 0 {
@@ -81,7 +82,7 @@ impl Shared {
         Ok(Self {
             id,
             dialect,
-            settings,
+            settings: Arc::new(settings),
             budget,
             on_report,
             graph,
@@ -134,7 +135,8 @@ impl Shared {
 
     /// The settings of a call that changes some of the presets.
     pub(crate) fn settings_with(&self, call: &TxOptions) -> Result<Arc<Settings>, InvalidSetting> {
-        let settings = Settings::resolve(&self.preset, call)?;
+        let mut settings = Settings::resolve(&self.preset, call)?;
+        settings.speak(self.dialect)?;
         self.check_bind_values(&settings)?;
         Ok(Arc::new(settings))
     }

@@ -48,6 +48,7 @@ pub(super) fn begin(settings: &BeginSettings<'_>, mark: Mark) -> Begin {
     }
     sql.push_str("; SET LOCAL application_name = ");
     push_literal(&mut sql, cut(settings.application_name, APPLICATION_NAME_BYTES));
+    sql.push_str(settings.local);
     // A server that looks after its client would give up waiting for a standby if the client went away, and make visible
     // what isn't replicated.
     let mut before_commit = String::with_capacity(96);
@@ -89,6 +90,7 @@ mod tests {
             idle_in_transaction_session_timeout: Duration::from_secs(30),
             transaction_timeout: None,
             application_name,
+            local: "",
         }
     }
 
@@ -103,6 +105,7 @@ mod tests {
             read_only: Some(true),
             deferrable: true,
             transaction_timeout: Some(Duration::from_secs(9)),
+            local: "; SET LOCAL ROLE \"reader\"",
             ..settings("shop/report")
         };
         assert_eq!(
@@ -114,7 +117,8 @@ mod tests {
              ; SET LOCAL statement_timeout = 5000\
              ; SET LOCAL idle_in_transaction_session_timeout = 30000\
              ; SET LOCAL transaction_timeout = 9000\
-             ; SET LOCAL application_name = 'shop/report'"
+             ; SET LOCAL application_name = 'shop/report'\
+             ; SET LOCAL ROLE \"reader\""
         );
         assert!(begin(&settings("x")).sql().starts_with("BEGIN NOT DEFERRABLE; SET txsafe"));
         let writes = BeginSettings { read_only: Some(false), ..settings("x") };

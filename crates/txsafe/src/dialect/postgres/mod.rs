@@ -3,6 +3,7 @@
 mod begin;
 pub(crate) mod codes;
 pub(crate) mod literal;
+mod local;
 pub(crate) mod locks;
 mod mark;
 pub mod messages;
@@ -13,6 +14,7 @@ use super::{
     Ask, Dialect,
     begin::{Begin, BeginSettings},
     failure::Failure,
+    local::{LocalSettings, LocalSql},
     mark::{Identity, Mark},
 };
 
@@ -28,6 +30,10 @@ impl Dialect for Postgres {
 
     fn begin(&self, settings: &BeginSettings<'_>, mark: Mark) -> Begin {
         begin::begin(settings, mark)
+    }
+
+    fn set_local(&self, settings: &LocalSettings) -> Option<LocalSql> {
+        Some(local::set_local(settings))
     }
 
     fn question(&self, ask: Ask) -> Option<&'static str> {

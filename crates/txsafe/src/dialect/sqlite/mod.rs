@@ -117,6 +117,7 @@ mod tests {
                 statement_timeout: Duration::from_secs(5),
                 idle_in_transaction_session_timeout: Duration::from_secs(30),
                 transaction_timeout: None,
+                local: "",
                 application_name: "shop",
             };
             Sqlite.begin(&settings, Mark::new(7)).sql().to_owned()

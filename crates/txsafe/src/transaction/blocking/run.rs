@@ -171,6 +171,13 @@ pub(super) fn start<C: Source>(
             }
         }
     }
+    if let Some(sql) = progress.sets_behind_claim()
+        && let Err(failure) = session.ask(Question { sql, binds: &[] })
+    {
+        let standing = session.settle(settings.answer_timeout);
+        let account = end(session, step(false, &standing), progress.dialect());
+        return not_started(Phase::Begin, claim_failed(failure, standing), account);
+    }
     ControlFlow::Continue(Begun { session, begin, began })
 }
 
