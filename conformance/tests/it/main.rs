@@ -10,6 +10,7 @@ mod hooks;
 mod idle;
 mod join;
 mod lock_order;
+mod logs;
 mod outbox;
 mod pgbouncer;
 mod pools;

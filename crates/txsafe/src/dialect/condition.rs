@@ -34,6 +34,8 @@ pub enum Condition {
     TransactionTimeout,
     /// The server itself doesn't know what became of COMMIT.
     CommitUnknown,
+    /// A constraint of the schema was violated.
+    ConstraintViolation,
     /// A table doesn't exist.
     UndefinedTable,
     /// A setting, type or other thing doesn't exist.

@@ -2,7 +2,7 @@
 
 use super::{outcome::Outcome, trail::Trail};
 use crate::{
-    dialect::failure::Failure,
+    dialect::{condition::Condition, failure::Failure},
     retry::{
         policy::GiveUp,
         remedy::{Cause, Phase, Remedy},
@@ -55,6 +55,14 @@ pub struct Attempt {
     pub took: Duration,
     /// The pause that followed.
     pub pause: Option<Duration>,
+}
+
+impl Attempt {
+    /// Whether it is the caller's own business: what it knows how to answer, or has asked for.
+    pub(crate) fn is_callers(&self) -> bool {
+        self.failure.condition() == Condition::ConstraintViolation
+            || matches!(self.cause, Cause::LockNotAvailable | Cause::OptedOut)
+    }
 }
 
 impl fmt::Display for Report {

@@ -121,6 +121,7 @@ impl Cause {
             Condition::TooManyConnections
             | Condition::ServerGone
             | Condition::CommitUnknown
+            | Condition::ConstraintViolation
             | Condition::UndefinedTable
             | Condition::UndefinedObject
             | Condition::OpenTransaction

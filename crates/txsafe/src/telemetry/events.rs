@@ -9,16 +9,16 @@ use crate::{
     retry::remedy::{Cause, Remedy},
 };
 use metrics::SharedString;
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 use tracing::{Span, debug, error, info_span, warn};
 
 /// The span of one transaction, over all its attempts.
-pub(crate) fn span(transaction: &str) -> Span {
+pub(crate) fn span(transaction: &str, system: &'static str) -> Span {
     info_span!(
         "transaction",
         otel.name = transaction,
         otel.kind = "client",
-        db.system.name = "postgresql",
+        db.system.name = system,
         db.operation.name = "transaction",
         db.response.status_code = tracing::field::Empty,
         error.r#type = tracing::field::Empty,
@@ -76,34 +76,56 @@ pub(crate) fn ended(meters: &Meters, outcome: Outcome, attempts: u32, elapsed: D
     span.record("txsafe.outcome", outcome.as_str());
 }
 
-/// The story of a transaction that failed.
-pub(crate) fn failed(report: &Report) {
+/// The story of a transaction that failed, which its caller couldn't expect. `left_out` others of its name weren't logged since
+/// the last one.
+pub(crate) fn failed(report: &Report, left_out: u64) {
     let last = report.failures.last();
     let code = last.and_then(|attempt| attempt.failure.sqlstate());
-    let span = Span::current();
-    if let Some(attempt) = last {
-        span.record("error.type", attempt.cause.as_str());
-    }
-    if let Some(code) = code {
-        span.record("db.response.status_code", code.as_str());
-    }
     warn!(
         txsafe.transaction = &*report.transaction,
         txsafe.outcome = report.outcome.as_str(),
         txsafe.attempts = report.attempts,
         db.response.status_code = code.map(tracing::field::display),
-        "{report}",
+        "{report}{}",
+        LeftOut(left_out),
     );
 }
 
-/// The story of a transaction that succeeded, late.
-pub(crate) fn slow(report: &Report) {
+/// The span of a transaction that failed says by what.
+pub(crate) fn mark_span(report: &Report) {
+    let (span, last) = (Span::current(), report.failures.last());
+    if let Some(attempt) = last {
+        span.record("error.type", attempt.cause.as_str());
+    }
+    if let Some(code) = last.and_then(|attempt| attempt.failure.sqlstate()) {
+        span.record("db.response.status_code", code.as_str());
+    }
+}
+
+/// The story of a transaction that succeeded, late. `left_out` others of its name weren't logged since the last one.
+pub(crate) fn slow(report: &Report, left_out: u64) {
     warn!(
         txsafe.transaction = &*report.transaction,
         txsafe.outcome = report.outcome.as_str(),
         txsafe.attempts = report.attempts,
-        "slow: {report}",
+        "slow: {report}{}",
+        LeftOut(left_out),
     );
+}
+
+/// How many reports an event stands for.
+struct LeftOut(u64);
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            n => write!(
+                f,
+                "\n  {n} more of this transaction's reports weren't logged since the last one"
+            ),
+        }
+    }
 }
 
 pub(crate) fn hook_failed(transaction: &Arc<str>, message: &str) {

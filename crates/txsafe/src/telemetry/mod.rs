@@ -2,5 +2,6 @@
 
 pub(crate) mod events;
 pub(crate) mod gauges;
+pub(crate) mod limiter;
 pub(crate) mod meters;
 pub(crate) mod pool;

@@ -14,8 +14,10 @@ use crate::{
     guard::{gaps::Gaps, heard::lock_inversion, session_log::SessionLog},
     invalid::InvalidSetting,
     locks::graph::log::LockLog,
+    telemetry::events,
 };
 use std::{fmt, panic::Location, sync::Arc};
+use tracing::Span;
 
 /// One call of a transaction: its name, place, settings and key.
 pub struct Call {
@@ -138,6 +140,11 @@ impl Call {
             SessionLog::new(shared.close_on_session_state)
         };
         Notes { locks, gaps: Gaps::new(ledger.as_ref()), ledger, session }
+    }
+
+    /// The span of this call.
+    pub(crate) fn span(&self) -> Span {
+        events::span(&self.named.name, self.shared.dialect.system())
     }
 
     /// The settings of this call.

@@ -18,7 +18,6 @@ use crate::{
     error::Error,
     guard::by_hand::ByHand,
     locks::relation::{LockOrder, NoOrder, Unlocked},
-    telemetry::events,
 };
 use std::{
     fmt,
@@ -108,7 +107,7 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
         mut progress: Progress<AsyncHook>,
         pool: D::Pool,
     ) -> Result<Keyed<Self>, Error> {
-        let span = events::span(&progress.call.named.name);
+        let span = progress.call.span();
         let mut pool = FromPool::<D>(pool);
         let kept = span.clone();
         let attempts = in_a_box(async move {

@@ -273,8 +273,8 @@ impl<H> Progress<H> {
         let is_slow = elapsed >= self.call.settings.slow_after;
         if is_slow || !self.failures.is_empty() {
             let report = self.report(Outcome::Committed, None, trail);
-            if is_slow {
-                events::slow(&report);
+            if is_slow && let Some(left_out) = self.call.named.slow.admits(clock::now()) {
+                events::slow(&report, left_out);
             }
             self.hand_out(&report);
         }
@@ -412,8 +412,13 @@ impl<H> Progress<H> {
         match otherwise {
             Otherwise::Ours(kind) => self.refuse(kind, reason, trail),
             Otherwise::Callers => {
+                let is_expected = self.failures.last().is_some_and(Attempt::is_callers);
                 let report = self.report(Outcome::RolledBack, reason, trail);
-                self.tell(&report);
+                if is_expected && reason.is_none() {
+                    self.tell_quietly(&report);
+                } else {
+                    self.tell(&report);
+                }
                 Next::Return(Err(RunError::Callers))
             }
         }

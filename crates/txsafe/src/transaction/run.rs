@@ -27,7 +27,6 @@ use crate::{
         within::{raise_all, within},
     },
     retry::remedy::Phase,
-    telemetry::events,
 };
 use futures_util::future::{Either, select};
 use std::{
@@ -47,7 +46,7 @@ pub(super) const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// # Errors
 /// [`RunError::Callers`] where the caller gets its closure's own error, [`RunError::Ours`] where it gets that one.
 pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
-    let span = events::span(&call.named.name);
+    let span = call.span();
     let attempts = in_a_box(async move {
         let mut progress = Progress::start(call)?;
         loop {

@@ -9,7 +9,7 @@ use crate::{
     locks::graph::edges::LockGraph,
     name,
     retry::{budget::Budget, patience::Patience},
-    telemetry::{gauges::PoolGauges, meters::Meters},
+    telemetry::{gauges::PoolGauges, limiter::Limiter, meters::Meters},
 };
 use std::{
     collections::HashMap,
@@ -54,6 +54,8 @@ pub(crate) struct Named {
     pub(crate) name: Arc<str>,
     pub(crate) application_name: Arc<str>,
     pub(crate) meters: Meters,
+    pub(crate) failures: Limiter,
+    pub(crate) slow: Limiter,
     patience: Mutex<Patience>,
 }
 
@@ -184,6 +186,8 @@ impl Shared {
                 None => Arc::clone(&known),
             },
             name: known,
+            failures: Limiter::default(),
+            slow: Limiter::default(),
             patience: Mutex::default(),
         });
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);

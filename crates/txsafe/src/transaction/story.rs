@@ -97,8 +97,21 @@ impl<H> Progress<H> {
     }
 
     pub(super) fn tell(&mut self, report: &Report) {
+        // What is in doubt is always worth a line.
+        let left_out = match report.outcome {
+            Outcome::Unknown => Some(0),
+            _ => self.call.named.failures.admits(clock::now()),
+        };
+        if let Some(left_out) = left_out {
+            events::failed(report, left_out);
+        }
+        self.tell_quietly(report);
+    }
+
+    /// The same of what the caller knows how to deal with: its error says all, and an event at level DEBUG was sent already.
+    pub(super) fn tell_quietly(&mut self, report: &Report) {
         self.count(report.outcome, report.elapsed);
-        events::failed(report);
+        events::mark_span(report);
         self.hand_out(report);
     }
 

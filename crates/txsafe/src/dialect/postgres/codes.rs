@@ -57,6 +57,7 @@ pub(crate) fn of_error(code: SqlState, routine: Option<&str>, message: &str) -> 
         SqlState::NO_ACTIVE_SQL_TRANSACTION => Condition::NoTransaction,
         SqlState::IN_FAILED_SQL_TRANSACTION => Condition::InFailedTransaction,
         SqlState::STATEMENT_COMPLETION_UNKNOWN => Condition::CommitUnknown,
+        code if code.class() == "23" => Condition::ConstraintViolation,
         _ => of_internal_error(message).unwrap_or(Condition::Other),
     }
 }

@@ -32,6 +32,7 @@ fn meaning(code: i32, message: &str) -> (Condition, Effect) {
         7 | 10 | 13 => (Condition::Other, Effect::TransactionEnded),
         8 => (Condition::ReadOnly, Effect::StatementOnly),
         9 => (Condition::Canceled, Effect::StatementOnly),
+        19 => (Condition::ConstraintViolation, Effect::StatementOnly),
         1 => (of_error(message), Effect::StatementOnly),
         _ => (Condition::Other, Effect::StatementOnly),
     }
@@ -65,6 +66,9 @@ mod tests {
         for code in [1, 8 + 256, 19, 1555, 787, 13] {
             let busy = failure(code, "");
             assert!(!busy.is_lost() && busy.sqlstate().is_none(), "{code}");
+        }
+        for code in [19, 787, 1555, 2067] {
+            assert_eq!(failure(code, "").condition(), Condition::ConstraintViolation, "{code}");
         }
         assert_eq!(failure(1555, "").to_string(), " (code 1555)");
     }

@@ -15,7 +15,6 @@ use crate::{
     error::Error,
     guard::by_hand::ByHand,
     locks::relation::{LockOrder, NoOrder, Unlocked},
-    telemetry::events,
     transaction::{call::Call, keyed::Keyed, progress::Progress, returned::RunError},
 };
 use std::{
@@ -87,7 +86,7 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
         mut progress: Progress<BlockingHook>,
         db: &BlockingDatabase<D, O>,
     ) -> Result<Keyed<Self>, Error> {
-        let _inside = events::span(&progress.call.named.name).entered();
+        let _inside = progress.call.span().entered();
         let mut pool = FromPool::<D> { pool: db.pool.clone(), known: Arc::clone(&db.known) };
         loop {
             let begin = progress.next_attempt()?;
@@ -145,7 +144,7 @@ impl<D: OnThisThread, O: LockOrder> Open<D, O> {
     /// Ends the attempt. If its COMMIT is in doubt, and has a key, that is looked up until it tells.
     fn end(self, result: Result<(), CallersError>) -> (Progress<BlockingHook>, Ending) {
         let Self { begun, mut progress, mut pool, by_hand } = self;
-        let _inside = events::span(&progress.call.named.name).entered();
+        let _inside = progress.call.span().entered();
         let mut begun = begun.map(D::disown);
         if result.is_ok() {
             by_hand.keep_session_state(&begun.session.account().notes.session);

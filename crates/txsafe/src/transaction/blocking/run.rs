@@ -13,7 +13,6 @@ use crate::{
     },
     guard::{session_state::keep_session_state, within::within_blocking},
     retry::remedy::Phase,
-    telemetry::events,
     transaction::{
         call::Call,
         ending::{
@@ -42,7 +41,7 @@ use std::{
 /// # Errors
 /// [`RunError::Callers`] where the caller gets its closure's own error, [`RunError::Ours`] where it gets that one.
 pub fn run<W: Work>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
-    let _inside = events::span(&call.named.name).entered();
+    let _inside = call.span().entered();
     let mut progress = Progress::start(call)?;
     // To the one outside it is all the same, and of that has been told.
     let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));

@@ -7,6 +7,7 @@ use sqlparser::{
     parser::Parser,
     tokenizer::{Token, Tokenizer},
 };
+use tracing::{Dispatch, dispatcher};
 
 /// Longer texts aren't read: reading takes time.
 pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
@@ -35,7 +36,10 @@ fn parsed(tokens: &[Token]) -> Option<Statement> {
     }
     let dialect = PostgreSqlDialect {};
     let parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH);
-    parser.with_tokens(tokens).parse_statements().ok()?.pop()
+    // The parser logs each of its steps, which is nobody's business. What bridges `log` hears of it here, and tells nobody.
+    dispatcher::with_default(&Dispatch::none(), || {
+        parser.with_tokens(tokens).parse_statements().ok()?.pop()
+    })
 }
 
 /// All but what the long lists of a bulk insert are made of.

@@ -1,0 +1,98 @@
+//! What a service's log gets: a line where somebody has to look, and not one for each request.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+use tokio::runtime;
+use tracing::{Level, subscriber::with_default};
+use tracing_log::LogTracer;
+use txsafe::{RetryPolicy, TxOptions, guard::Policy};
+use txsafe_conformance::{
+    drivers::{Call, Driver},
+    script::{Script, Step},
+    shop::Shop,
+};
+
+/// A log at its most talkative level but for traces, records of the `log` crate among it.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Runs `test` on one thread, whose log this is.
+    fn of(test: impl Future<Output = ()>) -> String {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || writer.clone());
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        with_default(subscriber.finish(), || runtime.block_on(test));
+        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+fn warnings(log: &str) -> Vec<&str> {
+    log.lines().filter(|line| line.contains(" WARN ")).collect()
+}
+
+#[test]
+fn what_the_caller_expects_is_no_warning_and_what_it_does_not_is_one_for_many() {
+    // Somebody else in this process may have set it.
+    drop(LogTracer::init());
+    for driver in Driver::ALL {
+        let log = Log::of(async {
+            let shop = Shop::open("logs").await.unwrap();
+            let db = shop.guarded(driver, Policy::production());
+            let exists = || Script::new([Step::sql("INSERT INTO accounts VALUES (1, 0)")]);
+            let fails = || Script::new([Step::Credit(1, 1), Step::raise("40001")]);
+            for _ in 0..100 {
+                db.run(Call::new("read").inline(), Script::new([Step::sql("SELECT 1")]))
+                    .await
+                    .unwrap();
+                db.run(Call::new("register").inline(), exists()).await.unwrap_err();
+                let retry = RetryPolicy::new().max_attempts(1);
+                let call = Call::new("gives up").with(TxOptions::new().retry(retry)).inline();
+                db.run(call, fails()).await.unwrap_err();
+            }
+        });
+        let warnings = warnings(&log);
+        assert_eq!(warnings.len(), 1, "{driver}: {warnings:#?}");
+        assert!(warnings[0].contains("gives up"), "{driver}: {}", warnings[0]);
+        // Each failure has a line for those who look.
+        let debug =
+            log.lines().filter(|line| line.contains("DEBUG") && line.contains("attempt failed"));
+        assert_eq!(debug.count(), 200, "{driver}");
+        let parser =
+            log.lines().find(|line| line.contains("sqlparser") || line.contains("parsing expr"));
+        assert_eq!(parser, None, "{driver}");
+    }
+}
+
+#[test]
+fn the_next_warning_says_how_many_were_left_out() {
+    let text = Log::of(async {
+        let shop = Shop::open("left_out").await.unwrap();
+        let db = shop.guarded(Driver::Sqlx, Policy::production());
+        let options = TxOptions::new().slow_after(std::time::Duration::from_nanos(1));
+        let slow =
+            || db.run(Call::new("slow").with(options.clone()), Script::new([Step::Credit(1, 1)]));
+        for _ in 0..10 {
+            slow().await.unwrap();
+        }
+        // Of another kind.
+        db.run(Call::new("slow"), Script::new([Step::sql("SELECT nothing")])).await.unwrap_err();
+    });
+    assert_eq!(warnings(&text).len(), 2, "{text}");
+}
