@@ -25,6 +25,7 @@ pub(super) const CASES: &[Case] = cases![
     once_is_once,
     what_is_rollback_only_is_rolled_back_and_its_value_returned,
     a_dry_run_has_no_effect,
+    a_dry_run_fails_where_the_real_one_would,
 ];
 
 async fn ok_commits(driver: Driver) {
@@ -274,4 +275,32 @@ async fn a_dry_run_has_no_effect(driver: Driver) {
         assert_eq!((script.notes(), shop.balance_of(1).await), (vec![note], balance));
     }
     assert_eq!(shop.busy().await, 0);
+}
+
+async fn a_dry_run_fails_where_the_real_one_would(driver: Driver) {
+    let shop = Shop::open("dry_failure").await.unwrap();
+    let references =
+        "CREATE TABLE orders (account int REFERENCES accounts DEFERRABLE INITIALLY DEFERRED)";
+    shop.watcher.batch_execute(references).await.unwrap();
+    let db = shop.database(driver);
+    let run = |steps: Vec<Step>| {
+        let script = Script::new(steps);
+        let call = Call::new("dry").with(TxOptions::new().dry_run(true));
+        let run = db.run(call, script.clone());
+        async move { (run.await.map_err(AppError::ours), script.attempts()) }
+    };
+    // What a savepoint has undone is undone, and no reason to try again.
+    let undone = Step::Savepoint(vec![Step::raise("40001")]);
+    assert!(matches!(run(vec![Step::Credit(1, 1), undone]).await, (Ok(_), 1)));
+    let swallowed = vec![Step::Credit(1, 1), Step::Swallow("SELECT 1/0".into())];
+    let (result, _) = run(swallowed.clone()).await;
+    assert!(result.unwrap_err().is_rolled_back_at_commit());
+    let (result, _) = run(vec![Step::sql("INSERT INTO orders VALUES (4711)")]).await;
+    let error = result.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Failed, "{error}");
+    assert_eq!(error.failure().unwrap().constraint(), Some("orders_account_fkey"), "{error}");
+    // What is to be rolled back anyway may have failed.
+    let marked = [swallowed, vec![Step::RollbackOnly]].concat();
+    db.run(Call::new("marked"), Script::new(marked)).await.unwrap();
+    assert_eq!((shop.balance_of(1).await, shop.busy().await), (100, 0));
 }

@@ -187,10 +187,13 @@ impl AsyncSession for Session<'_> {
     }
 
     async fn settle(&mut self, patience: Duration) -> Standing {
+        let mut is_given_up = false;
         if self.link.has_abandoned() || !self.link.is_settled() {
             // Whether it settled or not, the link tells how things stand.
             let settled = settled(&self.link, self.lease.connection());
-            let _ = self.link.alarm.within(patience, settled).await;
+            let in_time = self.link.alarm.within(patience, settled).await.is_ok();
+            // A request that was started, and that nobody waits for, may not have reached the wire yet.
+            is_given_up = !in_time && self.link.has_abandoned();
         }
         self.account.trail = self.link.take_trail();
         if self.link.is_on_wire()
@@ -201,7 +204,10 @@ impl AsyncSession for Session<'_> {
             let _ = change_depth(self.lease.connection(), TransactionDepthChange::DecreaseDepth);
         }
         let savepoint_is_open = depth(self.lease.connection()).is_some_and(|depth| depth > 1);
-        self.link.standing(savepoint_is_open)
+        match self.link.standing(savepoint_is_open) {
+            Standing::Open(failure) if is_given_up => Standing::InFlight(failure),
+            standing => standing,
+        }
     }
 
     fn is_unsure(&mut self) -> bool {

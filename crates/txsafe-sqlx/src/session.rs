@@ -14,6 +14,7 @@ use crate::{
 use sqlx::{Connection as _, Pool, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
 use std::{fmt, sync::Arc, time::Duration};
+use tokio::runtime::Handle;
 use txsafe::{
     Failure,
     driver::{
@@ -33,6 +34,8 @@ pub struct Session<'a, DB: Engine> {
     begun: Begun,
     /// COMMIT was answered, and something of it is to be ended.
     is_committed: bool,
+    /// Where SQLx's pool spawns what it does for a connection that is closed, wherever that happens.
+    runtime: Option<Handle>,
 }
 
 /// Whose connection it is.
@@ -75,6 +78,7 @@ impl<'a, DB: Engine> Session<'a, DB> {
             lock_timeout: options.lock_timeout,
             begun: Begun::default(),
             is_committed: false,
+            runtime: Handle::try_current().ok(),
         }
     }
 
@@ -130,7 +134,8 @@ impl<DB: Engine> AsyncSession for Session<'_, DB> {
     }
 
     async fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
-        let asked = DB::ask(self.lease.connection(), question);
+        let calls = Arc::clone(self.observed.calls());
+        let asked = calls.waiting(DB::ask(self.lease.connection(), question));
         let failure = match self.alarm.within(self.answer_timeout, asked).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => of_request::<DB>(&error),
@@ -221,6 +226,7 @@ impl<DB: Engine> Drop for Session<'_, DB> {
     /// In doubt: the connection is closed, now. The server notices at once, or while a statement is running soon.
     #[inline]
     fn drop(&mut self) {
+        let _inside = self.runtime.as_ref().map(Handle::enter);
         match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Gone => {}
             Lease::Pooled(conn) => drop(conn.detach()),

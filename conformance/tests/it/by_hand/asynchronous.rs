@@ -1,10 +1,10 @@
 //! Drivers whose transactions are futures.
 
-use super::{CREDIT, EARLY_RETURNS, open, watching};
+use super::{CREDIT, EARLY_RETURNS, found, open, watching};
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
 use futures_util::{FutureExt, future::BoxFuture};
 use sqlx::Executor;
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{ops::ControlFlow, panic::AssertUnwindSafe, time::Duration};
 use tokio::runtime::Runtime;
 use txsafe::{
     Builder, Database, Error, ErrorKind, Keyed, NoOrder, Outcome, TxOptions, Unlocked,
@@ -77,6 +77,9 @@ on_all![
     inside_a_transaction_it_is_refused,
     a_gap_is_found_with_the_statement_behind_it,
     a_gap_fails_a_test,
+    a_gap_before_commit_and_inside_of_a_helper_is_found,
+    a_wait_for_a_key_is_no_gap,
+    a_transaction_of_another_call_is_not_followed_by_an_attempt,
     a_panic_closes_its_connection,
 ];
 
@@ -247,9 +250,8 @@ async fn a_gap_is_found_with_the_statement_behind_it<D: Words>() {
     D::run(&mut tx, CREDIT).await.unwrap();
     let line = line!() - 1;
     tx.commit().await.unwrap();
-    let findings = findings.lock().unwrap();
-    let waits: Vec<_> = findings.iter().filter(|found| found.code == Code::ExternalWait).collect();
-    let [wait] = waits[..] else { panic!("{waits:?}") };
+    let wait = &found(&findings, 1)[0];
+    assert_eq!(wait.code, Code::ExternalWait);
     assert!(wait.waited.unwrap() >= Duration::from_millis(60), "{wait}");
     let site = wait.site.as_ref().unwrap();
     assert!(site.is_behind && site.file.ends_with("asynchronous.rs"), "{wait}");
@@ -268,6 +270,121 @@ async fn a_gap_fails_a_test<D: Words>() {
     let text = panicked.downcast_ref::<String>().unwrap();
     assert!(text.starts_with("TXS001 external wait"), "{text}");
     assert_eq!((shop.busy().await, shop.balance_of(1).await), (0, 100));
+}
+
+async fn a_gap_before_commit_and_inside_of_a_helper_is_found<D: Words>() {
+    async fn helper<D: Words>(tx: &mut D::Tx<'_, NoOrder, Unlocked>) {
+        D::run(tx, CREDIT).await.unwrap();
+        tokio::time::sleep(GAP).await;
+        D::run(tx, "SELECT 'behind the gap'").await.unwrap();
+    }
+    let shop = open().await;
+    let (policy, findings) = watching(Policy::dev());
+    let db = D::open(&shop.url, 1).guard(policy).build().unwrap();
+    let mut tx = db.begin("gaps").await.unwrap();
+    helper::<D>(&mut tx).await;
+    tokio::time::sleep(GAP).await;
+    tx.commit().await.unwrap();
+    let line = line!() - 1;
+    let findings = found(&findings, 2);
+    let mut whats: Vec<_> = findings.iter().map(|found| found.what.as_str()).collect();
+    whats.sort_by_key(|what| what.len());
+    let [before_commit, inside] = whats[..] else { panic!("{whats:?}") };
+    assert!(!before_commit.contains("before"), "{whats:?}");
+    assert!(inside.ends_with("before `SELECT 'behind the gap'`"), "{whats:?}");
+    let sites: Vec<_> = findings.iter().filter_map(|found| found.site.as_ref()).collect();
+    assert!(sites.len() == 1 && sites[0].line == line, "{sites:?}");
+}
+
+/// As long as what is looked at here has to be.
+const GAP: Duration = Duration::from_millis(60);
+
+async fn a_wait_for_a_key_is_no_gap<D: Words>() {
+    let shop = open().await;
+    let db = D::open(&shop.url, 2).guard(Policy::test()).build().unwrap();
+    let db = &db;
+    let Keyed::Ran(first) = db.idempotency_key("one").begin("keyed").await.unwrap() else {
+        panic!("it is new");
+    };
+    let second = async {
+        let begun = db.idempotency_key("one").begin("keyed").await.unwrap();
+        let Keyed::Ran(mut tx) = begun else { panic!("the first one has rolled back") };
+        D::run(&mut tx, CREDIT).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let first = async {
+        tokio::time::sleep(2 * GAP).await;
+        // A finding doesn't fail what is rolled back anyway.
+        first.rollback().await.unwrap();
+    };
+    tokio::join!(second, first);
+    assert_eq!(shop.balance_of(1).await, 101);
+}
+
+async fn a_transaction_of_another_call_is_not_followed_by_an_attempt<D: Words>() {
+    let shop = open().await;
+    let db = D::open(&shop.url, 2).build().unwrap();
+    let mut tx = db.begin("another").await.unwrap();
+    let fails = "DO $$ BEGIN RAISE 'could not serialize access' USING ERRCODE = '40001'; END $$";
+    let result = D::run(&mut tx, fails).await.map_err(|_| None::<Error>);
+    let mut attempts = db.attempts("own");
+    let Keyed::Ran(keyed) = db.idempotency_key("one").begin("own").await.unwrap() else {
+        panic!("it is new");
+    };
+    for (tx, result) in [(tx, result), (keyed, Err(None))] {
+        let result = result.map_err(Failed);
+        assert!(matches!(attempts.finish(tx, result).await, ControlFlow::Break(Err(Failed(None)))));
+    }
+    attempts.begin().await.unwrap().commit().await.unwrap();
+    assert_eq!(shop.busy().await, 0);
+}
+
+/// An error of the application, or txsafe's.
+#[derive(Debug)]
+struct Failed(Option<Error>);
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self(Some(error))
+    }
+}
+
+/// A line of the driver's own, between the caller and us, isn't the place.
+#[tokio::test]
+async fn the_place_is_the_callers_where_the_driver_dereferences() {
+    let shop = open().await;
+    let (policy, findings) = watching(Policy::dev());
+    let db = txsafe_diesel::Driver::open(&shop.url, 1).guard(policy).build().unwrap();
+    let mut tx = db.begin("place").await.unwrap();
+    tx.batch_execute(CREDIT).await.unwrap();
+    tokio::time::sleep(GAP).await;
+    tx.batch_execute(CREDIT).await.unwrap();
+    let line = line!() - 1;
+    tx.commit().await.unwrap();
+    let findings = found(&findings, 1);
+    let site = findings[0].site.as_ref().unwrap();
+    assert!(site.file.ends_with("asynchronous.rs") && site.line == line, "{}", findings[0]);
+}
+
+/// SQLx's pool spawns a task for a connection that it loses, if it keeps a number of them.
+#[test]
+fn outside_a_runtime_a_pool_that_keeps_connections_loses_one() {
+    let runtime = Runtime::new().unwrap();
+    let shop = runtime.block_on(open());
+    let (db, tx) = runtime.block_on(async {
+        let pool = txsafe_sqlx::pool_options().min_connections(1).max_connections(1);
+        let db = txsafe_sqlx::Database::builder(pool.connect_lazy(&shop.url).unwrap());
+        let db = db.build().unwrap();
+        let mut tx = db.begin("dropped outside").await.unwrap();
+        tx.execute(CREDIT).await.unwrap();
+        (db, tx)
+    });
+    drop(tx);
+    assert_eq!(runtime.block_on(shop.busy()), 0);
+    runtime.block_on(async { db.begin("next").await.unwrap().commit().await.unwrap() });
+    let tx = runtime.block_on(db.begin("dropped behind")).unwrap();
+    drop(runtime);
+    drop(tx);
 }
 
 async fn a_panic_closes_its_connection<D: Words>() {

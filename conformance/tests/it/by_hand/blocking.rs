@@ -1,11 +1,11 @@
 //! Diesel's blocking connections.
 
-use super::{CREDIT, EARLY_RETURNS, open, watching};
+use super::{CREDIT, EARLY_RETURNS, found, open, watching};
 use diesel::{PgConnection, connection::SimpleConnection, r2d2::ConnectionManager};
 use std::{thread, time::Duration};
 use tokio::{runtime::Handle, task::block_in_place};
 use txsafe::{
-    ErrorKind, Keyed, Outcome,
+    ErrorKind, Keyed, Outcome, TxOptions,
     guard::{Code, Policy},
 };
 use txsafe_conformance::shop::Shop;
@@ -114,11 +114,41 @@ async fn a_gap_is_found_with_the_statement_behind_it() {
         credit(&mut tx);
         let line = line!() - 1;
         tx.commit().unwrap();
-        let findings = findings.lock().unwrap();
-        let waits: Vec<_> =
-            findings.iter().filter(|found| found.code == Code::ExternalWait).collect();
-        let [wait] = waits[..] else { panic!("{waits:?}") };
+        let wait = &found(&findings, 1)[0];
+        assert_eq!(wait.code, Code::ExternalWait);
         assert_eq!(wait.site.as_ref().unwrap().line, line, "{wait}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_that_has_passed_is_not_committed() {
+    let shop = open().await;
+    block_in_place(|| {
+        let db = database(&shop, Policy::production());
+        let patience = TxOptions::new().timeout(Duration::from_millis(300));
+        let mut tx = db.with(patience).begin("late").unwrap();
+        credit(&mut tx);
+        thread::sleep(Duration::from_millis(310));
+        let error = tx.commit().unwrap_err();
+        let expected = (&ErrorKind::DeadlineExceeded, Outcome::RolledBack);
+        assert_eq!((error.kind(), error.outcome()), expected);
+        assert_eq!((wait(shop.busy()), wait(shop.balance_of(1))), (0, 100));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_before_commit_fails_a_test_and_not_a_rollback() {
+    let shop = open().await;
+    block_in_place(|| {
+        let db = database(&shop, Policy::test());
+        for commits in [false, true] {
+            let mut tx = db.begin("gap").unwrap();
+            credit(&mut tx);
+            thread::sleep(Duration::from_millis(60));
+            let ended = thread::spawn(move || if commits { tx.commit() } else { tx.rollback() });
+            assert_eq!(ended.join().is_err(), commits);
+        }
+        assert_eq!((wait(shop.busy()), wait(shop.balance_of(1))), (0, 100));
     });
 }
 

@@ -3,7 +3,11 @@
 mod asynchronous;
 mod blocking;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
 use txsafe::guard::{Finding, Policy};
 use txsafe_conformance::shop::Shop;
 
@@ -19,6 +23,19 @@ fn watching(policy: Policy) -> (Policy, Findings) {
     let findings = Findings::default();
     let receive = Arc::clone(&findings);
     (policy.on_finding(move |found| receive.lock().unwrap().push(found.clone())), findings)
+}
+
+/// So many were found; their lines are looked up by a thread of its own.
+fn found(findings: &Findings, number: usize) -> Vec<Finding> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let found = findings.lock().unwrap().clone();
+        if found.len() >= number || Instant::now() > until {
+            assert_eq!(found.len(), number, "{found:#?}");
+            return found;
+        }
+        thread::yield_now();
+    }
 }
 
 async fn open() -> Shop {

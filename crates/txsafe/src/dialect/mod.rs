@@ -67,6 +67,8 @@ pub enum Ask {
     Opponents,
     /// Write the idempotency key `$2` of the transaction `$1`; a row comes back only where it is new.
     ClaimKey,
+    /// Check the constraints that COMMIT would check, of a transaction that is only tried.
+    DeferredConstraints,
     /// Release the advisory locks of the session. Without it, the connection is closed.
     UnlockAll,
 }

@@ -519,8 +519,9 @@ macro_rules! __hook_methods {
             /// Has this attempt rolled back at its end, even if the closure returns `Ok`; the caller gets what it returned.
             ///
             /// For code that used to drop its transaction without an error: what returns `Ok` here would be committed. It holds for
-            /// the whole transaction, from inside a savepoint, too. A transaction that was begun by hand can't be committed any
-            /// more: its `commit` rolls back and returns [`ErrorKind::RollbackOnly`](crate::ErrorKind::RollbackOnly).
+            /// the whole transaction, from inside a savepoint, too, and whatever failed in it: only a failure that asks for
+            /// another attempt has one made. A transaction that was begun by hand can't be committed any more: its `commit`
+            /// rolls back and returns [`ErrorKind::RollbackOnly`](crate::ErrorKind::RollbackOnly).
             ///
             /// To try a whole transaction without effect, see [`TxOptions::dry_run`](crate::TxOptions::dry_run).
             pub fn set_rollback_only(&mut self) {
@@ -546,7 +547,7 @@ macro_rules! __hook_methods {
                 ///
                 /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued
                 /// in a savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away or the
-                /// closure panics, it isn't run.
+                /// closure panics, it isn't run; one that was begun by hand runs it where its drop rolls back.
                 after_rollback push_after_rollback
             }
         }

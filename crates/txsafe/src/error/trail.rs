@@ -136,6 +136,13 @@ impl Trail {
         self.first.iter().chain(&self.last)
     }
 
+    /// The same, each with the number of statements before it.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (usize, &Statement)> {
+        let last = self.last.iter().enumerate();
+        let last = last.map(|(i, statement)| (FIRST + self.omitted + i, statement));
+        self.first.iter().enumerate().chain(last)
+    }
+
     /// How many statements were left out between the first ones and the last ones.
     #[must_use]
     pub fn omitted(&self) -> usize {

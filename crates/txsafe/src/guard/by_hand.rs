@@ -11,12 +11,11 @@ use super::{
     standstill::Live,
     within::{raise_all, raise_all_blocking},
 };
+use crate::{clock::excused::lock, error::trail::Trail};
 use std::{
+    collections::HashSet,
     panic::Location,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -26,39 +25,60 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// The scope of such a transaction, from its begin until it is committed or rolled back.
 pub(crate) struct ByHand {
     scope: Arc<Scope>,
-    /// Behind so many statements, a gap was reported; the number is one higher, and 0 says that none was.
-    reported: AtomicUsize,
+    /// The gaps that were reported, by the number of statements before them.
+    reported: Mutex<HashSet<usize>>,
     _live: Option<Live>,
 }
 
 impl ByHand {
     pub(crate) fn new(scope: Arc<Scope>) -> Self {
         let live = Live::enter(&scope);
-        Self { scope, reported: AtomicUsize::new(0), _live: live }
+        Self { scope, reported: Mutex::default(), _live: live }
     }
 
     /// The caller uses the transaction at this place. Reports how long its connection had nothing to do before, each gap once.
     pub(crate) fn used(&self, at: &'static Location<'static>) {
-        let guard = &self.scope.guard;
-        if !guard.accounts() {
+        if !self.scope.guard.accounts() {
             return;
         }
-        let shortest = guard.policy.external_wait.max(SHORTEST);
-        let Some(idle) = self.scope.connection.idle().filter(|idle| *idle >= shortest) else {
+        let Some(idle) = self.scope.connection.idle().filter(|idle| self.is_long(*idle)) else {
             return;
         };
-        let behind = self.scope.connection.statements().0 + 1;
-        if self.reported.swap(behind, Relaxed) == behind {
+        // Where stacks are read, they lead to the caller through the driver's own `DerefMut`.
+        let site = match Where::here(&self.scope.guard.policy) {
+            Where::Unknown => Where::Known(at.into()),
+            site => site,
+        };
+        self.report(self.scope.connection.statements().0, idle, site.behind(), "");
+    }
+
+    /// Reports the gaps between these statements that nobody has seen: those inside of what the transaction was lent to. Before the
+    /// first one of a transaction that `is_keyed`, its key was waited for.
+    pub(crate) fn gaps(&self, trail: &Trail, is_keyed: bool) {
+        if !self.scope.guard.accounts() {
             return;
         }
-        let seen = Seen {
-            code: Code::ExternalWait,
-            what: format!("sent nothing to its database for {idle:.1?}"),
-            subject: String::new(),
-            site: Where::Known(at.into()).behind(),
-            waited: Some(idle),
+        let statements = trail.numbered().skip(usize::from(is_keyed));
+        for (before, statement) in statements.filter(|(_, s)| self.is_long(s.gap)) {
+            self.report(before, statement.gap, Where::Unknown, &statement.sql);
+        }
+    }
+
+    fn is_long(&self, gap: Duration) -> bool {
+        gap >= self.scope.guard.policy.external_wait.max(SHORTEST)
+    }
+
+    fn report(&self, before: usize, gap: Duration, site: Where, sql: &str) {
+        if !lock(&self.reported).insert(before) {
+            return;
+        }
+        let what = match sql {
+            "" => format!("sent nothing to its database for {gap:.1?}"),
+            sql => format!("sent nothing to its database for {gap:.1?} before `{sql}`"),
         };
-        guard.report(&self.scope, seen);
+        let subject = sql.to_owned();
+        let seen = Seen { code: Code::ExternalWait, what, subject, site, waited: Some(gap) };
+        self.scope.guard.report(&self.scope, seen);
     }
 
     /// The caller commits: its connection's session goes back to the pool as it is.
@@ -69,13 +89,13 @@ impl ByHand {
 
     /// # Panics
     /// If something was found that fails the transaction.
-    pub(crate) async fn raise(self) {
+    pub(crate) async fn raise(&self) {
         raise_all(&self.scope).await;
     }
 
     /// # Panics
     /// If something was found that fails the transaction.
-    pub(crate) fn raise_blocking(self) {
+    pub(crate) fn raise_blocking(&self) {
         raise_all_blocking(&self.scope);
     }
 }

@@ -1,7 +1,7 @@
 //! Attempts at a transaction that is begun and committed by hand.
 
 use super::{
-    configured::Configured, database::Database, keyed::Keyed, owned_tx::OwnedTx,
+    call::Callable, configured::Configured, database::Database, keyed::Keyed, owned_tx::OwnedTx,
     progress::Progress, returned::Returned,
 };
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     locks::relation::{LockOrder, NoOrder},
 };
-use std::{fmt, ops::ControlFlow, panic::Location};
+use std::{fmt, future::Future, ops::ControlFlow, panic::Location};
 
 /// Attempts at a transaction that is begun and committed by hand, where a closure doesn't fit; made by [`Database::attempts`].
 ///
@@ -46,7 +46,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
         let progress = match self.progress.take() {
             Some(progress) => progress,
             None => {
-                let call = self.db.call(self.name, self.place)?.by_hand();
+                let call = self.db.call(self.name, self.place)?.by_hand()?;
                 Progress::start(match self.key {
                     Some(key) => call.key(key)?,
                     None => call,
@@ -56,27 +56,37 @@ impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
         OwnedTx::next(progress, self.db.db.pool.clone()).await
     }
 
-    /// Ends an attempt: commits it if `result` is `Ok`, and rolls it back if it is `Err`.
+    /// Ends an attempt: commits it if `result` is `Ok`, and rolls it back if it is `Err`, or if the transaction was
+    /// [marked](crate::TxOptions::dry_run) to be.
     ///
     /// Returns `Break` with what the caller gets, or `Continue` when another attempt is to begin, after its pause. What
-    /// `result` was is forgotten then.
+    /// `result` was is forgotten then. A transaction of somebody else's is ended, and never followed by another one.
     ///
     /// # Panics
     /// As [`OwnedTx::commit`].
-    pub async fn finish<T, E: From<Error>>(
+    #[track_caller]
+    pub fn finish<T: Send, E: From<Error> + Send>(
         &mut self,
-        tx: OwnedTx<D, O>,
+        mut tx: OwnedTx<D, O>,
         result: Result<T, E>,
-    ) -> ControlFlow<Result<T, E>> {
+    ) -> impl Future<Output = ControlFlow<Result<T, E>>> + Send {
+        if !tx.is_of(self.db.db.shared(), self.name, self.key) {
+            tx.set_once();
+        }
         let mut returned = Returned::nothing();
-        let (progress, ending) = tx.end(returned.keep(result)).await;
-        match ending {
-            ControlFlow::Break(ended) => ControlFlow::Break(returned.of(ended).map(Keyed::of_new)),
-            ControlFlow::Continue(pause) => {
-                drop(returned);
-                D::sleep(pause).await;
-                self.progress = Some(progress);
-                ControlFlow::Continue(())
+        let end = tx.end(returned.keep(result), Location::caller());
+        async move {
+            let (progress, ending) = end.await;
+            match ending {
+                ControlFlow::Break(ended) => {
+                    ControlFlow::Break(returned.of(ended).map(Keyed::of_new))
+                }
+                ControlFlow::Continue(pause) => {
+                    drop(returned);
+                    D::sleep(pause).await;
+                    self.progress = Some(progress);
+                    ControlFlow::Continue(())
+                }
             }
         }
     }
@@ -96,16 +106,18 @@ impl<D: AsyncDriver, O: LockOrder> KeyedAttempts<'_, D, O> {
         self.0.next().await
     }
 
-    /// Ends an attempt; see [`Attempts::finish`]. If the answer to COMMIT is lost, it looks for the key.
+    /// Ends an attempt; see [`Attempts::finish`]. If the answer to COMMIT is lost, it looks for the key, which counts as an
+    /// attempt.
     ///
     /// # Panics
     /// As there.
-    pub async fn finish<T, E: From<Error>>(
+    #[track_caller]
+    pub fn finish<T: Send, E: From<Error> + Send>(
         &mut self,
         tx: OwnedTx<D, O>,
         result: Result<T, E>,
-    ) -> ControlFlow<Result<T, E>> {
-        self.0.finish(tx, result).await
+    ) -> impl Future<Output = ControlFlow<Result<T, E>>> + Send {
+        self.0.finish(tx, result)
     }
 }
 

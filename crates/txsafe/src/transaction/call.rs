@@ -74,10 +74,16 @@ impl Call {
     }
 
     /// The caller begins and ends the transaction, and nobody polls it.
-    #[must_use]
-    pub(crate) fn by_hand(mut self) -> Self {
+    ///
+    /// # Errors
+    /// The call is the wrapper of a test, which has to know what runs inside it.
+    pub(crate) fn by_hand(mut self) -> Result<Self, Error> {
+        if self.settings.test_wrapper {
+            let cure = "what runs inside a transaction that is begun by hand isn't seen: wrap a test by `transaction`";
+            return Err(InvalidSetting::new("test_wrapper", "true", cure).into());
+        }
         self.by_hand = true;
-        self
+        Ok(self)
     }
 
     /// The connection is one that the caller holds.

@@ -6,6 +6,7 @@ use super::{
     progress::Progress,
     returned::RunError,
     run::{Begun, PATIENCE_AFTER_ERROR, deadline_passed, finish, follow, in_a_box, start},
+    shared::Shared,
 };
 use crate::{
     dialect::failure::Failure,
@@ -16,7 +17,6 @@ use crate::{
         session::{AsyncSession, AsyncSource, CallersError, SessionOptions},
     },
     error::Error,
-    guard::by_hand::ByHand,
     locks::relation::{LockOrder, NoOrder, Unlocked},
 };
 use std::{
@@ -24,6 +24,7 @@ use std::{
     future::Future,
     ops::{ControlFlow, Deref, DerefMut},
     panic::Location,
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -36,11 +37,12 @@ use tracing::{Instrument, Span};
 /// `Send` and `'static`.
 ///
 /// It is guarded as a closure's transaction is, but for what only a closure can have: **nothing is run again**, because nobody
-/// knows what to run. [`Attempts`](crate::Attempts) is a loop that does. What runs between its statements isn't seen; the
-/// guard reports gaps of 50 ms and more, and a transaction that idles.
+/// knows what to run. [`Attempts`](crate::Attempts) is a loop that does. What runs between its statements isn't seen; where waits
+/// are accounted ([`Policy::staging`](crate::guard::Policy::staging) and above), the guard reports gaps of 50 ms and more, and
+/// everywhere a transaction that idles. An order of locks that can deadlock is a warning, and no finding.
 ///
-/// **Dropped, it is rolled back**, in the background, and its connection goes back to the pool. If a statement is in
-/// flight, the runtime is gone or the thread panics, its connection is closed at once instead.
+/// **Dropped, it is rolled back**, in the background, and its connection goes back to the pool; `after_rollback` hooks run there. If
+/// a statement is in flight, a savepoint is open, the runtime is gone or the thread panics, its connection is closed at once instead.
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct OwnedTx<D: AsyncDriver, O: LockOrder = NoOrder> {
     /// None once it has ended.
@@ -51,7 +53,6 @@ struct Open<D: AsyncDriver, O: LockOrder> {
     begun: Begun<D::Tx<'static, O, Unlocked>>,
     progress: Progress<AsyncHook>,
     pool: FromPool<D>,
-    by_hand: ByHand,
     span: Span,
 }
 
@@ -68,23 +69,26 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
     /// # Panics
     /// If the guard found something that fails the transaction, under [`Policy::test`](crate::guard::Policy::test): it is
     /// rolled back.
+    #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), Error>> + Send {
-        self.into_open().end_for_good(Ok(()))
+        self.into_open_at(Location::caller()).end_for_good(Ok(()))
     }
 
     /// Rolls back.
     ///
     /// # Errors
     /// Something of the transaction may have been committed: it was ended by a statement before, or something ran unseen and
-    /// the server couldn't be asked.
+    /// the server couldn't be asked. Or the connection was closed because it answered one request with the answer to another.
+    #[track_caller]
     pub fn rollback(self) -> impl Future<Output = Result<(), Error>> + Send {
-        self.into_open().end_for_good(Err(CallersError))
+        self.into_open_at(Location::caller()).end_for_good(Err(CallersError))
     }
 
     /// Lends the transaction by value, which is how ranks are climbed: `tx.lend().at::<R>()`.
     ///
     /// The compiler checks the order of locks within one loan. From one loan to the next the transaction remembers what it holds:
-    /// a lock against the order is then an error at run time, [`ErrorKind::LockOrder`](crate::ErrorKind::LockOrder).
+    /// a lock against the order is then an error at run time, [`ErrorKind::LockOrder`](crate::ErrorKind::LockOrder). What it can't
+    /// tell apart are two loans of different transactions at the same time: don't write by evidence of the other one's locks.
     #[track_caller]
     pub fn lend(&mut self) -> D::Tx<'_, O, Unlocked>
     where
@@ -98,7 +102,7 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
         call: Result<Call, Error>,
         pool: D::Pool,
     ) -> Result<Keyed<Self>, Error> {
-        let progress = Progress::start(call?.by_hand().once())?;
+        let progress = Progress::start(call?.by_hand()?.once())?;
         Self::next(progress, pool).await
     }
 
@@ -119,8 +123,8 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
                     ControlFlow::Continue(mut begun) => {
                         let session = &mut begun.session;
                         let scope = progress.scope(session.connection(), session.account());
-                        let (begun, by_hand) = (begun.map(D::own), ByHand::new(scope));
-                        let open = Open { begun, progress, pool, by_hand, span: kept };
+                        progress.leave_to_caller(scope);
+                        let open = Open { begun: begun.map(D::own), progress, pool, span: kept };
                         return Ok(Keyed::Ran(Self { open: Some(Box::new(open)) }));
                     }
                 };
@@ -140,16 +144,32 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
         attempts.instrument(span).await
     }
 
-    /// Ends the attempt as the caller wishes. Another one may follow, after the pause that is returned.
+    /// Whether it is a transaction of this call.
+    pub(super) fn is_of(&self, shared: &Arc<Shared>, name: &str, key: Option<&str>) -> bool {
+        let call = &self.open().progress.call;
+        Arc::ptr_eq(&call.shared, shared) && *call.named.name == *name && call.key.as_deref() == key
+    }
+
+    /// Nothing of it is run again.
+    pub(super) fn set_once(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.progress.course.once = true;
+        }
+    }
+
+    /// Ends the attempt as the caller wishes, at this place. Another one may follow, after the pause that is returned.
     pub(super) fn end(
         self,
         result: Result<(), CallersError>,
+        at: &'static Location<'static>,
     ) -> impl Future<Output = (Progress<AsyncHook>, Ending)> + Send {
-        self.into_open().end(result, None)
+        self.into_open_at(at).end(result, None)
     }
 
-    fn into_open(mut self) -> Open<D, O> {
-        *self.open.take().unwrap_or_else(|| unreachable!("it has ended"))
+    fn into_open_at(mut self, at: &'static Location<'static>) -> Open<D, O> {
+        let open = *self.open.take().unwrap_or_else(|| unreachable!("it has ended"));
+        open.used(at);
+        open
     }
 
     fn open(&self) -> &Open<D, O> {
@@ -158,6 +178,13 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
 }
 
 impl<D: AsyncDriver, O: LockOrder> Open<D, O> {
+    /// The caller uses it at this place.
+    fn used(&self, at: &'static Location<'static>) {
+        if let Some(by_hand) = &self.progress.by_hand {
+            by_hand.used(at);
+        }
+    }
+
     /// Ends it, and nothing of it is run again.
     fn end_for_good(
         mut self,
@@ -182,13 +209,9 @@ impl<D: AsyncDriver, O: LockOrder> Open<D, O> {
         result: Result<(), CallersError>,
         patience: Option<Duration>,
     ) -> impl Future<Output = (Progress<AsyncHook>, Ending)> + Send {
-        let Self { begun, mut progress, mut pool, by_hand, span } = self;
-        let mut begun = begun.map(D::disown);
+        let Self { begun, mut progress, mut pool, span } = self;
+        let begun = begun.map(D::disown);
         let ending = in_a_box(async move {
-            if result.is_ok() {
-                by_hand.keep_session_state(&begun.session.account().notes.session);
-            }
-            by_hand.raise().await;
             let (ended, account) = if result.is_ok() && progress.has_expired() {
                 deadline_passed(begun.session).await
             } else {
@@ -222,10 +245,13 @@ async fn look_for_key<D: AsyncDriver>(
         Err(error) => return ControlFlow::Break(Err(error.into())),
     };
     let next = match start(progress, begin, pool).await {
-        ControlFlow::Break((ended, account)) => progress.conclude(ended, account),
+        ControlFlow::Break((ended, account)) if progress.is_in_doubt() => {
+            progress.conclude(ended, account)
+        }
+        // The key was new, so what was in doubt has rolled back; what failed behind that doesn't matter.
+        ControlFlow::Break(_) => progress.commit_was_lost(),
         ControlFlow::Continue(begun) => {
-            let (_, account) = finish(progress, begun, Err(CallersError), Duration::ZERO).await;
-            drop(account);
+            drop(finish(progress, begun, Err(CallersError), Duration::ZERO).await);
             progress.commit_was_lost()
         }
     };
@@ -244,7 +270,7 @@ impl<D: AsyncDriver, O: LockOrder> DerefMut for OwnedTx<D, O> {
     #[track_caller]
     fn deref_mut(&mut self) -> &mut Self::Target {
         let open = self.open.as_mut().unwrap_or_else(|| unreachable!("it has ended"));
-        open.by_hand.used(Location::caller());
+        open.used(Location::caller());
         &mut open.begun.session
     }
 }

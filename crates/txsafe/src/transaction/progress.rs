@@ -26,6 +26,7 @@ use crate::{
     },
     error::{Error, ErrorKind, outcome::Outcome, report::Attempt, trail::Trail},
     guard::{
+        by_hand::ByHand,
         connection::Connection,
         scope::{self, Scope, Subject},
         second::Inside,
@@ -55,7 +56,10 @@ pub(crate) struct Progress<H> {
     pub(super) due: VecDeque<(Account<H>, bool)>,
     /// Who counts the outcome.
     pub(super) teller: Teller,
-    _inside: Option<Inside>,
+    /// A transaction inside another one, until its begin has ended.
+    inside: Option<Inside>,
+    /// What is seen of one that is begun by hand.
+    pub(crate) by_hand: Option<ByHand>,
 }
 
 /// Who counts the outcome of a transaction.
@@ -97,7 +101,8 @@ impl<H> Progress<H> {
             in_doubt: None,
             due: VecDeque::new(),
             teller: Teller::Nobody,
-            _inside: inside,
+            inside,
+            by_hand: None,
         })
     }
 
@@ -137,6 +142,12 @@ impl<H> Progress<H> {
             gaps: account.notes.gaps.clone(),
             locks: account.notes.locks.clone(),
         })
+    }
+
+    /// The transaction was begun by hand; from here on its caller runs.
+    pub(crate) fn leave_to_caller(&mut self, scope: Arc<Scope>) {
+        self.inside = None;
+        self.by_hand = Some(ByHand::new(scope));
     }
 
     /// What begins the next attempt.
@@ -181,7 +192,9 @@ impl<H> Progress<H> {
     /// The question which database it is, where that should be asked to know a nested transaction across drivers.
     pub(crate) fn asks_for_its_database(&self) -> Option<&'static str> {
         let question = self.dialect().question(Ask::Database)?;
-        self.call.shared.is_unidentified().then_some(question)
+        // What became of a COMMIT is asked wherever that is.
+        let asks = self.call.shared.is_unidentified() && self.in_doubt.is_none();
+        asks.then_some(question)
     }
 
     /// The server has said which database it is, or didn't want to; an outer transaction on it is told.

@@ -219,9 +219,22 @@ pub(super) async fn finish<S: AsyncSession>(
     let Begun { mut session, begin, began } = begun;
     let settings = progress.settings();
     // The caller gets what the closure returned, whatever becomes of the transaction.
-    let commits = result.is_ok() && !settings.dry_run && !session.account().is_rollback_only();
-    let result = if commits { result } else { Err(CallersError) };
+    let is_marked = result.is_ok() && session.account().is_rollback_only();
+    let result = if is_marked { Err(CallersError) } else { result };
     let mut standing = session.settle(patience).await;
+    if let (true, Standing::Open(_)) = (is_marked, &standing) {
+        standing = Standing::Open(None);
+    }
+    if let Some(by_hand) = progress.by_hand.take() {
+        // What runs on a lent connection isn't in the trail.
+        if !session.is_unsure() {
+            by_hand.gaps(&session.account().trail, progress.call.key.is_some());
+        }
+        if result.is_ok() {
+            by_hand.keep_session_state(&session.account().notes.session);
+            by_hand.raise().await;
+        }
+    }
     let dialect = progress.dialect();
     let question = MarkQuestion::new(begin.mark(), dialect, settings.answer_timeout);
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
@@ -233,6 +246,7 @@ pub(super) async fn finish<S: AsyncSession>(
         standing = not_asked(failure);
     }
     match (step(result.is_ok(), &standing), result) {
+        (Step::Commit, Ok(())) if settings.dry_run => dry_run(session, dialect).await,
         (Step::Commit, Ok(())) => commit(progress, session, began).await,
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
@@ -293,6 +307,19 @@ async fn commit<S: AsyncSession>(
         part(session, account.parting(false), progress.dialect()).await;
     }
     (Ended::CommitFailed(failure, witness), account)
+}
+
+/// Rolls back what would have been committed, once the constraints that COMMIT checks are checked.
+async fn dry_run<S: AsyncSession>(mut session: S, dialect: &dyn Dialect) -> Attempted {
+    if let Some(sql) = dialect.question(Ask::DeferredConstraints)
+        && let Err(failure) = session.ask(Question { sql, binds: &[] }).await
+    {
+        let standing = not_asked(failure.clone());
+        let account = end(session, step(true, &standing), dialect).await;
+        return (Ended::CommitFailed(failure, None), account);
+    }
+    let account = end(session, Step::RollBack, dialect).await;
+    (Ended::NotCommitted(Err(CallersError), Standing::Open(None)), account)
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.

@@ -93,7 +93,8 @@ impl<H> Progress<H> {
             return Ok(());
         }
         let report = self.report(Outcome::RolledBack, None, Trail::default());
-        Err(Error::new(ErrorKind::RollbackOnly, None, Some(report)))
+        let failure = self.failures.last().map(|attempt| attempt.failure.clone());
+        Err(Error::new(ErrorKind::RollbackOnly, failure, Some(report)))
     }
 
     pub(super) fn tell(&mut self, report: &Report) {

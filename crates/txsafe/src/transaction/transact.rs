@@ -87,9 +87,7 @@ where
         T: Send + 'a,
         E: From<Error> + Send + 'a,
     {
-        Box::pin(async move {
-            let mut tx = self.lend();
-            savepoint::<D, O, Unlocked, T, E, F>(&mut tx, body).await
-        })
+        let mut tx = self.lend();
+        Box::pin(async move { savepoint::<D, O, Unlocked, T, E, F>(&mut tx, body).await })
     }
 }

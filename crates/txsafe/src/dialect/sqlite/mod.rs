@@ -69,6 +69,7 @@ impl Dialect for Sqlite {
             | Ask::CommitStatus
             | Ask::EndSession
             | Ask::Opponents
+            | Ask::DeferredConstraints
             | Ask::UnlockAll => None,
         }
     }

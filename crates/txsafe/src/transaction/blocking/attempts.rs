@@ -5,7 +5,10 @@ use crate::{
     driver::{blocking::OnThisThread, hooks::BlockingHook},
     error::Error,
     locks::relation::{LockOrder, NoOrder},
-    transaction::{configured::Configured, keyed::Keyed, progress::Progress, returned::Returned},
+    transaction::{
+        call::Callable, configured::Configured, keyed::Keyed, progress::Progress,
+        returned::Returned,
+    },
 };
 use std::{fmt, ops::ControlFlow, panic::Location, thread};
 
@@ -41,7 +44,7 @@ impl<'d, D: OnThisThread, O: LockOrder> BlockingAttempts<'d, D, O> {
         let progress = match self.progress.take() {
             Some(progress) => progress,
             None => {
-                let call = self.db.call(self.name, self.place)?.by_hand();
+                let call = self.db.call(self.name, self.place)?.by_hand()?;
                 Progress::start(match self.key {
                     Some(key) => call.key(key)?,
                     None => call,
@@ -55,13 +58,17 @@ impl<'d, D: OnThisThread, O: LockOrder> BlockingAttempts<'d, D, O> {
     ///
     /// # Panics
     /// As there.
+    #[track_caller]
     pub fn finish<T, E: From<Error>>(
         &mut self,
-        tx: BlockingOwnedTx<D, O>,
+        mut tx: BlockingOwnedTx<D, O>,
         result: Result<T, E>,
     ) -> ControlFlow<Result<T, E>> {
+        if !tx.is_of(self.db.db.shared(), self.name, self.key) {
+            tx.set_once();
+        }
         let mut returned = Returned::nothing();
-        let (progress, ending) = tx.end(returned.keep(result));
+        let (progress, ending) = tx.end(returned.keep(result), Location::caller());
         match ending {
             ControlFlow::Break(ended) => ControlFlow::Break(returned.of(ended).map(Keyed::of_new)),
             ControlFlow::Continue(pause) => {
@@ -94,6 +101,7 @@ impl<D: OnThisThread, O: LockOrder> BlockingKeyedAttempts<'_, D, O> {
     ///
     /// # Panics
     /// As there.
+    #[track_caller]
     pub fn finish<T, E: From<Error>>(
         &mut self,
         tx: BlockingOwnedTx<D, O>,

@@ -2,9 +2,10 @@
 
 use super::{
     database::BlockingDatabase,
-    run::{Begun, finish, follow, start},
+    run::{Begun, deadline_passed, finish, follow, start},
 };
 use crate::{
+    clock::excused::{Excuse, Excusing},
     dialect::failure::Failure,
     driver::{
         blocking::OnThisThread,
@@ -13,9 +14,10 @@ use crate::{
         session::{CallersError, Session, SessionOptions, Source},
     },
     error::Error,
-    guard::by_hand::ByHand,
     locks::relation::{LockOrder, NoOrder, Unlocked},
-    transaction::{call::Call, keyed::Keyed, progress::Progress, returned::RunError},
+    transaction::{
+        call::Call, keyed::Keyed, progress::Progress, returned::RunError, shared::Shared,
+    },
 };
 use std::{
     fmt,
@@ -41,7 +43,6 @@ struct Open<D: OnThisThread, O: LockOrder> {
     begun: Begun<D::Tx<'static, O, Unlocked>>,
     progress: Progress<BlockingHook>,
     pool: FromPool<D>,
-    by_hand: ByHand,
 }
 
 /// How a transaction has ended, or the pause before the next attempt.
@@ -55,16 +56,18 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
     ///
     /// # Panics
     /// As there.
+    #[track_caller]
     pub fn commit(self) -> Result<(), Error> {
-        self.into_open().end_for_good(Ok(()))
+        self.into_open_at(Location::caller()).end_for_good(Ok(()))
     }
 
     /// Rolls back.
     ///
     /// # Errors
     /// As [`OwnedTx::rollback`](crate::OwnedTx::rollback).
+    #[track_caller]
     pub fn rollback(self) -> Result<(), Error> {
-        self.into_open().end_for_good(Err(CallersError))
+        self.into_open_at(Location::caller()).end_for_good(Err(CallersError))
     }
 
     /// Lends the transaction by value; see [`OwnedTx::lend`](crate::OwnedTx::lend).
@@ -78,7 +81,7 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
 
     /// Begins a transaction of this call.
     pub(crate) fn begin(call: Call, db: &BlockingDatabase<D, O>) -> Result<Keyed<Self>, Error> {
-        Self::next(Progress::start(call.by_hand().once())?, db)
+        Self::next(Progress::start(call.by_hand()?.once())?, db)
     }
 
     /// Tries to begin the next attempt, until one has begun or a bound ends it.
@@ -87,6 +90,8 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
         db: &BlockingDatabase<D, O>,
     ) -> Result<Keyed<Self>, Error> {
         let _inside = progress.call.span().entered();
+        // To a transaction around it, of another database, that has been told.
+        let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
         let mut pool = FromPool::<D> { pool: db.pool.clone(), known: Arc::clone(&db.known) };
         loop {
             let begin = progress.next_attempt()?;
@@ -95,8 +100,8 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
                 ControlFlow::Continue(mut begun) => {
                     let session = &mut begun.session;
                     let scope = progress.scope(session.connection(), session.account());
-                    let (begun, by_hand) = (begun.map(D::own), ByHand::new(scope));
-                    let open = Open { begun, progress, pool, by_hand };
+                    progress.leave_to_caller(scope);
+                    let open = Open { begun: begun.map(D::own), progress, pool };
                     return Ok(Keyed::Ran(Self { open: Some(Box::new(open)) }));
                 }
             };
@@ -114,13 +119,32 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
         }
     }
 
-    /// Ends the attempt as the caller wishes. Another one may follow, after the pause that is returned.
-    pub(super) fn end(self, result: Result<(), CallersError>) -> (Progress<BlockingHook>, Ending) {
-        self.into_open().end(result)
+    /// Whether it is a transaction of this call.
+    pub(super) fn is_of(&self, shared: &Arc<Shared>, name: &str, key: Option<&str>) -> bool {
+        let call = &self.open().progress.call;
+        Arc::ptr_eq(&call.shared, shared) && *call.named.name == *name && call.key.as_deref() == key
     }
 
-    fn into_open(mut self) -> Open<D, O> {
-        *self.open.take().unwrap_or_else(|| unreachable!("it has ended"))
+    /// Nothing of it is run again.
+    pub(super) fn set_once(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.progress.course.once = true;
+        }
+    }
+
+    /// Ends the attempt as the caller wishes, at this place. Another one may follow, after the pause that is returned.
+    pub(super) fn end(
+        self,
+        result: Result<(), CallersError>,
+        at: &'static Location<'static>,
+    ) -> (Progress<BlockingHook>, Ending) {
+        self.into_open_at(at).end(result)
+    }
+
+    fn into_open_at(mut self, at: &'static Location<'static>) -> Open<D, O> {
+        let open = *self.open.take().unwrap_or_else(|| unreachable!("it has ended"));
+        open.used(at);
+        open
     }
 
     fn open(&self) -> &Open<D, O> {
@@ -129,6 +153,13 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
 }
 
 impl<D: OnThisThread, O: LockOrder> Open<D, O> {
+    /// The caller uses it at this place.
+    fn used(&self, at: &'static Location<'static>) {
+        if let Some(by_hand) = &self.progress.by_hand {
+            by_hand.used(at);
+        }
+    }
+
     /// Ends it, and nothing of it is run again.
     fn end_for_good(mut self, result: Result<(), CallersError>) -> Result<(), Error> {
         self.progress.course.once = true;
@@ -143,14 +174,15 @@ impl<D: OnThisThread, O: LockOrder> Open<D, O> {
 
     /// Ends the attempt. If its COMMIT is in doubt, and has a key, that is looked up until it tells.
     fn end(self, result: Result<(), CallersError>) -> (Progress<BlockingHook>, Ending) {
-        let Self { begun, mut progress, mut pool, by_hand } = self;
+        let Self { begun, mut progress, mut pool } = self;
         let _inside = progress.call.span().entered();
-        let mut begun = begun.map(D::disown);
-        if result.is_ok() {
-            by_hand.keep_session_state(&begun.session.account().notes.session);
-        }
-        by_hand.raise_blocking();
-        let (ended, account) = finish(&mut progress, begun, result);
+        let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
+        let begun = begun.map(D::disown);
+        let (ended, account) = if result.is_ok() && progress.has_expired() {
+            deadline_passed(begun.session)
+        } else {
+            finish(&mut progress, begun, result)
+        };
         let next = progress.conclude(ended, account);
         let mut ending = follow(&mut progress, &mut pool, next);
         while let ControlFlow::Continue(pause) = ending
@@ -173,7 +205,11 @@ fn look_for_key<D: OnThisThread>(
         Err(error) => return ControlFlow::Break(Err(error.into())),
     };
     let next = match start(progress, begin, pool) {
-        ControlFlow::Break((ended, account)) => progress.conclude(ended, account),
+        ControlFlow::Break((ended, account)) if progress.is_in_doubt() => {
+            progress.conclude(ended, account)
+        }
+        // The key was new, so what was in doubt has rolled back; what failed behind that doesn't matter.
+        ControlFlow::Break(_) => progress.commit_was_lost(),
         ControlFlow::Continue(begun) => {
             drop(finish(progress, begun, Err(CallersError)));
             progress.commit_was_lost()
@@ -194,7 +230,7 @@ impl<D: OnThisThread, O: LockOrder> DerefMut for BlockingOwnedTx<D, O> {
     #[track_caller]
     fn deref_mut(&mut self) -> &mut Self::Target {
         let open = self.open.as_mut().unwrap_or_else(|| unreachable!("it has ended"));
-        open.by_hand.used(Location::caller());
+        open.used(Location::caller());
         &mut open.begun.session
     }
 }

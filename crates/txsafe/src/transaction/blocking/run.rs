@@ -11,6 +11,7 @@ use crate::{
         hooks::BlockingHook,
         session::{CallersError, Question, Session, Source, Standing, Work},
     },
+    error::ErrorKind,
     guard::{session_state::keep_session_state, within::within_blocking},
     retry::remedy::Phase,
     transaction::{
@@ -180,6 +181,16 @@ pub(super) fn start<C: Source>(
     ControlFlow::Continue(Begun { session, begin, began })
 }
 
+/// Ends an attempt whose deadline has passed before COMMIT: its connection is closed.
+pub(super) fn deadline_passed<S: Session>(mut session: S) -> Attempted {
+    let kind = match session.settle(Duration::ZERO) {
+        Standing::Ended => ErrorKind::EndedByClosure,
+        _ if session.is_unsure() => ErrorKind::Unidentified,
+        _ => ErrorKind::DeadlineExceeded,
+    };
+    (Ended::DeadlinePassed(kind), std::mem::take(session.account()))
+}
+
 /// Ends an attempt whose closure has returned: by COMMIT, ROLLBACK, or by closing its connection.
 pub(super) fn finish<S: Session>(
     progress: &mut Progress<BlockingHook>,
@@ -189,9 +200,22 @@ pub(super) fn finish<S: Session>(
     let Begun { mut session, begin, began } = begun;
     let settings = progress.settings();
     // The caller gets what the closure returned, whatever becomes of the transaction.
-    let commits = result.is_ok() && !settings.dry_run && !session.account().is_rollback_only();
-    let result = if commits { result } else { Err(CallersError) };
+    let is_marked = result.is_ok() && session.account().is_rollback_only();
+    let result = if is_marked { Err(CallersError) } else { result };
     let mut standing = session.settle(settings.answer_timeout);
+    if let (true, Standing::Open(_)) = (is_marked, &standing) {
+        standing = Standing::Open(None);
+    }
+    if let Some(by_hand) = progress.by_hand.take() {
+        // What runs on a lent connection isn't in the trail.
+        if !session.is_unsure() {
+            by_hand.gaps(&session.account().trail, progress.call.key.is_some());
+        }
+        if result.is_ok() {
+            by_hand.keep_session_state(&session.account().notes.session);
+            by_hand.raise_blocking();
+        }
+    }
     let dialect = progress.dialect();
     let question = MarkQuestion::new(begin.mark(), dialect, settings.answer_timeout);
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
@@ -203,6 +227,7 @@ pub(super) fn finish<S: Session>(
         standing = not_asked(failure);
     }
     match (step(result.is_ok(), &standing), result) {
+        (Step::Commit, Ok(())) if settings.dry_run => dry_run(session, dialect),
         (Step::Commit, Ok(())) => commit(progress, session, began),
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
@@ -263,6 +288,19 @@ fn commit<S: Session>(
         part(session, account.parting(false), progress.dialect());
     }
     (Ended::CommitFailed(failure, witness), account)
+}
+
+/// Rolls back what would have been committed, once the constraints that COMMIT checks are checked.
+fn dry_run<S: Session>(mut session: S, dialect: &dyn Dialect) -> Attempted {
+    if let Some(sql) = dialect.question(Ask::DeferredConstraints)
+        && let Err(failure) = session.ask(Question { sql, binds: &[] })
+    {
+        let standing = not_asked(failure.clone());
+        let account = end(session, step(true, &standing), dialect);
+        return (Ended::CommitFailed(failure, None), account);
+    }
+    let account = end(session, Step::RollBack, dialect);
+    (Ended::NotCommitted(Err(CallersError), Standing::Open(None)), account)
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.
