@@ -24,7 +24,7 @@ use txsafe_testkit::{Lab, Postgres};
 async fn main() -> anyhow::Result<ExitCode> {
     let mut cli = Cli::parse();
     if cli.drivers.is_empty() {
-        cli.drivers = Driver::ALL.to_vec();
+        cli.drivers = [Driver::ALL, Driver::BY_HAND].concat();
     }
     let server = Postgres::shared().await?;
     if env::var_os("DATABASE_URL").is_some_and(|url| !url.is_empty()) {

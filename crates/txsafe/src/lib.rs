@@ -82,14 +82,15 @@ pub use txsafe_macros::{__external_io_diesel, __external_io_sqlx, __lock_order};
 #[doc(hidden)]
 pub mod exports {
     pub use crate::{
-        AdvisoryRank, Allows, At, Attempt, Backlog, Budget, Builder, Cause, Condition, DeadMessage,
-        Deadlock, Deletes, Effect, Error, ErrorCode, ErrorKind, Failure, ForUpdate, GiveUp, Higher,
-        Holding, IDEMPOTENCY_KEYS_SQL, InvalidSetting, Inversion, Isolation, KeyShare, Keyed,
-        LockGraph, LockKey, LockOf, LockOrder, LockOrderRefusal, LockSet, Locked, ManyRows,
-        Message, Mode, NewMessage, NoKeyUpdate, NoOrder, OUTBOX_SQL, ObservedOrder, OneKey, OneRow,
-        Opponent, Outbox, Outcome, ParentsLocked, Passed, Phase, PoolState, Position, Rank, Ranked,
-        References, Remedy, Report, RetryPolicy, SEQUENCES_SQL, SequenceRank, Share, SqlState,
-        Statement, TableRank, Trail, TxOptions, Unlocked, WriteEffect, Writes, WrittenMessage,
-        advisory, lock_order, rank, ranked, references, row, rows,
+        AdvisoryRank, Allows, AsyncFuncMut, AsyncFuncOnce, At, Attempt, Backlog, Budget, Builder,
+        Cause, Condition, DeadMessage, Deadlock, Deletes, Effect, Error, ErrorCode, ErrorKind,
+        Failure, ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, InvalidSetting,
+        Inversion, Isolation, KeyShare, Keyed, LockGraph, LockKey, LockOf, LockOrder,
+        LockOrderRefusal, LockSet, Locked, ManyRows, Message, Mode, NewMessage, NoKeyUpdate,
+        NoOrder, OUTBOX_SQL, ObservedOrder, OneKey, OneRow, Opponent, Outbox, Outcome,
+        ParentsLocked, Passed, Phase, PoolState, Position, Rank, Ranked, References, Remedy,
+        Report, RetryPolicy, SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank,
+        Trail, TxOptions, Unlocked, WriteEffect, Writes, WrittenMessage, advisory, lock_order,
+        rank, ranked, references, row, rows,
     };
 }
