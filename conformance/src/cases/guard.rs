@@ -26,13 +26,13 @@ use txsafe::{
 };
 use txsafe_testkit::Postgres;
 
-pub(super) const CASES: &[Case] =
-    cases![nothing_is_found_where_nothing_is, what_is_allowed_is_not_found];
+pub(super) const CASES: &[Case] = cases![nothing_is_found_where_nothing_is];
 
 pub(super) const CLOSURE_CASES: &[Case] = closure_cases![
     a_wait_for_something_else_fails_a_test,
     a_wait_for_something_else_is_told_with_its_story,
     a_marked_call_is_found_although_it_never_waits,
+    what_is_allowed_is_not_found,
     a_rule_that_has_expired_is_told,
     policies_differ_in_what_follows,
     the_wrapper_of_a_test_does_not_count,

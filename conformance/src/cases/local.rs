@@ -64,6 +64,14 @@ async fn a_tenant_sees_its_own_rows_alone(driver: Driver) {
         ))
     };
     let write = || Step::sql("INSERT INTO notes (text) VALUES ('mine')");
+    // Words that SQL reserves, in settings as people name them.
+    let reserved = TxOptions::new().set_local("app.user", "anne").set_local("app.order", "$1");
+    let is_anne = "current_setting('app.user') = 'anne' AND current_setting('app.order') = '$1'";
+    for key in [None, Some("reserved")] {
+        let call = Call::new("reserved").with(reserved.clone());
+        let call = key.map_or(call.clone(), |key| call.clone().key(key));
+        db.run(call, Script::new([check(is_anne)])).await.unwrap();
+    }
     for tenant in [7, 8] {
         // Each attempt has them anew.
         let first = vec![is_tenant(tenant), write(), Step::raise("40001")];

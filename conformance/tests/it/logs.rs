@@ -57,7 +57,11 @@ fn what_the_caller_expects_is_no_warning_and_what_it_does_not_is_one_for_many() 
             let db = shop.guarded(driver, Policy::production());
             let exists = || Script::new([Step::sql("INSERT INTO accounts VALUES (1, 0)")]);
             let fails = || Script::new([Step::Credit(1, 1), Step::raise("40001")]);
+            let deferred = "CREATE TABLE orders (account int REFERENCES accounts DEFERRABLE INITIALLY DEFERRED)";
+            shop.watcher.batch_execute(deferred).await.unwrap();
+            let order = || Script::new([Step::sql("INSERT INTO orders VALUES (4711)")]);
             for _ in 0..100 {
+                db.run(Call::new("order").inline(), order()).await.unwrap_err();
                 db.run(Call::new("read").inline(), Script::new([Step::sql("SELECT 1")]))
                     .await
                     .unwrap();
@@ -73,7 +77,7 @@ fn what_the_caller_expects_is_no_warning_and_what_it_does_not_is_one_for_many() 
         // Each failure has a line for those who look.
         let debug =
             log.lines().filter(|line| line.contains("DEBUG") && line.contains("attempt failed"));
-        assert_eq!(debug.count(), 200, "{driver}");
+        assert_eq!(debug.count(), 300, "{driver}");
         let parser =
             log.lines().find(|line| line.contains("sqlparser") || line.contains("parsing expr"));
         assert_eq!(parser, None, "{driver}");

@@ -14,7 +14,7 @@ pub struct LocalSettings {
     pub role: Option<String>,
 }
 
-/// How a database is told of them.
+/// The SQL that sets them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a dialect makes it")]
 pub struct LocalSql {
@@ -22,10 +22,12 @@ pub struct LocalSql {
     pub with_begin: String,
     /// The same as a question, for transactions in which something of ours runs before.
     pub question: String,
+    /// The bind values of the question.
+    pub binds: Vec<String>,
 }
 
 /// Settings that txsafe sets itself, or that have a method of their own, with what to call instead.
-const OTHERS: [(&str, &str); 10] = [
+const OTHERS: [(&str, &str); 12] = [
     ("lock_timeout", "call `lock_timeout`"),
     ("statement_timeout", "call `statement_timeout`"),
     ("idle_in_transaction_session_timeout", "call `idle_in_transaction_session_timeout`"),
@@ -36,11 +38,13 @@ const OTHERS: [(&str, &str); 10] = [
     ("application_name", "it is the name of the transaction behind `Builder::service`"),
     ("search_path", "call `search_path`"),
     ("role", "call `role`"),
+    ("session_authorization", "call `role`"),
+    ("client_encoding", "the drivers speak UTF-8: leave it out"),
 ];
 
 impl LocalSettings {
     pub(crate) fn set(&mut self, name: String, value: String) {
-        self.settings.retain(|(other, _)| *other != name);
+        self.settings.retain(|(other, _)| !other.eq_ignore_ascii_case(&name));
         self.settings.push((name, value));
     }
 
@@ -48,7 +52,7 @@ impl LocalSettings {
         *self == Self::default()
     }
 
-    /// These over others.
+    /// Returns the preset with these settings in place of its own.
     pub(crate) fn over(&self, preset: &Self) -> Self {
         let mut all = preset.clone();
         for (name, value) in &self.settings {
@@ -81,14 +85,18 @@ impl LocalSettings {
                 let cure = "name a role; without `role`, the session's own is kept";
                 return Err(InvalidSetting::new("role", "\"\"", cure));
             }
-            no_nul("role", role)?;
+            if role == "none" {
+                let cure = "PostgreSQL reads it as the session's own role: name another one, or leave `role` out";
+                return Err(InvalidSetting::new("role", "\"none\"", cure));
+            }
+            is_whole("role", role)?;
         }
         if let Some(schemas) = &self.search_path {
             if schemas.is_empty() || schemas.iter().any(String::is_empty) {
                 let cure = "name the schemas in which tables are looked up, one or more";
                 return Err(InvalidSetting::new("search_path", format!("{schemas:?}"), cure));
             }
-            schemas.iter().try_for_each(|schema| no_nul("search_path", schema))?;
+            schemas.iter().try_for_each(|schema| is_whole("search_path", schema))?;
         }
         Ok(())
     }
@@ -100,6 +108,17 @@ fn no_nul(setting: &'static str, value: &str) -> Result<(), InvalidSetting> {
         return Err(InvalidSetting::new(setting, format!("{value:?}"), cure));
     }
     Ok(())
+}
+
+/// Rejects a name that the server would cut, and so take for another role or schema.
+fn is_whole(setting: &'static str, name: &str) -> Result<(), InvalidSetting> {
+    /// `NAMEDATALEN - 1`.
+    const LONGEST: usize = 63;
+    if name.len() > LONGEST {
+        let cure = "PostgreSQL cuts names at 63 bytes, and would take another one: shorten it";
+        return Err(InvalidSetting::new(setting, format!("{name:?}"), cure));
+    }
+    no_nul(setting, name)
 }
 
 /// Whether it is a setting's name, with its namespaces.
@@ -124,6 +143,7 @@ mod tests {
     #[test]
     fn a_call_overrides_the_preset_by_name() {
         let mut preset = of("app.tenant_id", "1");
+        preset.set("APP.region".into(), "us".into());
         preset.set("app.region".into(), "eu".into());
         preset.role = Some("tenant".into());
         let all = of("app.tenant_id", "2").over(&preset);
@@ -149,6 +169,10 @@ mod tests {
             (of("txsafe.open", "x"), ["`set_local`", "txsafe.open", "another one"]),
             (of("app.x", "a\0b"), ["`set_local`", "\\0", "NUL"]),
             (role(""), ["`role`", "\"\"", "name a role"]),
+            (role("none"), ["`role`", "\"none\"", "session's own"]),
+            (role(&"r".repeat(64)), ["`role`", "rrr", "63 bytes"]),
+            (path(&["public", &"s".repeat(64)]), ["`search_path`", "sss", "63 bytes"]),
+            (of("Client_Encoding", "LATIN1"), ["`set_local`", "Client_Encoding", "UTF-8"]),
             (path(&[]), ["`search_path`", "[]", "one or more"]),
             (path(&["a", ""]), ["`search_path`", "\"a\"", "one or more"]),
         ] {

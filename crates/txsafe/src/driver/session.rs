@@ -86,10 +86,11 @@ impl Question<'_> {
             if i == 0 {
                 return (part, None);
             }
-            // Behind the sign stands the number of a bind value, from 1 to 9.
-            let bind = part.chars().next().and_then(|n| n.to_digit(10)).map(|n| n as usize - 1);
-            let bind = bind.and_then(|n| self.binds.get(n)).copied();
-            (part.get(1..).unwrap_or_default(), bind)
+            // Behind the sign stands the number of a bind value, from 1 on.
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = part.split_at(digits);
+            let bind = number.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+            (rest, bind.and_then(|n| self.binds.get(n)).copied())
         })
     }
 }
@@ -234,5 +235,7 @@ mod tests {
             r"f(E'\\''; DROP TABLE t; --'::text, 'o''clock')",
         );
         assert_eq!(inlined("$1 $2", &["$2", "x"]), "'$2' 'x'");
+        let ten = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        assert_eq!(inlined("f($10, $1)", &ten), "f('j', 'a')");
     }
 }

@@ -273,7 +273,7 @@ impl fmt::Display for GiveUp {
                 "the retry budget of this database is empty: too many transactions fail at once",
             ),
             Self::PausesEnded => f.write_str("the given sequence of pauses ended"),
-            Self::Once => f.write_str("what `transaction_once` or `begin` has run isn't run again"),
+            Self::Once => f.write_str("`transaction_once` and `begin` run nothing again: use `transaction`, or the loop of `attempts`"),
             Self::Nested => f.write_str(
                 "it ran inside a transaction of another `Database`, and only the outer one retries",
             ),

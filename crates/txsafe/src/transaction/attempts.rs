@@ -56,8 +56,9 @@ impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
         OwnedTx::next(progress, self.db.db.pool.clone()).await
     }
 
-    /// Ends an attempt: commits it if `result` is `Ok`, and rolls it back if it is `Err`, or if the transaction was
-    /// [marked](crate::TxOptions::dry_run) to be.
+    /// Ends an attempt. It commits if `result` is `Ok`, and rolls back if it is `Err`. After `Tx::set_rollback_only`, or with
+    /// [`TxOptions::dry_run`](crate::TxOptions::dry_run), it rolls back and still returns `Break(Ok(value))`;
+    /// [`OwnedTx::commit`] returns [`ErrorKind::RollbackOnly`](crate::ErrorKind::RollbackOnly) after `set_rollback_only`.
     ///
     /// Returns `Break` with what the caller gets, or `Continue` when another attempt is to begin, after its pause. What
     /// `result` was is forgotten then. A transaction of somebody else's is ended, and never followed by another one.
@@ -83,8 +84,9 @@ impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
                 }
                 ControlFlow::Continue(pause) => {
                     drop(returned);
-                    D::sleep(pause).await;
+                    // Before the pause: whoever drops it keeps the bounds.
                     self.progress = Some(progress);
+                    D::sleep(pause).await;
                     ControlFlow::Continue(())
                 }
             }

@@ -302,7 +302,8 @@ impl TxOptions {
 
     /// Whether the transaction is rolled back where it would be committed: for a `--dry-run`, or to see what a change would do. On
     /// PostgreSQL deferred constraints are checked before. The caller gets what the closure returned, `after_rollback` hooks run,
-    /// and an idempotency key isn't kept. What would fail fails as ever. Default: `false`.
+    /// and an idempotency key isn't kept. A dry run can't find what only COMMIT finds: a serialization failure, or a deferred
+    /// constraint on SQLite. Default: `false`.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = Some(dry_run);

@@ -28,7 +28,7 @@ use std::{
     thread,
     time::Duration,
 };
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 /// A transaction that its caller begins by [`Database::begin`](crate::Database::begin), and ends by [`commit`](Self::commit) or
 /// [`rollback`](Self::rollback): for code that passes an open transaction around, where a closure doesn't fit.
@@ -53,7 +53,6 @@ struct Open<D: AsyncDriver, O: LockOrder> {
     begun: Begun<D::Tx<'static, O, Unlocked>>,
     progress: Progress<AsyncHook>,
     pool: FromPool<D>,
-    span: Span,
 }
 
 /// How a transaction has ended, or the pause before the next attempt.
@@ -111,9 +110,8 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
         mut progress: Progress<AsyncHook>,
         pool: D::Pool,
     ) -> Result<Keyed<Self>, Error> {
-        let span = progress.call.span();
+        let span = progress.span.clone();
         let mut pool = FromPool::<D>(pool);
-        let kept = span.clone();
         let attempts = in_a_box(async move {
             loop {
                 // Its answer is waited for: a connection that was lost in its pool is replaced here, or nowhere.
@@ -124,7 +122,7 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
                         let session = &mut begun.session;
                         let scope = progress.scope(session.connection(), session.account());
                         progress.leave_to_caller(scope);
-                        let open = Open { begun: begun.map(D::own), progress, pool, span: kept };
+                        let open = Open { begun: begun.map(D::own), progress, pool };
                         return Ok(Keyed::Ran(Self { open: Some(Box::new(open)) }));
                     }
                 };
@@ -209,7 +207,8 @@ impl<D: AsyncDriver, O: LockOrder> Open<D, O> {
         result: Result<(), CallersError>,
         patience: Option<Duration>,
     ) -> impl Future<Output = (Progress<AsyncHook>, Ending)> + Send {
-        let Self { begun, mut progress, mut pool, span } = self;
+        let Self { begun, mut progress, mut pool } = self;
+        let span = progress.span.clone();
         let begun = begun.map(D::disown);
         let ending = in_a_box(async move {
             let (ended, account) = if result.is_ok() && progress.has_expired() {

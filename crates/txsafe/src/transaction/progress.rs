@@ -42,10 +42,13 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tracing::Span;
 
 /// One transaction on its way through its attempts.
 pub(crate) struct Progress<H> {
     pub(crate) call: Call,
+    /// One for all attempts.
+    pub(crate) span: Span,
     pub(super) course: Course,
     pub(super) started: Instant,
     pub(super) attempt_started: Instant,
@@ -92,6 +95,7 @@ impl<H> Progress<H> {
         course.nested = scope::is_inside_any();
         let inside = course.nested.then(|| Inside::another(&call.named.name, call.place));
         Ok(Self {
+            span: call.span(),
             call,
             course,
             started,
@@ -268,9 +272,9 @@ impl<H> Progress<H> {
 
     /// The application's own settings, where they are to be set behind the claim of the key: the role may not be allowed to
     /// write it, and the search path may not lead to its table.
-    pub(crate) fn sets_behind_claim(&self) -> Option<&str> {
+    pub(crate) fn sets_behind_claim(&self) -> Option<(&str, Vec<&str>)> {
         let local = self.call.settings.local_sql.as_ref().filter(|_| self.call.key.is_some())?;
-        Some(&local.question)
+        Some((&local.question, local.binds.iter().map(String::as_str).collect()))
     }
 
     pub(super) fn committed(
@@ -286,7 +290,7 @@ impl<H> Progress<H> {
         let is_slow = elapsed >= self.call.settings.slow_after;
         if is_slow || !self.failures.is_empty() {
             let report = self.report(Outcome::Committed, None, trail);
-            if is_slow && let Some(left_out) = self.call.named.slow.admits(clock::now()) {
+            if is_slow && let Some(left_out) = self.call.named.slow.admits(None, clock::now()) {
                 events::slow(&report, left_out);
             }
             self.hand_out(&report);
@@ -425,9 +429,9 @@ impl<H> Progress<H> {
         match otherwise {
             Otherwise::Ours(kind) => self.refuse(kind, reason, trail),
             Otherwise::Callers => {
-                let is_expected = self.failures.last().is_some_and(Attempt::is_callers);
+                let is_expected = self.is_callers(reason);
                 let report = self.report(Outcome::RolledBack, reason, trail);
-                if is_expected && reason.is_none() {
+                if is_expected {
                     self.tell_quietly(&report);
                 } else {
                     self.tell(&report);

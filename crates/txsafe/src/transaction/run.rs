@@ -46,9 +46,9 @@ pub(super) const PATIENCE_AFTER_ERROR: Duration = Duration::from_millis(100);
 /// # Errors
 /// [`RunError::Callers`] where the caller gets its closure's own error, [`RunError::Ours`] where it gets that one.
 pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
-    let span = call.span();
+    let mut progress = Progress::start(call)?;
+    let span = progress.span.clone();
     let attempts = in_a_box(async move {
-        let mut progress = Progress::start(call)?;
         loop {
             let begin = progress.next_attempt()?;
             let (ended, account) = attempt(&mut progress, begin, work).await;
@@ -188,8 +188,8 @@ pub(super) async fn start<C: AsyncSource>(
             }
         }
     }
-    if let Some(sql) = progress.sets_behind_claim()
-        && let Err(failure) = session.ask(Question { sql, binds: &[] }).await
+    if let Some((sql, binds)) = progress.sets_behind_claim()
+        && let Err(failure) = session.ask(Question { sql, binds: &binds }).await
     {
         let standing = session.settle(settings.answer_timeout).await;
         let account = end(session, step(false, &standing), progress.dialect()).await;
@@ -316,7 +316,12 @@ async fn dry_run<S: AsyncSession>(mut session: S, dialect: &dyn Dialect) -> Atte
     {
         let standing = not_asked(failure.clone());
         let account = end(session, step(true, &standing), dialect).await;
-        return (Ended::CommitFailed(failure, None), account);
+        let ended = match standing {
+            // COMMIT was never sent: nothing is in doubt.
+            Standing::Lost(_) => Ended::NotCommitted(Ok(()), standing),
+            _ => Ended::CommitFailed(failure, None),
+        };
+        return (ended, account);
     }
     let account = end(session, Step::RollBack, dialect).await;
     (Ended::NotCommitted(Err(CallersError), Standing::Open(None)), account)

@@ -45,6 +45,8 @@ pub struct Shared {
     hides_bind_values: bool,
     service: Option<String>,
     by_name: RwLock<HashMap<Box<str>, Arc<Named>>>,
+    /// Of failures, and of what is slow, for all names beyond those that are kept.
+    limiters_of_others: [Arc<Limiter>; 2],
     identity: Mutex<Option<Arc<str>>>,
     counted: Counted,
 }
@@ -54,8 +56,8 @@ pub(crate) struct Named {
     pub(crate) name: Arc<str>,
     pub(crate) application_name: Arc<str>,
     pub(crate) meters: Meters,
-    pub(crate) failures: Limiter,
-    pub(crate) slow: Limiter,
+    pub(crate) failures: Arc<Limiter>,
+    pub(crate) slow: Arc<Limiter>,
     patience: Mutex<Patience>,
 }
 
@@ -96,6 +98,7 @@ impl Shared {
             hides_bind_values: false,
             service,
             by_name: RwLock::default(),
+            limiters_of_others: Default::default(),
             identity: Mutex::default(),
             counted: Counted::new(),
         })
@@ -179,23 +182,24 @@ impl Shared {
         }
         name::check(name)?;
         let known: Arc<str> = name.into();
-        let named = Arc::new(Named {
+        let named = Named {
             meters: Meters::new(&known),
             application_name: match &self.service {
                 Some(service) => format!("{service}/{name}").into(),
                 None => Arc::clone(&known),
             },
             name: known,
-            failures: Limiter::default(),
-            slow: Limiter::default(),
+            failures: Arc::default(),
+            slow: Arc::default(),
             patience: Mutex::default(),
-        });
+        };
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         // Names made from data would grow without bound: beyond the limit they are known for one call only.
         if by_name.len() < MOST_NAMES {
-            return Ok(Arc::clone(by_name.entry(name.into()).or_insert(named)));
+            return Ok(Arc::clone(by_name.entry(name.into()).or_insert_with(|| named.into())));
         }
-        Ok(named)
+        let [failures, slow] = self.limiters_of_others.each_ref().map(Arc::clone);
+        Ok(Arc::new(Named { failures, slow, ..named }))
     }
 }
 

@@ -36,8 +36,19 @@ impl<H> Progress<H> {
         };
         let outcome = Error::new(kind.clone(), None, None).outcome();
         let report = self.report(outcome, reason, trail);
-        self.tell(&report);
+        // The same of COMMIT, BEGIN or a question of ours as of the closure: the caller knows what it means.
+        let is_expected = kind == ErrorKind::Failed && self.is_callers(reason);
+        if is_expected {
+            self.tell_quietly(&report);
+        } else {
+            self.tell(&report);
+        }
         Error::new(kind, failure, Some(report))
+    }
+
+    /// Whether the last failure is the caller's own business, and no bound on attempts has ended the transaction.
+    pub(super) fn is_callers(&self, reason: Option<GiveUp>) -> bool {
+        reason.is_none() && self.failures.last().is_some_and(Attempt::is_callers)
     }
 
     pub(super) fn note(&mut self, phase: Phase, failure: Failure, cause: Cause) {
@@ -101,7 +112,11 @@ impl<H> Progress<H> {
         // What is in doubt is always worth a line.
         let left_out = match report.outcome {
             Outcome::Unknown => Some(0),
-            _ => self.call.named.failures.admits(clock::now()),
+            _ => {
+                let last = report.failures.last();
+                let about = last.map(|attempt| (attempt.cause, attempt.failure.sqlstate()));
+                self.call.named.failures.admits(about, clock::now())
+            }
         };
         if let Some(left_out) = left_out {
             events::failed(report, left_out);

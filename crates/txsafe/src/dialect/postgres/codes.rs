@@ -57,7 +57,8 @@ pub(crate) fn of_error(code: SqlState, routine: Option<&str>, message: &str) -> 
         SqlState::NO_ACTIVE_SQL_TRANSACTION => Condition::NoTransaction,
         SqlState::IN_FAILED_SQL_TRANSACTION => Condition::InFailedTransaction,
         SqlState::STATEMENT_COMPLETION_UNKNOWN => Condition::CommitUnknown,
-        code if code.class() == "23" => Condition::ConstraintViolation,
+        // 44000 is of WITH CHECK OPTION, and of a policy's WITH CHECK.
+        code if code.class() == "23" || code.as_str() == "44000" => Condition::ConstraintViolation,
         _ => of_internal_error(message).unwrap_or(Condition::Other),
     }
 }

@@ -89,7 +89,7 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
         mut progress: Progress<BlockingHook>,
         db: &BlockingDatabase<D, O>,
     ) -> Result<Keyed<Self>, Error> {
-        let _inside = progress.call.span().entered();
+        let _inside = progress.span.clone().entered();
         // To a transaction around it, of another database, that has been told.
         let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
         let mut pool = FromPool::<D> { pool: db.pool.clone(), known: Arc::clone(&db.known) };
@@ -175,7 +175,7 @@ impl<D: OnThisThread, O: LockOrder> Open<D, O> {
     /// Ends the attempt. If its COMMIT is in doubt, and has a key, that is looked up until it tells.
     fn end(self, result: Result<(), CallersError>) -> (Progress<BlockingHook>, Ending) {
         let Self { begun, mut progress, mut pool } = self;
-        let _inside = progress.call.span().entered();
+        let _inside = progress.span.clone().entered();
         let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
         let begun = begun.map(D::disown);
         let (ended, account) = if result.is_ok() && progress.has_expired() {

@@ -42,8 +42,8 @@ use std::{
 /// # Errors
 /// [`RunError::Callers`] where the caller gets its closure's own error, [`RunError::Ours`] where it gets that one.
 pub fn run<W: Work>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
-    let _inside = call.span().entered();
     let mut progress = Progress::start(call)?;
+    let _inside = progress.span.clone().entered();
     // To the one outside it is all the same, and of that has been told.
     let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
     loop {
@@ -171,8 +171,8 @@ pub(super) fn start<C: Source>(
             }
         }
     }
-    if let Some(sql) = progress.sets_behind_claim()
-        && let Err(failure) = session.ask(Question { sql, binds: &[] })
+    if let Some((sql, binds)) = progress.sets_behind_claim()
+        && let Err(failure) = session.ask(Question { sql, binds: &binds })
     {
         let standing = session.settle(settings.answer_timeout);
         let account = end(session, step(false, &standing), progress.dialect());
@@ -297,7 +297,12 @@ fn dry_run<S: Session>(mut session: S, dialect: &dyn Dialect) -> Attempted {
     {
         let standing = not_asked(failure.clone());
         let account = end(session, step(true, &standing), dialect);
-        return (Ended::CommitFailed(failure, None), account);
+        let ended = match standing {
+            // COMMIT was never sent: nothing is in doubt.
+            Standing::Lost(_) => Ended::NotCommitted(Ok(()), standing),
+            _ => Ended::CommitFailed(failure, None),
+        };
+        return (ended, account);
     }
     let account = end(session, Step::RollBack, dialect);
     (Ended::NotCommitted(Err(CallersError), Standing::Open(None)), account)

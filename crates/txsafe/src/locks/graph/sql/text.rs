@@ -36,7 +36,7 @@ fn parsed(tokens: &[Token]) -> Option<Statement> {
     }
     let dialect = PostgreSqlDialect {};
     let parser = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH);
-    // The parser logs each of its steps, which is nobody's business. What bridges `log` hears of it here, and tells nobody.
+    // The parser logs each step by `log`. Under a bridge to `tracing` this drops those records.
     dispatcher::with_default(&Dispatch::none(), || {
         parser.with_tokens(tokens).parse_statements().ok()?.pop()
     })
