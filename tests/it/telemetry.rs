@@ -181,7 +181,7 @@ async fn check_events() {
     let _here = tracing::subscriber::set_default(subscriber);
     let failed = shop.db.transaction("told", async |mut tx| {
         credit(&mut tx, 1, 1).await?;
-        raise(&mut tx, "23505").await?;
+        raise(&mut tx, "53100").await?;
         Ok::<_, AppError>(())
     });
     failed.await.unwrap_err();
@@ -189,7 +189,7 @@ async fn check_events() {
     for part in [
         "WARN transaction{otel.name=\"told\"",
         "db.system.name=\"postgresql\"",
-        "db.response.status_code=\"23505\"",
+        "db.response.status_code=\"53100\"",
         "txsafe.outcome=\"rolled_back\"",
         "error.type=\"other\"",
         "UPDATE \"accounts\"",

@@ -109,6 +109,8 @@ impl<H> Progress<H> {
     }
 
     pub(super) fn tell(&mut self, report: &Report) {
+        // First, because the event shows what its span says.
+        self.mark_span(report);
         // What is in doubt is always worth a line.
         let left_out = match report.outcome {
             Outcome::Unknown => Some(0),
@@ -121,14 +123,18 @@ impl<H> Progress<H> {
         if let Some(left_out) = left_out {
             events::failed(report, left_out);
         }
-        self.tell_quietly(report);
+        self.hand_out(report);
     }
 
     /// The same of what the caller knows how to deal with: its error says all, and an event at level DEBUG was sent already.
     pub(super) fn tell_quietly(&mut self, report: &Report) {
+        self.mark_span(report);
+        self.hand_out(report);
+    }
+
+    fn mark_span(&mut self, report: &Report) {
         self.count(report.outcome, report.elapsed);
         events::mark_span(report);
-        self.hand_out(report);
     }
 
     pub(super) fn hand_out(&self, report: &Report) {
