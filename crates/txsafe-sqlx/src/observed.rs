@@ -124,6 +124,11 @@ impl<DB: Engine> Observed<DB> {
         self.note(failure.with_statement(statement).with_took(Some(now - start)));
     }
 
+    /// A question of txsafe's own was answered.
+    pub(crate) fn answered(&mut self) {
+        self.trail.answered(Instant::now());
+    }
+
     /// Something failed outside a statement of ours.
     pub(crate) fn saw(&mut self, error: &SqlxError) {
         self.note(DB::failure_of(error));

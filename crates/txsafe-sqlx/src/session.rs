@@ -136,7 +136,9 @@ impl<DB: Engine> AsyncSession for Session<'_, DB> {
     async fn ask(&mut self, question: Question<'_>) -> Result<Option<String>, Failure> {
         let calls = Arc::clone(self.observed.calls());
         let asked = calls.waiting(DB::ask(self.lease.connection(), question));
-        let failure = match self.alarm.within(self.answer_timeout, asked).await {
+        let answered = self.alarm.within(self.answer_timeout, asked).await;
+        self.observed.answered();
+        let failure = match answered {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => of_request::<DB>(&error),
             Err(_elapsed) => Failure::no_answer("a question", self.answer_timeout),

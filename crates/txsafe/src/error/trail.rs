@@ -119,6 +119,12 @@ impl Trail {
         self.last.push_back(statement);
     }
 
+    /// For adapters: a question of txsafe's own was answered at `end`. It is no statement, and the gap before the next one begins
+    /// then.
+    pub fn answered(&mut self, end: Instant) {
+        self.last_end = self.last_end.max(Some(end));
+    }
+
     /// The last statement that begins with `sql` and didn't fail has failed after all: its error came behind its end.
     pub fn failed(&mut self, sql: &str, code: SqlState) {
         let mut kept = self.first.iter_mut().chain(&mut self.last).rev();

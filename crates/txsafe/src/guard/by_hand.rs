@@ -52,14 +52,12 @@ impl ByHand {
         self.report(self.scope.connection.statements().0, idle, site.behind(), "");
     }
 
-    /// Reports the gaps between these statements that nobody has seen: those inside of what the transaction was lent to. Before the
-    /// first one of a transaction that `is_keyed`, its key was waited for.
-    pub(crate) fn gaps(&self, trail: &Trail, is_keyed: bool) {
+    /// Reports the gaps between these statements that nobody has seen: those inside of what the transaction was lent to.
+    pub(crate) fn gaps(&self, trail: &Trail) {
         if !self.scope.guard.accounts() {
             return;
         }
-        let statements = trail.numbered().skip(usize::from(is_keyed));
-        for (before, statement) in statements.filter(|(_, s)| self.is_long(s.gap)) {
+        for (before, statement) in trail.numbered().filter(|(_, s)| self.is_long(s.gap)) {
             self.report(before, statement.gap, Where::Unknown, &statement.sql);
         }
     }
