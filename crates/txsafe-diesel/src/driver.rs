@@ -12,7 +12,7 @@ use txsafe::{
     Error, Failure, LockOrder, NoOrder, PoolState, Unlocked,
     driver::{
         Account, AsyncDriver, AsyncHook, Dialect, HasAccount, HeldLocks, LockCall, LockStatement,
-        Locks, Postgres, Question, Reads, SessionOptions, spawn,
+        Locks, Postgres, Question, Reads, SessionOptions,
     },
 };
 
@@ -133,10 +133,6 @@ impl AsyncDriver for Driver {
     ) -> Result<Option<String>, Failure> {
         let mut conn = pool.manager().create().await.map_err(|error| of_manager(&error))?;
         Asked(question).ask(&mut conn).await.map_err(|error| failure_of(&error))
-    }
-
-    fn spawn(task: BoxFuture<'static, ()>) {
-        spawn(task);
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {

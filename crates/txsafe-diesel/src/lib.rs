@@ -16,9 +16,13 @@ mod checkout;
 #[cfg(any(feature = "async", feature = "blocking"))]
 mod commit;
 #[cfg(feature = "async")]
+mod commit_async;
+#[cfg(feature = "async")]
 mod connect;
 #[cfg(any(feature = "async", feature = "deadpool-diesel"))]
 mod deadpools;
+#[cfg(feature = "async")]
+mod depth;
 #[cfg(feature = "async")]
 mod driver;
 #[cfg(any(feature = "async", feature = "blocking"))]

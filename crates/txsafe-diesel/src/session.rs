@@ -5,17 +5,15 @@
 use crate::{
     asked::Asked,
     checkout::checkout,
-    commit::commit_unseen_sql,
-    failure::{failure_of, lost_unless_refused},
+    commit_async::Commit,
+    depth::{change_depth, depth},
+    failure::lost_unless_refused,
     held::Held,
     observer::Observer,
     tx::{Parts, Tx},
-    wire::{link::Link, said::Tag},
+    wire::link::Link,
 };
-use diesel::{
-    connection::{TransactionDepthChange, TransactionManagerStatus},
-    result::Error as DieselError,
-};
+use diesel::{connection::TransactionDepthChange, result::Error as DieselError};
 use diesel_async::{
     AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
     pooled_connection::{
@@ -30,10 +28,10 @@ use std::{
     time::Duration,
 };
 use txsafe::{
-    Failure, SqlState,
+    Failure,
     driver::{
         Account, AsyncHeld, AsyncHook, AsyncSession, Begin, Connection, OwnedSession, Question,
-        SessionOptions, Slot, Standing, to_the_end,
+        SessionOptions, Slot, Standing, spawn, to_the_end,
     },
 };
 
@@ -317,59 +315,6 @@ impl fmt::Debug for Session<'_> {
     }
 }
 
-/// COMMIT, wherever it runs.
-struct Commit {
-    link: Arc<Link>,
-    /// What its message says first.
-    before: Arc<str>,
-}
-
-impl Commit {
-    /// Waits for the answer, at most for `patience`. Then the connection is closed, and nothing is cancelled: a server that
-    /// works on COMMIT doesn't look at its client, and one that never got it rolls back.
-    async fn within(
-        &self,
-        patience: Duration,
-        conn: &mut AsyncPgConnection,
-    ) -> Result<(), Failure> {
-        let answered = self.link.alarm.within(patience, self.run(conn)).await;
-        answered.unwrap_or_else(|_elapsed| {
-            self.link.hang_up();
-            Err(Failure::no_answer("COMMIT", patience))
-        })
-    }
-
-    async fn run(&self, conn: &mut AsyncPgConnection) -> Result<(), Failure> {
-        self.link.ending();
-        let answer = if self.link.is_on_wire() {
-            commit_as(conn, &format!("{}; COMMIT", self.before)).await
-        } else {
-            commit_as(conn, &commit_unseen_sql(&self.before)).await
-        };
-        match (self.link.end(), answer) {
-            // The server said it, whatever became of the connection after.
-            (Some(Tag::Commit), _) => Ok(()),
-            // COMMIT of an aborted transaction: the server answers ROLLBACK, and Diesel takes it for success.
-            (Some(Tag::Rollback), Ok(())) => Err(self.link.failure().unwrap_or_else(|| {
-                let code = SqlState::IN_FAILED_SQL_TRANSACTION;
-                Failure::refused(code, "COMMIT of an aborted transaction rolled it back")
-            })),
-            (_, Ok(())) => Ok(()),
-            (_, Err(error)) => {
-                let failure = self.link.failure().unwrap_or_else(|| lost_unless_refused(&error));
-                Err(failure.with_statement(Some("COMMIT".into())))
-            }
-        }
-    }
-}
-
-/// COMMIT in a message of ours. Diesel's depth follows where it succeeds; else the connection is closed.
-async fn commit_as(conn: &mut AsyncPgConnection, sql: &str) -> Result<(), DieselError> {
-    conn.batch_execute(sql).await?;
-    let _ = change_depth(conn, TransactionDepthChange::DecreaseDepth);
-    Ok(())
-}
-
 /// COMMIT came to its answer after its caller had gone away.
 #[inline]
 fn release(object: Box<Object<AsyncPgConnection>>, is_committed: bool) {
@@ -393,22 +338,19 @@ async fn settled(link: &Link, conn: &mut AsyncPgConnection) {
 fn close(link: &Link) {
     if link.is_in_flight()
         && let Some(cancel) = link.cancel()
-        && let Ok(runtime) = tokio::runtime::Handle::try_current()
     {
         // The server notices a closed connection only after the statement that it is working on.
-        runtime.spawn(cancel);
+        spawn(Box::pin(cancel));
     }
     link.hang_up();
 }
 
 #[inline]
 fn close_when_answered(link: Arc<Link>, patience: Duration) {
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(async move {
-            let _ = link.alarm.within(patience, link.settled()).await;
-            link.hang_up();
-        });
-    }
+    spawn(Box::pin(async move {
+        let _ = link.alarm.within(patience, link.settled()).await;
+        link.hang_up();
+    }));
 }
 
 /// Whether the caller's connection is in a transaction. Where nothing that is known of it tells, two round trips do: a
@@ -451,25 +393,4 @@ fn link_of(conn: &mut AsyncPgConnection) -> Result<Arc<Link>, Failure> {
         });
     }
     Ok(link)
-}
-
-fn depth(conn: &mut AsyncPgConnection) -> Option<u32> {
-    match Manager::transaction_manager_status_mut(conn) {
-        TransactionManagerStatus::Valid(status) => status.transaction_depth().map(u32::from),
-        TransactionManagerStatus::InError => None,
-    }
-}
-
-fn change_depth(
-    conn: &mut AsyncPgConnection,
-    change: TransactionDepthChange,
-) -> Result<(), Failure> {
-    match Manager::transaction_manager_status_mut(conn) {
-        TransactionManagerStatus::Valid(status) => {
-            status.change_transaction_depth(change).map_err(|error| failure_of(&error))
-        }
-        TransactionManagerStatus::InError => {
-            Err(Failure::lost(None, "earlier work left the connection's transaction state unknown"))
-        }
-    }
 }
