@@ -14,7 +14,7 @@ use txsafe::{
     Error, Failure, LockOrder, PoolState, Unlocked,
     driver::{
         Account, AsyncDriver, AsyncHook, Dialect, HasAccount, HeldLocks, LockCall, Locks, Question,
-        SessionOptions, spawn,
+        SessionOptions,
     },
 };
 
@@ -104,10 +104,6 @@ impl<DB: Engine> AsyncDriver for Driver<DB> {
         // Whatever it said, the connection was made for this alone.
         drop(conn.close().await);
         asked.map_err(|error| DB::failure_of(&error))
-    }
-
-    fn spawn(task: BoxFuture<'static, ()>) {
-        spawn(task);
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -9,7 +9,6 @@ use crate::{
     },
     telemetry::pool::PoolState,
 };
-use futures_util::future::BoxFuture;
 use std::{
     fmt,
     future::Future,
@@ -65,9 +64,6 @@ pub trait AsyncDriver: Locks + Send + Sync {
         pool: &Self::Pool,
         question: Question<'_>,
     ) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
-
-    /// Runs `task` in the background; drops it where there is no runtime.
-    fn spawn(task: BoxFuture<'static, ()>);
 
     /// Sleeps.
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static;

@@ -34,3 +34,37 @@ pub trait Begins {}
     note = "`tx.connection()` lends the connection to helpers that want one; what runs there is unseen"
 )]
 pub trait LendsByAsMut {}
+
+/// The methods that a closure's transaction doesn't have, for the messages of the compiler.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hint_methods {
+    ($mode:ident $tx:ident) => {
+        /// What the compiler answers to methods of other transactions.
+        impl<O: $crate::LockOrder, Held> $tx<'_, O, Held> {
+            #[doc(hidden)]
+            pub fn commit(self) -> $crate::__returns!($mode 'static, ())
+            where
+                Self: $crate::driver::hints::Commits,
+            {
+                unreachable!("nothing implements it")
+            }
+
+            #[doc(hidden)]
+            pub fn rollback(self) -> $crate::__returns!($mode 'static, ())
+            where
+                Self: $crate::driver::hints::RollsBack,
+            {
+                unreachable!("nothing implements it")
+            }
+
+            #[doc(hidden)]
+            pub fn begin(&mut self) -> $crate::__returns!($mode 'static, ())
+            where
+                Self: $crate::driver::hints::Begins,
+            {
+                unreachable!("nothing implements it")
+            }
+        }
+    };
+}

@@ -169,3 +169,73 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", text.unwrap_or("(no message)"))
 }
+
+/// The methods that queue hooks.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hook_methods {
+    ($mode:ident $tx:ident) => {
+        /// What happens after the transaction.
+        impl<O, Held> $tx<'_, O, Held> {
+            /// Has this attempt rolled back at its end, even if the closure returns `Ok`; the caller gets what it returned.
+            ///
+            /// For code that used to drop its transaction without an error: what returns `Ok` here would be committed. It holds for
+            /// the whole transaction, from inside a savepoint, too, and whatever failed in it: only a failure that asks for
+            /// another attempt has one made. A transaction that was begun by hand can't be committed any more: its `commit`
+            /// rolls back and returns [`ErrorKind::RollbackOnly`](crate::ErrorKind::RollbackOnly).
+            ///
+            /// To try a whole transaction without effect, see [`TxOptions::dry_run`](crate::TxOptions::dry_run).
+            pub fn set_rollback_only(&mut self) {
+                self.account().set_rollback_only();
+            }
+
+            $crate::__hook_method! {
+                $mode
+                /// Queues what is to happen once this attempt has committed: mail, calls to other services, cache updates.
+                ///
+                /// Hooks run in order, after the connection went back to its pool and before `transaction` returns. A hook that
+                /// returns an error or panics is reported (an `error` event, the counter `txsafe_hook_failures_total`); it
+                /// doesn't undo the commit or stop the next hook. If the attempt or the savepoint it was queued in is rolled
+                /// back, it is dropped. If the answer to COMMIT is lost for good, it isn't run.
+                ///
+                /// The hook lives longer than the closure's borrows: give it clones.
+                after_commit push_after_commit
+            }
+
+            $crate::__hook_method! {
+                $mode
+                /// Queues what is to happen once this attempt has been rolled back, like [`after_commit`](Self::after_commit).
+                ///
+                /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued
+                /// in a savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away or the
+                /// closure panics, it isn't run; one that was begun by hand runs it where its drop rolls back.
+                after_rollback push_after_rollback
+            }
+        }
+    };
+}
+
+/// A method that queues a hook.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hook_method {
+    (async $(#[$doc:meta])* $name:ident $push:ident) => {
+        $(#[$doc])*
+        pub fn $name<F, Fut>(&mut self, hook: F)
+        where
+            F: FnOnce() -> Fut + Send + 'static,
+            Fut: ::std::future::Future<Output: $crate::driver::HookResult> + Send + 'static,
+        {
+            self.account().hooks.$push($crate::driver::async_hook(hook));
+        }
+    };
+    (blocking $(#[$doc:meta])* $name:ident $push:ident) => {
+        $(#[$doc])*
+        pub fn $name<R: $crate::driver::HookResult>(
+            &mut self,
+            hook: impl FnOnce() -> R + Send + 'static,
+        ) {
+            self.account().hooks.$push($crate::driver::blocking_hook(hook));
+        }
+    };
+}

@@ -23,6 +23,7 @@ pub(crate) mod savepoint;
 pub(crate) mod session;
 #[cfg(feature = "tokio")]
 pub(crate) mod shield;
+pub(crate) mod spawn;
 pub(crate) mod tx_session;
 
 pub use self::{
@@ -35,13 +36,11 @@ pub use self::{
         AsyncSession, AsyncSource, AsyncWork, CallersError, Question, Session, SessionOptions,
         Source, Standing, Work,
     },
+    spawn::spawn,
     tx_session::{OwnedSession, Parts, TxSession},
 };
 #[cfg(feature = "tokio")]
-pub use self::{
-    alarm::Alarm,
-    shield::{spawn, to_the_end},
-};
+pub use self::{alarm::Alarm, shield::to_the_end};
 pub use crate::transaction::{
     blocking::run::run as run_blocking, call::Call, returned::RunError, run::run, shared::Shared,
 };

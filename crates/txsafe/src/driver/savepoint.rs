@@ -108,3 +108,77 @@ fn outcome<T, E: From<Error>>(result: Result<T, E>, swallowed: Option<Failure>) 
         Some(_) | None => result,
     }
 }
+
+/// The method that runs a closure behind a savepoint.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __savepoint_method {
+    ($mode:ident $tx:ident on $driver:ident) => {
+        $crate::__savepoint_method! {
+            $mode $tx on $driver
+            /// Runs `body` behind a savepoint: if it returns `Err`, what it did is undone and the transaction goes on.
+            ///
+            /// A savepoint isn't tried again by itself: after a serialization failure its snapshot would be the same. Return
+            /// the error, and the whole transaction is.
+            ///
+            /// # Errors
+            /// What `body` returned; or [`Error`](crate::Error), where the savepoint couldn't be set or released, as when `body`
+            /// swallowed a failed statement.
+        }
+    };
+    (async $tx:ident on $driver:ident $(#[$doc:meta])+) => {
+        impl<O: $crate::LockOrder, Held: 'static> $tx<'_, O, Held> {
+            $(#[$doc])+
+            pub fn savepoint<'t, T, E, F>(
+                &'t mut self,
+                body: F,
+            ) -> impl ::std::future::Future<Output = Result<T, E>> + Send + 't
+            where
+                F: for<'c> AsyncFnOnce($tx<'c, O, Held>) -> Result<T, E>
+                    + for<'c> $crate::AsyncFuncOnce<$tx<'c, O, Held>, Result<T, E>, Fut: Send>
+                    + Send
+                    + 't,
+                T: Send + 't,
+                E: From<$crate::Error> + Send + 't,
+            {
+                $crate::driver::savepoint::<$driver, O, Held, T, E, F>(self, body)
+            }
+        }
+    };
+    (blocking $tx:ident on $driver:ident $(#[$doc:meta])+) => {
+        impl<O: $crate::LockOrder, Held> $tx<'_, O, Held> {
+            $(#[$doc])+
+            pub fn savepoint<T, E, F>(&mut self, body: F) -> Result<T, E>
+            where
+                F: for<'c> FnOnce($tx<'c, O, Held>) -> Result<T, E>,
+                E: From<$crate::Error>,
+            {
+                $crate::driver::savepoint_blocking::<$driver, O, Held, T, E, F>(self, body)
+            }
+        }
+    };
+}
+
+/// The trait of an adapter by which helpers begin a transaction or join one, and how its `Tx` is joined.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __transact {
+    ($tx:ident on $driver:ident by $transact:ident) => {
+        /// What a helper takes that runs in a transaction of its own, or as part of one that is open: a `&Database` begins, a
+        /// `&mut Tx` joins by a savepoint.
+        pub trait Transact<O: $crate::LockOrder = $crate::NoOrder>:
+            $crate::$transact<$driver, O>
+        {
+        }
+
+        impl<O: $crate::LockOrder, B: $crate::$transact<$driver, O>> Transact<O> for B {}
+
+        impl<O: $crate::LockOrder, Held: 'static> $crate::driver::Joinable<$driver, O>
+            for $tx<'_, O, Held>
+        {
+            fn lend(&mut self) -> $tx<'_, O> {
+                <$driver as $crate::driver::Savepoints>::lend::<O, Held>(self).with_rank()
+            }
+        }
+    };
+}

@@ -1,8 +1,7 @@
 //! COMMIT must reach its answer even if its caller goes away.
 
-use super::{account::Account, hooks::AsyncHook};
+use super::{account::Account, hooks::AsyncHook, spawn::spawn};
 use crate::{dialect::failure::Failure, guard::session_log::SessionLog};
-use futures_util::future::BoxFuture;
 use std::{
     future::Future,
     pin::{Pin, pin},
@@ -37,13 +36,6 @@ where
     let answered = shield.as_mut().await;
     *account = shield.account.take().unwrap_or_default();
     answered
-}
-
-/// Runs `task` in the background; outside a tokio runtime it drops the task.
-pub fn spawn(task: BoxFuture<'static, ()>) {
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(task);
-    }
 }
 
 struct Shield<C, F, R>

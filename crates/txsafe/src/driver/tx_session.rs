@@ -78,3 +78,51 @@ impl<C, H, X, S> fmt::Debug for TxSession<'_, C, H, X, S> {
         })
     }
 }
+
+/// How a `Tx<'c, O, Held>` is made of its session, which is a `$of<'c>`, and taken apart.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tx_of_session {
+    ($tx:ident of $of:ident, $parts:ident, $hook:ident, $session:ty) => {
+        impl<'c, O, Held> $tx<'c, O, Held> {
+            pub(crate) fn new(session: $parts<'c>) -> Self {
+                Self::of($crate::driver::TxSession::Lent(session))
+            }
+
+            fn of(session: $of<'c>) -> Self {
+                Self { session, rank: PhantomData, lives: PhantomData }
+            }
+
+            /// The same transaction, where another rank may be the highest that is held.
+            pub(crate) fn with_rank<Other>(self) -> $tx<'c, O, Other> {
+                $tx::of(self.session)
+            }
+
+            pub(crate) fn parts(&mut self) -> $parts<'_> {
+                self.session.parts()
+            }
+
+            pub(crate) fn account(&mut self) -> &mut $crate::driver::Account<$hook> {
+                self.parts().account
+            }
+        }
+
+        impl<O, Held> $tx<'static, O, Held> {
+            #[inline]
+            pub(crate) fn owning(session: $session) -> Self {
+                Self::of($crate::driver::TxSession::Owned(Box::new(session)))
+            }
+
+            #[inline]
+            pub(crate) fn into_session(self) -> $session {
+                self.session.into_session()
+            }
+        }
+
+        impl<O, Held> ::std::fmt::Debug for $tx<'_, O, Held> {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.debug_struct("Tx").field("transaction", &self.session).finish_non_exhaustive()
+            }
+        }
+    };
+}
