@@ -1,5 +1,6 @@
 //! Settings of the application's own that hold for one transaction.
 
+use super::Dialect;
 use crate::invalid::InvalidSetting;
 
 /// Settings of the application's own that hold for one transaction: a tenant for row-level security, a role, a search path.
@@ -48,10 +49,6 @@ impl LocalSettings {
         self.settings.push((name, value));
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Returns the preset with these settings in place of its own.
     pub(crate) fn over(&self, preset: &Self) -> Self {
         let mut all = preset.clone();
@@ -63,7 +60,24 @@ impl LocalSettings {
         all
     }
 
-    pub(crate) fn validate(&self) -> Result<(), InvalidSetting> {
+    /// The SQL that sets these in a database of this kind; none, if there is nothing to set.
+    pub(crate) fn sql(&self, dialect: &dyn Dialect) -> Result<Option<LocalSql>, InvalidSetting> {
+        self.validate()?;
+        let (setting, value) = match self {
+            Self { settings, .. } if !settings.is_empty() => ("set_local", settings[0].0.clone()),
+            Self { search_path: Some(schemas), .. } => ("search_path", schemas.join(", ")),
+            Self { role: Some(role), .. } => ("role", role.clone()),
+            Self { .. } => return Ok(None),
+        };
+        let cure = "this database has no such settings: leave it out";
+        let sql = dialect.set_local(self);
+        sql.map_or_else(
+            || Err(InvalidSetting::new(setting, format!("{value:?}"), cure)),
+            |sql| Ok(Some(sql)),
+        )
+    }
+
+    fn validate(&self) -> Result<(), InvalidSetting> {
         for (name, value) in &self.settings {
             let refuse = |cure| Err(InvalidSetting::new("set_local", format!("{name:?}"), cure));
             if !is_name(name) {
@@ -133,6 +147,7 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::{postgres::Postgres, sqlite::Sqlite};
 
     fn of(name: &str, value: &str) -> LocalSettings {
         let mut local = LocalSettings::default();
@@ -150,7 +165,10 @@ mod tests {
         let pairs = [("app.region", "eu"), ("app.tenant_id", "2")];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!((all.settings.as_slice(), all.role.as_deref()), (&pairs[..], Some("tenant")));
-        assert!(LocalSettings::default().is_empty() && !all.is_empty());
+        assert!(LocalSettings::default().sql(&Postgres).unwrap().is_none());
+        assert!(all.sql(&Postgres).unwrap().is_some());
+        let refused = all.sql(&Sqlite).unwrap_err().to_string();
+        assert!(refused.contains("`set_local`") && refused.contains("app.region"), "{refused}");
     }
 
     #[test]

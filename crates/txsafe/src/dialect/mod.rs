@@ -33,7 +33,7 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     /// The message that begins a transaction with these settings, and what COMMIT's message says first.
     fn begin(&self, settings: &BeginSettings<'_>, mark: Mark) -> Begin;
 
-    /// How it is told of settings of the application's own that hold for one transaction; `None` where it has none.
+    /// Returns the SQL that makes the application's own settings for one transaction; `None` if the database has no such settings.
     fn set_local(&self, _settings: &LocalSettings) -> Option<LocalSql> {
         None
     }

@@ -253,7 +253,7 @@ pub enum GiveUp {
     Budget,
     /// The caller's own sequence of pauses ended.
     PausesEnded,
-    /// The closure can run only once (`transaction_once`), or nobody knows what to run (`begin`).
+    /// `transaction_once` runs its closure once, and `begin` has no closure to run again.
     Once,
     /// The transaction runs inside one of another database, which is the one that retries.
     Nested,

@@ -158,3 +158,14 @@ pub(crate) fn abandoned_commit(
 fn label(transaction: &Arc<str>) -> SharedString {
     SharedString::from_shared(Arc::clone(transaction))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_how_many_it_stands_for() {
+        assert_eq!(LeftOut(0).to_string(), "");
+        assert!(LeftOut(2).to_string().contains("2 more of this transaction's reports"));
+    }
+}

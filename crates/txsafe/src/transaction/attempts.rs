@@ -68,14 +68,14 @@ impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
     #[track_caller]
     pub fn finish<T: Send, E: From<Error> + Send>(
         &mut self,
-        mut tx: OwnedTx<D, O>,
+        tx: OwnedTx<D, O>,
         result: Result<T, E>,
     ) -> impl Future<Output = ControlFlow<Result<T, E>>> + Send {
-        if !tx.is_of(self.db.db.shared(), self.name, self.key) {
-            tx.set_once();
-        }
+        let mut open = tx.into_open_at(Location::caller());
+        let is_own = open.progress.is_of(self.db.db.shared(), self.name, self.key);
+        open.progress.course.once |= !is_own;
         let mut returned = Returned::nothing();
-        let end = tx.end(returned.keep(result), Location::caller());
+        let end = open.end(returned.keep(result), None);
         async move {
             let (progress, ending) = end.await;
             match ending {

@@ -186,7 +186,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
     /// See [`Database::begin`].
     ///
     /// # Errors
-    /// As there; and an option that can't be meant.
+    /// As there. It rejects an option that can't be meant by [`ErrorKind::InvalidSetting`](crate::ErrorKind::InvalidSetting).
     #[track_caller]
     pub fn begin(
         self,

@@ -186,6 +186,7 @@ fn whole_ms(timeout: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::postgres::Postgres;
     use crate::{RetryPolicy, TxOptions};
 
     const MS: Duration = Duration::from_millis(1);
@@ -198,7 +199,7 @@ mod tests {
 
     impl Desk {
         fn new(options: TxOptions) -> Self {
-            let settings = Settings::resolve(&TxOptions::new(), &options).unwrap();
+            let settings = Settings::resolve(&Postgres, &TxOptions::new(), &options).unwrap();
             Self { course: Course::new(false), settings, budget: Budget::default() }
         }
 

@@ -90,12 +90,13 @@ fn has_idled(idle: Duration, settings: &Settings) -> bool {
 mod tests {
     use super::*;
     use crate::SqlState;
+    use crate::dialect::postgres::Postgres;
     use crate::{TxOptions, retry::remedy::Cause};
     use std::time::Instant;
 
     fn cause(sqlstate: Option<SqlState>, idle: Duration) -> Cause {
         let options = TxOptions::new().idle_in_transaction_session_timeout(Duration::from_secs(30));
-        let settings = Settings::resolve(&TxOptions::new(), &options).unwrap();
+        let settings = Settings::resolve(&Postgres, &TxOptions::new(), &options).unwrap();
         let begin = Instant::now();
         let mut trail = Trail::new(begin);
         trail.push("UPDATE", begin + idle, begin + idle, Some(None));

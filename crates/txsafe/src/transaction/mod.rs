@@ -3,6 +3,7 @@
 pub(crate) mod attempts;
 pub(crate) mod blocking;
 pub(crate) mod builder;
+mod by_hand;
 pub(crate) mod call;
 pub(crate) mod configured;
 mod course;
@@ -13,6 +14,7 @@ mod ending;
 mod identity;
 mod idle;
 pub(crate) mod keyed;
+mod nested;
 pub(crate) mod options;
 pub(crate) mod owned_tx;
 mod postmortem;

@@ -1,12 +1,12 @@
 //! A transaction that its caller begins, and commits or rolls back by hand.
 
 use super::{
+    by_hand::Ending,
     call::Call,
     keyed::Keyed,
     progress::Progress,
     returned::RunError,
     run::{Begun, PATIENCE_AFTER_ERROR, deadline_passed, finish, follow, in_a_box, start},
-    shared::Shared,
 };
 use crate::{
     dialect::failure::Failure,
@@ -15,6 +15,7 @@ use crate::{
         hooks::AsyncHook,
         savepoint::{Joinable, Savepoints},
         session::{AsyncSession, AsyncSource, CallersError, SessionOptions},
+        spawn::spawn,
     },
     error::Error,
     locks::relation::{LockOrder, NoOrder, Unlocked},
@@ -24,7 +25,6 @@ use std::{
     future::Future,
     ops::{ControlFlow, Deref, DerefMut},
     panic::Location,
-    sync::Arc,
     thread,
     time::Duration,
 };
@@ -36,10 +36,10 @@ use tracing::Instrument;
 /// It dereferences to `Tx`, so helpers that take `&mut Tx<'_>` get `&mut tx`, and statements run as they do in a closure. It is
 /// `Send` and `'static`.
 ///
-/// It is guarded as a closure's transaction is, but for what only a closure can have: **nothing is run again**, because nobody
-/// knows what to run. [`Attempts`](crate::Attempts) is a loop that does. What runs between its statements isn't seen; where waits
-/// are accounted ([`Policy::staging`](crate::guard::Policy::staging) and above), the guard reports gaps of 50 ms and more, and
-/// everywhere a transaction that idles. An order of locks that can deadlock is a warning, and no finding.
+/// txsafe guards it as it guards a closure's transaction, with these differences. **It runs nothing again**;
+/// [`Attempts`](crate::Attempts) is a loop that does. It doesn't see what the caller does between statements: the guard reports gaps
+/// of 50 ms and more under [`Policy::staging`](crate::guard::Policy::staging), `dev` and `test`, and a transaction that idles under
+/// every policy but `off`. It logs an order of locks that can deadlock as a warning, and reports no finding.
 ///
 /// **Dropped, it is rolled back**, in the background, and its connection goes back to the pool; `after_rollback` hooks run there. If
 /// a statement is in flight, a savepoint is open, the runtime is gone or the thread panics, its connection is closed at once instead.
@@ -49,21 +49,18 @@ pub struct OwnedTx<D: AsyncDriver, O: LockOrder = NoOrder> {
     open: Option<Box<Open<D, O>>>,
 }
 
-struct Open<D: AsyncDriver, O: LockOrder> {
+pub(super) struct Open<D: AsyncDriver, O: LockOrder> {
     begun: Begun<D::Tx<'static, O, Unlocked>>,
-    progress: Progress<AsyncHook>,
+    pub(super) progress: Progress<AsyncHook>,
     pool: FromPool<D>,
 }
-
-/// How a transaction has ended, or the pause before the next attempt.
-type Ending = ControlFlow<Result<Keyed<()>, RunError>, Duration>;
 
 impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
     /// Commits.
     ///
     /// # Errors
-    /// The transaction didn't commit, or nobody knows whether it did: [`Error::outcome`] says which. Among others, a statement
-    /// had failed, and its error was swallowed.
+    /// The transaction didn't commit, or its outcome is unknown: [`Error::outcome`] says which. So it is after a failed statement
+    /// whose error was swallowed, and after `set_rollback_only`.
     ///
     /// # Panics
     /// If the guard found something that fails the transaction, under [`Policy::test`](crate::guard::Policy::test): it is
@@ -142,31 +139,10 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
         attempts.instrument(span).await
     }
 
-    /// Whether it is a transaction of this call.
-    pub(super) fn is_of(&self, shared: &Arc<Shared>, name: &str, key: Option<&str>) -> bool {
-        let call = &self.open().progress.call;
-        Arc::ptr_eq(&call.shared, shared) && *call.named.name == *name && call.key.as_deref() == key
-    }
-
-    /// Nothing of it is run again.
-    pub(super) fn set_once(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.progress.course.once = true;
-        }
-    }
-
-    /// Ends the attempt as the caller wishes, at this place. Another one may follow, after the pause that is returned.
-    pub(super) fn end(
-        self,
-        result: Result<(), CallersError>,
-        at: &'static Location<'static>,
-    ) -> impl Future<Output = (Progress<AsyncHook>, Ending)> + Send {
-        self.into_open_at(at).end(result, None)
-    }
-
-    fn into_open_at(mut self, at: &'static Location<'static>) -> Open<D, O> {
+    /// The transaction itself, whose caller ends it at this place.
+    pub(super) fn into_open_at(mut self, at: &'static Location<'static>) -> Open<D, O> {
         let open = *self.open.take().unwrap_or_else(|| unreachable!("it has ended"));
-        open.used(at);
+        open.progress.used(at);
         open
     }
 
@@ -176,13 +152,6 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
 }
 
 impl<D: AsyncDriver, O: LockOrder> Open<D, O> {
-    /// The caller uses it at this place.
-    fn used(&self, at: &'static Location<'static>) {
-        if let Some(by_hand) = &self.progress.by_hand {
-            by_hand.used(at);
-        }
-    }
-
     /// Ends it, and nothing of it is run again.
     fn end_for_good(
         mut self,
@@ -191,18 +160,13 @@ impl<D: AsyncDriver, O: LockOrder> Open<D, O> {
         self.progress.course.once = true;
         async move {
             let (progress, ending) = self.end(result, None).await;
-            match ending {
-                ControlFlow::Break(Ok(_)) => Ok(()),
-                ControlFlow::Break(Err(RunError::Callers)) => progress.rolled_back_by_hand(result),
-                ControlFlow::Break(Err(RunError::Ours(error))) => Err(error),
-                ControlFlow::Continue(_) => unreachable!("nothing of it is run again"),
-            }
+            progress.ended_by_hand(result, ending)
         }
     }
 
     /// Ends the attempt: waits at most `patience` for what is in flight, or as long as behind a closure. If its COMMIT is in doubt,
     /// and has a key, that is looked up until it tells.
-    fn end(
+    pub(super) fn end(
         self,
         result: Result<(), CallersError>,
         patience: Option<Duration>,
@@ -269,7 +233,7 @@ impl<D: AsyncDriver, O: LockOrder> DerefMut for OwnedTx<D, O> {
     #[track_caller]
     fn deref_mut(&mut self) -> &mut Self::Target {
         let open = self.open.as_mut().unwrap_or_else(|| unreachable!("it has ended"));
-        open.used(Location::caller());
+        open.progress.used(Location::caller());
         &mut open.begun.session
     }
 }
@@ -277,7 +241,7 @@ impl<D: AsyncDriver, O: LockOrder> DerefMut for OwnedTx<D, O> {
 impl<D: AsyncDriver + Savepoints, O: LockOrder> Joinable<D, O> for OwnedTx<D, O> {
     #[track_caller]
     fn lend(&mut self) -> D::Tx<'_, O, Unlocked> {
-        D::lend(&mut **self)
+        Self::lend(self)
     }
 }
 
@@ -288,7 +252,7 @@ impl<D: AsyncDriver, O: LockOrder> Drop for OwnedTx<D, O> {
         if !thread::panicking() {
             open.progress.course.once = true;
             let end = open.end(Err(CallersError), Some(Duration::ZERO));
-            D::spawn(Box::pin(async move { drop(end.await) }));
+            spawn(Box::pin(async move { drop(end.await) }));
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     ending::{Ended, Next},
     idle,
     keyed::Keyed,
+    nested::{nested, outer_of},
     returned::RunError,
     settings::Settings,
 };
@@ -60,7 +61,7 @@ pub(crate) struct Progress<H> {
     /// Who counts the outcome.
     pub(super) teller: Teller,
     /// A transaction inside another one, until its begin has ended.
-    inside: Option<Inside>,
+    pub(super) inside: Option<Inside>,
     /// What is seen of one that is begun by hand.
     pub(crate) by_hand: Option<ByHand>,
 }
@@ -148,12 +149,6 @@ impl<H> Progress<H> {
         })
     }
 
-    /// The transaction was begun by hand; from here on its caller runs.
-    pub(crate) fn leave_to_caller(&mut self, scope: Arc<Scope>) {
-        self.inside = None;
-        self.by_hand = Some(ByHand::new(scope));
-    }
-
     /// What begins the next attempt.
     pub(crate) fn next_attempt(&mut self) -> Result<Begin, Error> {
         self.attempt_started = clock::now();
@@ -191,21 +186,6 @@ impl<H> Progress<H> {
     /// What the database is asked, and how its answers are read.
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
         self.call.shared.dialect
-    }
-
-    /// The question which database it is, where that should be asked to know a nested transaction across drivers.
-    pub(crate) fn asks_for_its_database(&self) -> Option<&'static str> {
-        let question = self.dialect().question(Ask::Database)?;
-        // What became of a COMMIT is asked wherever that is.
-        let asks = self.call.shared.is_unidentified() && self.in_doubt.is_none();
-        asks.then_some(question)
-    }
-
-    /// The server has said which database it is, or didn't want to; an outer transaction on it is told.
-    pub(crate) fn identified(&self, answer: Option<String>) -> Option<Arc<Scope>> {
-        // An empty one is that of nobody, and not asked for again.
-        self.call.shared.identify(Some(answer.unwrap_or_default().into()));
-        outer_of(&self.call)
     }
 
     /// COMMIT is about to be sent.
@@ -270,10 +250,10 @@ impl<H> Progress<H> {
         Some((sql, [self.call.named.name.to_string(), key.clone()]))
     }
 
-    /// The application's own settings, where they are to be set behind the claim of the key: the role may not be allowed to
-    /// write it, and the search path may not lead to its table.
+    /// The application's own settings, as a transaction with a key makes them, behind its claim: the role may not be allowed to
+    /// write the key, and the search path may not lead to its table.
     pub(crate) fn sets_behind_claim(&self) -> Option<(&str, Vec<&str>)> {
-        let local = self.call.settings.local_sql.as_ref().filter(|_| self.call.key.is_some())?;
+        let local = self.call.settings.local_sql.as_ref()?;
         Some((&local.question, local.binds.iter().map(String::as_str).collect()))
     }
 
@@ -429,13 +409,8 @@ impl<H> Progress<H> {
         match otherwise {
             Otherwise::Ours(kind) => self.refuse(kind, reason, trail),
             Otherwise::Callers => {
-                let is_expected = self.is_callers(reason);
                 let report = self.report(Outcome::RolledBack, reason, trail);
-                if is_expected {
-                    self.tell_quietly(&report);
-                } else {
-                    self.tell(&report);
-                }
+                self.tell(&report, self.is_callers(reason));
                 Next::Return(Err(RunError::Callers))
             }
         }
@@ -469,18 +444,4 @@ impl<H> Progress<H> {
     pub(crate) fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(clock::now()))
     }
-}
-
-/// The transaction that `call` was made in, on the same database.
-fn outer_of(call: &Call) -> Option<Arc<Scope>> {
-    let identity = call.shared.identity().filter(|identity| !identity.is_empty());
-    scope::running_on(call.shared.id, identity.as_deref())
-}
-
-fn nested(outer: &Scope, call: &Call) -> Error {
-    let kind = ErrorKind::NestedTransaction {
-        outer: (outer.transaction.to_string(), outer.place),
-        inner: (call.named.name.to_string(), call.place),
-    };
-    Error::new(kind, None, None)
 }

@@ -3,11 +3,7 @@
 use super::options::{Predicate, TxOptions};
 use crate::{
     dialect::{
-        Dialect,
-        failure::Failure,
-        isolation::Isolation,
-        local::{LocalSettings, LocalSql},
-        sqlstate::SqlState,
+        Dialect, failure::Failure, isolation::Isolation, local::LocalSql, sqlstate::SqlState,
     },
     driver::session::SessionOptions,
     invalid::{InvalidSetting, or_default},
@@ -48,16 +44,19 @@ pub struct Settings {
     pub(crate) bind_values: bool,
     pub(crate) test_wrapper: bool,
     pub(crate) dry_run: bool,
-    pub(crate) local: LocalSettings,
-    /// How the database is told of them.
+    /// The SQL that makes the application's own settings.
     pub(crate) local_sql: Option<LocalSql>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
 }
 
 impl Settings {
-    /// `call` over `preset` over the defaults.
-    pub(crate) fn resolve(preset: &TxOptions, call: &TxOptions) -> Result<Self, InvalidSetting> {
+    /// `call` over `preset` over the defaults, for a database of this kind.
+    pub(crate) fn resolve(
+        dialect: &dyn Dialect,
+        preset: &TxOptions,
+        call: &TxOptions,
+    ) -> Result<Self, InvalidSetting> {
         macro_rules! pick {
             ($field:ident) => {
                 call.$field.clone().or_else(|| preset.$field.clone())
@@ -86,8 +85,7 @@ impl Settings {
             bind_values: pick!(bind_values).unwrap_or(false),
             test_wrapper: pick!(test_wrapper).unwrap_or(false),
             dry_run: pick!(dry_run).unwrap_or(false),
-            local: call.local.over(&preset.local),
-            local_sql: None,
+            local_sql: call.local.over(&preset.local).sql(dialect)?,
             timeout: pick!(timeout),
             deadline: pick!(deadline),
         };
@@ -141,28 +139,7 @@ impl Settings {
                 "even the first pause (retry.min_pause) may outlast it: raise it or lower min_pause",
             ));
         }
-        self.local.validate()?;
         self.retry.validate()
-    }
-
-    /// Prepares what only this kind of database understands.
-    pub(crate) fn speak(&mut self, dialect: &dyn Dialect) -> Result<(), InvalidSetting> {
-        if self.local.is_empty() {
-            return Ok(());
-        }
-        self.local_sql = dialect.set_local(&self.local);
-        if self.local_sql.is_none() {
-            let LocalSettings { settings, search_path, .. } = &self.local;
-            let setting = match (settings.is_empty(), search_path) {
-                (false, _) => "set_local",
-                (true, Some(_)) => "search_path",
-                (true, None) => "role",
-            };
-            let value = format!("{:?}", self.local);
-            let cure = "this database has no such settings: leave it out";
-            return Err(InvalidSetting::new(setting, value, cure));
-        }
-        Ok(())
     }
 
     /// Whether the caller asked for a transaction that only reads.
@@ -213,16 +190,17 @@ fn server_timeout(setting: &'static str, value: Duration) -> Result<(), InvalidS
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::postgres::Postgres;
 
     fn refused(options: TxOptions) -> String {
-        Settings::resolve(&TxOptions::new(), &options).unwrap_err().to_string()
+        Settings::resolve(&Postgres, &TxOptions::new(), &options).unwrap_err().to_string()
     }
 
     #[test]
     fn a_call_overrides_the_preset_and_the_preset_the_default() {
         let preset = TxOptions::new().lock_timeout(Duration::from_millis(300)).read_only(true);
         let call = TxOptions::new().lock_timeout(Duration::from_millis(100));
-        let settings = Settings::resolve(&preset, &call).unwrap();
+        let settings = Settings::resolve(&Postgres, &preset, &call).unwrap();
         assert_eq!(settings.lock_timeout, Duration::from_millis(100));
         assert!(settings.is_read_only());
         assert_eq!(settings.statement_timeout, Duration::from_secs(30));

@@ -74,8 +74,7 @@ impl Shared {
         policy: Policy,
     ) -> Result<Self, InvalidSetting> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let mut settings = Settings::resolve(&preset, &TxOptions::new())?;
-        settings.speak(dialect)?;
+        let settings = Arc::new(Settings::resolve(dialect, &preset, &TxOptions::new())?);
         service.as_deref().map_or(Ok(()), name::check_service)?;
         pool_name.as_deref().map_or(Ok(()), name::check_pool)?;
         if budget.capacity() == 0 {
@@ -86,7 +85,7 @@ impl Shared {
         Ok(Self {
             id,
             dialect,
-            settings: Arc::new(settings),
+            settings,
             budget,
             on_report,
             graph,
@@ -140,8 +139,7 @@ impl Shared {
 
     /// The settings of a call that changes some of the presets.
     pub(crate) fn settings_with(&self, call: &TxOptions) -> Result<Arc<Settings>, InvalidSetting> {
-        let mut settings = Settings::resolve(&self.preset, call)?;
-        settings.speak(self.dialect)?;
+        let settings = Settings::resolve(self.dialect, &self.preset, call)?;
         self.check_bind_values(&settings)?;
         Ok(Arc::new(settings))
     }

@@ -7,7 +7,6 @@ use super::{
 use crate::{
     clock,
     dialect::failure::Failure,
-    driver::session::CallersError,
     error::{
         Error, ErrorKind,
         outcome::Outcome,
@@ -36,13 +35,7 @@ impl<H> Progress<H> {
         };
         let outcome = Error::new(kind.clone(), None, None).outcome();
         let report = self.report(outcome, reason, trail);
-        // The same of COMMIT, BEGIN or a question of ours as of the closure: the caller knows what it means.
-        let is_expected = kind == ErrorKind::Failed && self.is_callers(reason);
-        if is_expected {
-            self.tell_quietly(&report);
-        } else {
-            self.tell(&report);
-        }
+        self.tell(&report, kind == ErrorKind::Failed && self.is_callers(reason));
         Error::new(kind, failure, Some(report))
     }
 
@@ -98,43 +91,27 @@ impl<H> Progress<H> {
         }
     }
 
-    /// The transaction was begun by hand and has been rolled back; its caller asked for that, or for COMMIT.
-    pub(crate) fn rolled_back_by_hand(&self, asked: Result<(), CallersError>) -> Result<(), Error> {
-        if asked.is_err() || self.call.settings.dry_run {
-            return Ok(());
-        }
-        let report = self.report(Outcome::RolledBack, None, Trail::default());
-        let failure = self.failures.last().map(|attempt| attempt.failure.clone());
-        Err(Error::new(ErrorKind::RollbackOnly, failure, Some(report)))
-    }
-
-    pub(super) fn tell(&mut self, report: &Report) {
-        // First, because the event shows what its span says.
-        self.mark_span(report);
-        // What is in doubt is always worth a line.
-        let left_out = match report.outcome {
-            Outcome::Unknown => Some(0),
-            _ => {
-                let last = report.failures.last();
-                let about = last.map(|attempt| (attempt.cause, attempt.failure.sqlstate()));
-                self.call.named.failures.admits(about, clock::now())
-            }
-        };
-        if let Some(left_out) = left_out {
+    /// Counts a transaction that failed, and hands its report out. The report is logged too, unless the failure is the caller's
+    /// own business: its error says all, and an event at level DEBUG was sent already.
+    pub(super) fn tell(&mut self, report: &Report, is_callers: bool) {
+        self.count(report.outcome, report.elapsed);
+        // First, because an event shows what its span says.
+        events::mark_span(report);
+        if !is_callers && let Some(left_out) = self.is_logged(report) {
             events::failed(report, left_out);
         }
         self.hand_out(report);
     }
 
-    /// The same of what the caller knows how to deal with: its error says all, and an event at level DEBUG was sent already.
-    pub(super) fn tell_quietly(&mut self, report: &Report) {
-        self.mark_span(report);
-        self.hand_out(report);
-    }
-
-    fn mark_span(&mut self, report: &Report) {
-        self.count(report.outcome, report.elapsed);
-        events::mark_span(report);
+    /// Whether the report of a failure is logged now, and how many of its kind weren't since the last one.
+    fn is_logged(&self, report: &Report) -> Option<u64> {
+        // What is in doubt is always worth a line.
+        if report.outcome == Outcome::Unknown {
+            return Some(0);
+        }
+        let last = report.failures.last();
+        let about = last.map(|attempt| (attempt.cause, attempt.failure.sqlstate()));
+        self.call.named.failures.admits(about, clock::now())
     }
 
     pub(super) fn hand_out(&self, report: &Report) {

@@ -1,4 +1,4 @@
-//! Settings of the application's own, as PostgreSQL is told of them.
+//! The SQL that makes the application's own settings on PostgreSQL.
 
 use super::literal::push_literal;
 use crate::dialect::local::{LocalSettings, LocalSql};

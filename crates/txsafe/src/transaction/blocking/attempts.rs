@@ -61,14 +61,14 @@ impl<'d, D: OnThisThread, O: LockOrder> BlockingAttempts<'d, D, O> {
     #[track_caller]
     pub fn finish<T, E: From<Error>>(
         &mut self,
-        mut tx: BlockingOwnedTx<D, O>,
+        tx: BlockingOwnedTx<D, O>,
         result: Result<T, E>,
     ) -> ControlFlow<Result<T, E>> {
-        if !tx.is_of(self.db.db.shared(), self.name, self.key) {
-            tx.set_once();
-        }
+        let mut open = tx.into_open_at(Location::caller());
+        let is_own = open.progress.is_of(self.db.db.shared(), self.name, self.key);
+        open.progress.course.once |= !is_own;
         let mut returned = Returned::nothing();
-        let (progress, ending) = tx.end(returned.keep(result), Location::caller());
+        let (progress, ending) = open.end(returned.keep(result));
         match ending {
             ControlFlow::Break(ended) => ControlFlow::Break(returned.of(ended).map(Keyed::of_new)),
             ControlFlow::Continue(pause) => {

@@ -95,7 +95,7 @@ impl<'d, D: OnThisThread, O: LockOrder> Configured<'d, BlockingDatabase<D, O>> {
     /// See [`BlockingDatabase::begin`].
     ///
     /// # Errors
-    /// As there; and an option that can't be meant.
+    /// As there. It rejects an option that can't be meant by [`ErrorKind::InvalidSetting`](crate::ErrorKind::InvalidSetting).
     #[track_caller]
     pub fn begin(self, name: &str) -> Result<BlockingOwnedTx<D, O>, Error> {
         let call = self.call(name, Location::caller())?;

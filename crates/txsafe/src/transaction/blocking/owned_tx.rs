@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     locks::relation::{LockOrder, NoOrder, Unlocked},
     transaction::{
-        call::Call, keyed::Keyed, progress::Progress, returned::RunError, shared::Shared,
+        by_hand::Ending, call::Call, keyed::Keyed, progress::Progress, returned::RunError,
     },
 };
 use std::{
@@ -39,14 +39,11 @@ pub struct BlockingOwnedTx<D: OnThisThread, O: LockOrder = NoOrder> {
     open: Option<Box<Open<D, O>>>,
 }
 
-struct Open<D: OnThisThread, O: LockOrder> {
+pub(super) struct Open<D: OnThisThread, O: LockOrder> {
     begun: Begun<D::Tx<'static, O, Unlocked>>,
-    progress: Progress<BlockingHook>,
+    pub(super) progress: Progress<BlockingHook>,
     pool: FromPool<D>,
 }
-
-/// How a transaction has ended, or the pause before the next attempt.
-type Ending = ControlFlow<Result<Keyed<()>, RunError>, Duration>;
 
 impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
     /// Commits.
@@ -119,31 +116,10 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
         }
     }
 
-    /// Whether it is a transaction of this call.
-    pub(super) fn is_of(&self, shared: &Arc<Shared>, name: &str, key: Option<&str>) -> bool {
-        let call = &self.open().progress.call;
-        Arc::ptr_eq(&call.shared, shared) && *call.named.name == *name && call.key.as_deref() == key
-    }
-
-    /// Nothing of it is run again.
-    pub(super) fn set_once(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.progress.course.once = true;
-        }
-    }
-
-    /// Ends the attempt as the caller wishes, at this place. Another one may follow, after the pause that is returned.
-    pub(super) fn end(
-        self,
-        result: Result<(), CallersError>,
-        at: &'static Location<'static>,
-    ) -> (Progress<BlockingHook>, Ending) {
-        self.into_open_at(at).end(result)
-    }
-
-    fn into_open_at(mut self, at: &'static Location<'static>) -> Open<D, O> {
+    /// The transaction itself, whose caller ends it at this place.
+    pub(super) fn into_open_at(mut self, at: &'static Location<'static>) -> Open<D, O> {
         let open = *self.open.take().unwrap_or_else(|| unreachable!("it has ended"));
-        open.used(at);
+        open.progress.used(at);
         open
     }
 
@@ -153,27 +129,15 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
 }
 
 impl<D: OnThisThread, O: LockOrder> Open<D, O> {
-    /// The caller uses it at this place.
-    fn used(&self, at: &'static Location<'static>) {
-        if let Some(by_hand) = &self.progress.by_hand {
-            by_hand.used(at);
-        }
-    }
-
     /// Ends it, and nothing of it is run again.
     fn end_for_good(mut self, result: Result<(), CallersError>) -> Result<(), Error> {
         self.progress.course.once = true;
         let (progress, ending) = self.end(result);
-        match ending {
-            ControlFlow::Break(Ok(_)) => Ok(()),
-            ControlFlow::Break(Err(RunError::Callers)) => progress.rolled_back_by_hand(result),
-            ControlFlow::Break(Err(RunError::Ours(error))) => Err(error),
-            ControlFlow::Continue(_) => unreachable!("nothing of it is run again"),
-        }
+        progress.ended_by_hand(result, ending)
     }
 
     /// Ends the attempt. If its COMMIT is in doubt, and has a key, that is looked up until it tells.
-    fn end(self, result: Result<(), CallersError>) -> (Progress<BlockingHook>, Ending) {
+    pub(super) fn end(self, result: Result<(), CallersError>) -> (Progress<BlockingHook>, Ending) {
         let Self { begun, mut progress, mut pool } = self;
         let _inside = progress.span.clone().entered();
         let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
@@ -230,7 +194,7 @@ impl<D: OnThisThread, O: LockOrder> DerefMut for BlockingOwnedTx<D, O> {
     #[track_caller]
     fn deref_mut(&mut self) -> &mut Self::Target {
         let open = self.open.as_mut().unwrap_or_else(|| unreachable!("it has ended"));
-        open.used(Location::caller());
+        open.progress.used(Location::caller());
         &mut open.begun.session
     }
 }
@@ -238,7 +202,7 @@ impl<D: OnThisThread, O: LockOrder> DerefMut for BlockingOwnedTx<D, O> {
 impl<D: OnThisThread + Savepoints, O: LockOrder> Joinable<D, O> for BlockingOwnedTx<D, O> {
     #[track_caller]
     fn lend(&mut self) -> D::Tx<'_, O, Unlocked> {
-        D::lend(&mut **self)
+        Self::lend(self)
     }
 }
 

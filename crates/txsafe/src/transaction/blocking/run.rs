@@ -5,7 +5,7 @@ use crate::{
         self,
         excused::{Excuse, Excusing},
     },
-    dialect::{Ask, Dialect, begin::Begin},
+    dialect::{Ask, Dialect, begin::Begin, failure::Failure},
     driver::{
         account::{Account, Parting},
         hooks::BlockingHook,
@@ -156,29 +156,36 @@ pub(super) fn start<C: Source>(
         let failure = begin_failed(failure, progress.call.on_held);
         return not_started(Phase::Begin, failure, Account::new());
     }
-    if let Some((sql, binds)) = progress.claim() {
-        let binds = &[binds[0].as_str(), binds[1].as_str()];
-        match session.ask(Question { sql, binds }) {
-            Ok(Some(_)) => progress.key_was_new(),
-            Ok(None) => {
-                end(session, Step::RollBack, progress.dialect());
-                return ControlFlow::Break((Ended::AlreadyCommitted, Account::new()));
-            }
-            Err(failure) => {
-                let standing = session.settle(settings.answer_timeout);
-                let account = end(session, step(false, &standing), progress.dialect());
-                return not_started(Phase::Begin, claim_failed(failure, standing), account);
-            }
+    match prepare(progress, &mut session) {
+        Ok(Keyed::Ran(())) => {}
+        Ok(Keyed::AlreadyCommitted) => {
+            end(session, Step::RollBack, progress.dialect());
+            return ControlFlow::Break((Ended::AlreadyCommitted, Account::new()));
+        }
+        Err(failure) => {
+            let standing = session.settle(settings.answer_timeout);
+            let account = end(session, step(false, &standing), progress.dialect());
+            return not_started(Phase::Begin, claim_failed(failure, standing), account);
         }
     }
-    if let Some((sql, binds)) = progress.sets_behind_claim()
-        && let Err(failure) = session.ask(Question { sql, binds: &binds })
-    {
-        let standing = session.settle(settings.answer_timeout);
-        let account = end(session, step(false, &standing), progress.dialect());
-        return not_started(Phase::Begin, claim_failed(failure, standing), account);
-    }
     ControlFlow::Continue(Begun { session, begin, began })
+}
+
+/// Claims the key of the call, if it has one, and then makes the application's own settings, if they aren't made yet.
+fn prepare<S: Session>(
+    progress: &mut Progress<BlockingHook>,
+    session: &mut S,
+) -> Result<Keyed<()>, Failure> {
+    let Some((sql, [name, key])) = progress.claim() else { return Ok(Keyed::Ran(())) };
+    let claimed = session.ask(Question { sql, binds: &[&name, &key] })?;
+    if claimed.is_none() {
+        return Ok(Keyed::AlreadyCommitted);
+    }
+    progress.key_was_new();
+    if let Some((sql, binds)) = progress.sets_behind_claim() {
+        session.ask(Question { sql, binds: &binds })?;
+    }
+    Ok(Keyed::Ran(()))
 }
 
 /// Ends an attempt whose deadline has passed before COMMIT: its connection is closed.
@@ -209,7 +216,7 @@ pub(super) fn finish<S: Session>(
     if let Some(by_hand) = progress.by_hand.take() {
         // What runs on a lent connection isn't in the trail.
         if !session.is_unsure() {
-            by_hand.gaps(&session.account().trail, progress.call.key.is_some());
+            by_hand.gaps(&session.account().trail);
         }
         if result.is_ok() {
             by_hand.keep_session_state(&session.account().notes.session);
