@@ -20,38 +20,31 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Most of them wait most of the time: for servers, or for answers that never come.
     arguments.test_threads.get_or_insert(4);
-    let trials = Driver::ALL.into_iter().flat_map(|driver| {
-        let cases = Case::all().filter(move |case| case.is_for(driver));
-        let cases = cases.map(move |case| {
-            trial(driver, case.name.into(), async move {
-                case.run(driver).await;
-                Ok(())
-            })
-        });
-        let places = [At::Connect, At::Begin, At::Nth(1), At::Nth(2), At::Commit];
-        let faults =
-            places.map(move |at| trial(driver, format!("faults at {at}"), faults_at(driver, at)));
+    let with_closures = Driver::ALL.into_iter().flat_map(|driver| {
         let traps =
             Trap::ALL.map(move |trap| trial(driver, format!("trap: {trap}"), sprung(driver, trap)));
         let storms = Policy::ALL
             .map(move |policy| trial(driver, format!("storm, {policy}"), storm(driver, policy)));
-        storms.into_iter().chain(faults).chain(traps).chain(cases)
+        storms.into_iter().chain(faults_and_cases(driver)).chain(traps)
     });
-    let by_hand = Driver::BY_HAND.into_iter().flat_map(|driver| {
-        let cases = Case::all().filter(move |case| case.is_for(driver));
-        let cases = cases.map(move |case| {
-            trial(driver, case.name.into(), async move {
-                case.run(driver).await;
-                Ok(())
-            })
-        });
-        let places = [At::Connect, At::Begin, At::Nth(1), At::Nth(2), At::Commit];
-        let faults =
-            places.map(move |at| trial(driver, format!("faults at {at}"), faults_at(driver, at)));
-        faults.into_iter().chain(cases)
-    });
-    let trials = trials.chain(by_hand);
+    // `cargo xtask faults` has their storms and traps, too.
+    let by_hand = Driver::BY_HAND.into_iter().flat_map(faults_and_cases);
+    let trials = with_closures.chain(by_hand);
     libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn faults_and_cases(driver: Driver) -> impl Iterator<Item = Trial> {
+    let places = [At::Connect, At::Begin, At::Nth(1), At::Nth(2), At::Commit];
+    let faults =
+        places.map(move |at| trial(driver, format!("faults at {at}"), faults_at(driver, at)));
+    let cases = Case::all().filter(move |case| case.is_for(driver));
+    let cases = cases.map(move |case| {
+        trial(driver, case.name.into(), async move {
+            case.run(driver).await;
+            Ok(())
+        })
+    });
+    faults.into_iter().chain(cases)
 }
 
 /// What is said is true, whatever strikes at this place.

@@ -85,7 +85,7 @@ fn what_the_caller_expects_is_no_warning_and_what_it_does_not_is_one_for_many() 
 }
 
 #[test]
-fn the_next_warning_says_how_many_were_left_out() {
+fn slow_ones_are_logged_once_and_apart_from_failures() {
     let text = Log::of(async {
         let shop = Shop::open("left_out").await.unwrap();
         let db = shop.guarded(Driver::Sqlx, Policy::production());
