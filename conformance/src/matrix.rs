@@ -114,8 +114,8 @@ impl Row {
             .answer_timeout(if is_blackhole { LOST_AFTER } else { DEADLINE })
             .commit_timeout(if is_blackhole { LOST_AFTER } else { DEADLINE })
             .checkout_timeout(LOST_AFTER)
-            // On a busy machine a cancellation may come as late as a short lock timeout, and be taken for one.
-            .adaptive_lock_timeout(self.fault != Fault::Raise("57014"))
+            // On a busy machine what is raised may come as late as a short lock timeout, and be taken for one.
+            .adaptive_lock_timeout(!matches!(self.fault, Fault::Raise("57014" | "55P03")))
             // A BEGIN that fails while statements follow it is a story of its own, told elsewhere.
             .await_begin(matches!((self.at, &self.fault), (At::Begin, Fault::Raise(_))))
     }
