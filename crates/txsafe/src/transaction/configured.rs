@@ -5,6 +5,7 @@ use super::{
     call::{Call, Callable},
     database::Database,
     keyed::Keyed,
+    local::unkeyed_local,
     options::TxOptions,
     owned_tx::OwnedTx,
     work::{Again, Locking, Once, Source, keyed, unkeyed},
@@ -151,6 +152,27 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
         let call = self.call(name, Location::caller()).map(Call::once);
         let pool = Source::Pool(&self.db.pool);
         async move { unkeyed(call?, pool, Once(Some(body))).await }
+    }
+
+    /// See [`Database::transaction_local`].
+    ///
+    /// # Errors
+    /// As there; and an option that can't be meant.
+    #[track_caller]
+    pub fn transaction_local<'a, T, E, F>(
+        self,
+        name: &'a str,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + 'a
+    where
+        F: AsyncFnMut(D::Tx<'_, O, Unlocked>) -> Result<T, E> + 'a,
+        T: 'a,
+        E: From<Error> + 'a,
+        'd: 'a,
+    {
+        let call = self.call(name, Location::caller());
+        let pool = Source::Pool(&self.db.pool);
+        async move { unkeyed_local(call?, pool, body).await }
     }
 
     /// See [`Database::transaction_on`].

@@ -92,6 +92,31 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
         self.plain().transaction_once(name, body)
     }
 
+    /// Runs `body` in a transaction like [`transaction`](Self::transaction), on the caller's thread: for closures that hold what
+    /// isn't `Send` across an `.await`, such as an `Rc` or the request of a framework that keeps it to one thread.
+    ///
+    /// The future isn't `Send` either: await it in a handler of such a framework, or in a task of a
+    /// [`LocalSet`](https://docs.rs/tokio/latest/tokio/task/struct.LocalSet.html).
+    ///
+    /// # Errors
+    /// As for [`transaction`](Self::transaction).
+    ///
+    /// # Panics
+    /// As for [`transaction`](Self::transaction).
+    #[track_caller]
+    pub fn transaction_local<'a, T, E, F>(
+        &'a self,
+        name: &'a str,
+        body: F,
+    ) -> impl Future<Output = Result<T, E>> + 'a
+    where
+        F: AsyncFnMut(D::Tx<'_, O, Unlocked>) -> Result<T, E> + 'a,
+        T: 'a,
+        E: From<Error> + 'a,
+    {
+        self.plain().transaction_local(name, body)
+    }
+
     /// Runs `body` in a transaction like [`transaction`](Self::transaction), once it holds a [set](LockSet) of locks: rows
     /// and advisory locks of any ranks, which are locked in their order however they are written down. So there is no
     /// wrong order to be written, and what is locked is read first.

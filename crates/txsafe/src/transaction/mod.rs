@@ -14,6 +14,7 @@ mod ending;
 mod identity;
 mod idle;
 pub(crate) mod keyed;
+mod local;
 mod nested;
 pub(crate) mod options;
 pub(crate) mod owned_tx;

@@ -119,15 +119,26 @@ async fn attempt<W: AsyncWork>(
     begin: Begin,
     work: &mut W,
 ) -> Attempted {
-    let mut begun = match start(progress, begin, work).await {
-        ControlFlow::Continue(begun) => begun,
-        ControlFlow::Break(attempted) => return attempted,
-    };
+    match start(progress, begin, work).await {
+        ControlFlow::Continue(begun) => {
+            let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
+            inside(progress, begun, alarm, async |session| work.body(session).await).await
+        }
+        ControlFlow::Break(attempted) => attempted,
+    }
+}
+
+/// The rest of an attempt that has begun: the closure, until `alarm` rings, and the end.
+pub(super) async fn inside<S: AsyncSession>(
+    progress: &mut Progress<AsyncHook>,
+    mut begun: Begun<S>,
+    alarm: Option<impl Future<Output = ()>>,
+    body: impl AsyncFnOnce(&mut S) -> Result<(), CallersError>,
+) -> Attempted {
     let session = &mut begun.session;
-    let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
     let scope = progress.scope(session.connection(), session.account());
     let body = within(Arc::clone(&scope), async {
-        let result = work.body(session).await;
+        let result = body(session).await;
         if result.is_ok() {
             keep_session_state(&scope, &session.account().notes.session);
         }
@@ -428,6 +439,6 @@ async fn before<F: Future>(alarm: Option<impl Future<Output = ()>>, body: F) -> 
     }
 }
 
-fn left_until(deadline: Instant) -> Duration {
+pub(super) fn left_until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(clock::now())
 }

@@ -183,11 +183,11 @@ where
     }
 }
 
-impl<'a, D: AsyncDriver> AsyncSource for Work<'a, '_, D> {
+impl<'a, D: AsyncDriver> AsyncSource for Source<'a, D> {
     type Session = D::Session<'a>;
 
     async fn open(&mut self, options: SessionOptions) -> Result<D::Session<'a>, Failure> {
-        match &self.source {
+        match self {
             Source::Pool(pool) => D::checkout(pool, options).await,
             Source::Held(pool, slot) => {
                 let Some(held) = slot.take() else {
@@ -196,6 +196,18 @@ impl<'a, D: AsyncDriver> AsyncSource for Work<'a, '_, D> {
                 held.open(pool, Arc::clone(slot), options).await
             }
         }
+    }
+
+    fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
+        D::sleep(pause)
+    }
+}
+
+impl<'a, D: AsyncDriver> AsyncSource for Work<'a, '_, D> {
+    type Session = D::Session<'a>;
+
+    async fn open(&mut self, options: SessionOptions) -> Result<D::Session<'a>, Failure> {
+        self.source.open(options).await
     }
 
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
