@@ -26,6 +26,8 @@ mod depth;
 #[cfg(feature = "async")]
 mod driver;
 #[cfg(any(feature = "async", feature = "blocking"))]
+mod driver_error;
+#[cfg(any(feature = "async", feature = "blocking"))]
 mod failure;
 pub mod guard;
 #[cfg(feature = "async")]
@@ -64,7 +66,11 @@ pub use {
 };
 
 #[cfg(any(feature = "async", feature = "blocking"))]
-pub use {failure::failure_of, row::Row};
+pub use {
+    driver_error::{DriverError, error_behind},
+    failure::failure_of,
+    row::Row,
+};
 
 #[doc(inline)]
 pub use txsafe::exports::*;

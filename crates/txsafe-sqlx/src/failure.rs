@@ -1,6 +1,6 @@
 //! SQLx's errors as failures.
 
-use crate::engine::Engine;
+use crate::{driver_error::DriverError, engine::Engine};
 use sqlx::Error as SqlxError;
 use std::error::Error as StdError;
 use txsafe::Failure;
@@ -30,6 +30,9 @@ pub(crate) fn sqlx_behind<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
             return Some(found);
+        }
+        if let Some(error) = error.downcast_ref::<DriverError>() {
+            return Some(error);
         }
         next = error.source();
     }

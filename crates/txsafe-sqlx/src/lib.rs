@@ -10,6 +10,7 @@ compile_error!(
 mod binds;
 mod checkout;
 mod driver;
+mod driver_error;
 pub mod engine;
 mod executor;
 mod failure;
@@ -40,6 +41,8 @@ pub use {
     row::Row,
     watch::{PoolHooks, pool_options, pool_options_with},
 };
+
+pub use driver_error::{DriverError, error_behind};
 
 #[doc(inline)]
 pub use txsafe::exports::*;

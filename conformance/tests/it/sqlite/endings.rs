@@ -9,6 +9,7 @@ use txsafe_conformance::{
     error::AppError,
     script::{Script, Step},
 };
+use txsafe_sqlx::{DriverError, error_behind};
 
 #[tokio::test]
 async fn ok_commits_and_an_error_of_ones_own_rolls_back() {
@@ -32,6 +33,32 @@ async fn a_deferred_constraint_at_commit_is_certain() {
     assert_eq!((error.kind(), error.outcome()), (&ErrorKind::Failed, Outcome::RolledBack));
     assert!(error.to_string().contains("FOREIGN KEY constraint failed (code 787)"), "{error}");
     assert_eq!((bank.balance_of(1).await, script.attempts()), (100, 1));
+    bank.assert_free().await;
+}
+
+#[tokio::test]
+async fn the_drivers_own_error_says_what_commit_found() {
+    async fn order(db: &txsafe_sqlx::sqlite::Database) -> sqlx::Result<()> {
+        Ok(db
+            .transaction("order", async |mut tx| {
+                sqlx::query("INSERT INTO orders VALUES (4711)").execute(&mut tx).await?;
+                Ok::<_, DriverError>(())
+            })
+            .await?)
+    }
+    let bank = Bank::open("driver_error").await;
+    let db =
+        txsafe_sqlx::sqlite::Database::builder(sqlx::SqlitePool::connect_lazy(&bank.url).unwrap())
+            .build()
+            .unwrap();
+    let error = order(&db).await.unwrap_err();
+    let refusal = error.as_database_error().unwrap();
+    assert!(refusal.is_foreign_key_violation(), "{refusal:?}");
+    assert_eq!(
+        (refusal.code().unwrap(), refusal.message()),
+        ("787".into(), "FOREIGN KEY constraint failed")
+    );
+    assert_eq!(error_behind(&error).unwrap().outcome(), Outcome::RolledBack);
     bank.assert_free().await;
 }
 

@@ -1,7 +1,9 @@
 //! PostgreSQL on SQLx.
 
 use super::sealed::{Begun, Rules};
-use crate::{binds::nth_bind, failure::of_request, held, row::Row, tx};
+use crate::{
+    binds::nth_bind, driver_error::failure_behind, failure::of_request, held, row::Row, tx,
+};
 use futures_util::future::BoxFuture;
 use sqlx::{
     AssertSqlSafe, Error as SqlxError, Executor, PgConnection, Postgres, Row as _, SqlSafeStr,
@@ -262,6 +264,9 @@ async fn commit(conn: &mut PgConnection, sql: &str) -> Result<(), Failure> {
 /// ```
 #[must_use]
 pub fn failure_of(error: &SqlxError) -> Failure {
+    if let Some(failure) = failure_behind(error) {
+        return failure.clone();
+    }
     match error {
         SqlxError::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
             Some(server) => of_server(server),

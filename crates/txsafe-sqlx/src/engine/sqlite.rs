@@ -1,7 +1,7 @@
 //! SQLite on SQLx.
 
 use super::sealed::{Begun, Rules};
-use crate::{failure::of_request, held, tx};
+use crate::{driver_error::failure_behind, failure::of_request, held, tx};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, ready},
@@ -206,6 +206,9 @@ impl<'a> From<&'a mut SqliteConnection> for Held<'a> {
 /// [`TxOptions`](crate::TxOptions) have.
 #[must_use]
 pub fn failure_of(error: &SqlxError) -> Failure {
+    if let Some(failure) = failure_behind(error) {
+        return failure.clone();
+    }
     match error {
         SqlxError::Database(database) => {
             let code = database.code().and_then(|code| code.parse().ok());

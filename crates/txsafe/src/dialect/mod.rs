@@ -15,6 +15,7 @@ pub(crate) mod mark;
 pub(crate) mod postgres;
 pub mod sqlite;
 pub(crate) mod sqlstate;
+pub(crate) mod violation;
 mod words;
 
 use self::{

@@ -19,6 +19,7 @@ pub(crate) mod closure;
 pub mod hints;
 pub(crate) mod hooks;
 mod methods;
+pub(crate) mod own_error;
 pub(crate) mod savepoint;
 pub(crate) mod session;
 #[cfg(feature = "tokio")]
@@ -31,6 +32,7 @@ pub use self::{
     asynchronous::{AsyncDriver, AsyncHeld, Slot},
     blocking::{BlockingDriver, BlockingHeld, OnBlockingThreads, OnThisThread},
     hooks::{AsyncHook, BlockingHook, Hook, HookResult, Hooks, async_hook, blocking_hook},
+    own_error::OwnError,
     savepoint::{Joinable, Savepoints, savepoint, savepoint_blocking},
     session::{
         AsyncSession, AsyncSource, AsyncWork, CallersError, Question, Session, SessionOptions,
@@ -55,6 +57,7 @@ pub use crate::{
         mark::{Identity, Mark},
         postgres::{Postgres, messages},
         sqlite::{self, Sqlite},
+        violation::{Violation, violation},
     },
     guard::{
         connection::{Calls, Connection, Waiting},

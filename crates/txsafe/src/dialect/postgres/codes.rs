@@ -3,7 +3,7 @@
 //! Source: PostgreSQL manual, appendix A, "PostgreSQL Error Codes"; names of functions: the sources of PostgreSQL 14 to 18.
 
 use super::messages::condition_of;
-use crate::dialect::{condition::Condition, sqlstate::SqlState};
+use crate::dialect::{condition::Condition, sqlstate::SqlState, violation::Violation};
 
 /// What an ERROR is: the session goes on, so nothing is said of the connection or the server. Class 08, `57P01` or `53300` came
 /// from elsewhere, by way of a foreign data wrapper or `RAISE`.
@@ -60,6 +60,19 @@ pub(crate) fn of_error(code: SqlState, routine: Option<&str>, message: &str) -> 
         // 44000 is of WITH CHECK OPTION, and of a policy's WITH CHECK.
         code if code.class() == "23" || code.as_str() == "44000" => Condition::ConstraintViolation,
         _ => of_internal_error(message).unwrap_or(Condition::Other),
+    }
+}
+
+/// Which kind of constraint this code is about.
+pub(crate) fn violation(code: SqlState) -> Option<Violation> {
+    match code.as_str() {
+        "23505" => Some(Violation::Unique),
+        "23503" => Some(Violation::ForeignKey),
+        "23001" => Some(Violation::Restrict),
+        "23502" => Some(Violation::NotNull),
+        "23514" => Some(Violation::Check),
+        "23P01" => Some(Violation::Exclusion),
+        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@ use crate::dialect::{
     condition::{Condition, Effect},
     error_code::ErrorCode,
     failure::Failure,
+    violation::Violation,
 };
 
 /// The failure behind an extended result code.
@@ -18,6 +19,17 @@ pub fn failure(code: i32, message: impl Into<String>) -> Failure {
 #[must_use]
 pub fn is_io_error(code: i32) -> bool {
     code & 0xff == 10
+}
+
+/// Which kind of constraint this extended code is about: UNIQUE and PRIMARYKEY, FOREIGNKEY, NOTNULL, CHECK.
+pub(crate) fn violation(code: i32) -> Option<Violation> {
+    match code {
+        2067 | 1555 => Some(Violation::Unique),
+        787 => Some(Violation::ForeignKey),
+        1299 => Some(Violation::NotNull),
+        275 => Some(Violation::Check),
+        _ => None,
+    }
 }
 
 /// The low eight bits are the primary code.

@@ -1,7 +1,7 @@
 //! SQLite: one writer at a time, no server, and no aborted state: a failed statement leaves its transaction open. Adapters
 //! refuse what would follow one, as PostgreSQL does, so that one code base means the same on both.
 
-mod codes;
+pub(crate) mod codes;
 
 use super::{
     Ask, Dialect,

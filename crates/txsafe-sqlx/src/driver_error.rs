@@ -1,0 +1,199 @@
+//! SQLx's own error as the error of a closure.
+
+use sqlx::{
+    Error as SqlxError,
+    error::{DatabaseError, ErrorKind},
+};
+use std::{borrow::Cow, error::Error as StdError, fmt, io, ops::Deref};
+use txsafe::{
+    Error, ErrorCode, Failure,
+    driver::{OwnError, Violation, violation},
+};
+
+/// SQLx's own error as the error of a closure: for code whose functions return `sqlx::Result`.
+///
+/// The closure ends with `Ok::<_, DriverError>(…)`, and says `?` behind queries and behind what txsafe returns. Behind the
+/// transaction `?` turns it into a [`sqlx::Error`].
+///
+/// What SQLx returned stays as it was. What txsafe says itself becomes:
+///
+/// | txsafe's error | `sqlx::Error` | what is lost |
+/// |---|---|---|
+/// | the database refused, as at COMMIT: [`Failed`](txsafe::ErrorKind::Failed), [`GaveUp`](txsafe::ErrorKind::GaveUp) | `Database`, with the server's message, its code, kind, constraint and table | nothing |
+/// | the connection is gone | `Io`, of kind `ConnectionAborted` | nothing |
+/// | no connection came free | `PoolTimedOut` | the text, which the log has |
+/// | there is no row with a key that was to be locked | `RowNotFound` | the rank and the key |
+/// | any other, as an unknown outcome or a swallowed failure | `Database` of kind `Other`, without a code | nothing |
+///
+/// Where nothing is lost, [`error_behind`] returns txsafe's error again.
+///
+/// # Examples
+/// ```
+/// use txsafe_sqlx::{Database, DriverError, Tx};
+///
+/// async fn spend(tx: &mut Tx<'_>, amount: i64) -> sqlx::Result<i64> {
+///     sqlx::query_scalar("UPDATE accounts SET balance = balance - $1 WHERE id = 1 RETURNING balance")
+///         .bind(amount)
+///         .fetch_one(tx)
+///         .await
+/// }
+///
+/// async fn pay(db: &Database, amount: i64) -> sqlx::Result<i64> {
+///     let left = db.transaction("pay", async |mut tx| {
+///         let left = spend(&mut tx, amount).await?;
+///         Ok::<_, DriverError>(left)
+///     });
+///     Ok(left.await?)
+/// }
+/// # fn main() {
+/// #     txsafe_tests::on_postgres!(async |url| {
+/// #         let db = Database::builder(sqlx::PgPool::connect_lazy(url)?).build()?;
+/// #         assert_eq!(pay(&db, 30).await?, 70);
+/// #         Ok::<_, Box<dyn std::error::Error>>(())
+/// #     })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct DriverError(SqlxError);
+
+/// txsafe's error behind one of SQLx's that was made of it, by [`DriverError`]: to ask for the
+/// [`outcome`](Error::outcome) and the [`report`](Error::report).
+#[must_use]
+pub fn error_behind(error: &SqlxError) -> Option<&Error> {
+    match error {
+        SqlxError::Database(error) => {
+            error.try_downcast_ref::<OfTxsafe>().map(|OfTxsafe { error, .. }| error)
+        }
+        SqlxError::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// The failure behind an error that was made of txsafe's.
+pub(crate) fn failure_behind(error: &SqlxError) -> Option<&Failure> {
+    OwnError::of(error_behind(error)?).failure()
+}
+
+impl From<SqlxError> for DriverError {
+    fn from(error: SqlxError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Error> for DriverError {
+    fn from(error: Error) -> Self {
+        Self(match OwnError::of(&error) {
+            OwnError::RowNotFound => SqlxError::RowNotFound,
+            OwnError::NoConnection(_) => SqlxError::PoolTimedOut,
+            OwnError::Lost(_) => io::Error::new(io::ErrorKind::ConnectionAborted, error).into(),
+            OwnError::Refused(_) | OwnError::Txsafe => {
+                SqlxError::Database(Box::new(OfTxsafe { text: error.to_string(), error }))
+            }
+        })
+    }
+}
+
+impl From<DriverError> for SqlxError {
+    fn from(error: DriverError) -> Self {
+        error.0
+    }
+}
+
+impl Deref for DriverError {
+    type Target = SqlxError;
+
+    fn deref(&self) -> &SqlxError {
+        &self.0
+    }
+}
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for DriverError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+/// An error of txsafe as one of the database's.
+struct OfTxsafe {
+    error: Error,
+    text: String,
+}
+
+impl OfTxsafe {
+    fn refusal(&self) -> Option<&Failure> {
+        match OwnError::of(&self.error) {
+            OwnError::Refused(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+impl DatabaseError for OfTxsafe {
+    /// The server's, where it refused: code that looks for words in it finds them.
+    fn message(&self) -> &str {
+        self.refusal().map_or(&self.text, Failure::message)
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(match self.refusal()?.code()? {
+            ErrorCode::SqlState(code) => code.to_string().into(),
+            ErrorCode::Vendor(code) => code.to_string().into(),
+            _ => return None,
+        })
+    }
+
+    fn constraint(&self) -> Option<&str> {
+        self.refusal()?.constraint()
+    }
+
+    fn table(&self) -> Option<&str> {
+        self.refusal()?.table()
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self.refusal().and_then(violation) {
+            Some(Violation::Unique) => ErrorKind::UniqueViolation,
+            Some(Violation::ForeignKey) => ErrorKind::ForeignKeyViolation,
+            Some(Violation::NotNull) => ErrorKind::NotNullViolation,
+            Some(Violation::Check) => ErrorKind::CheckViolation,
+            Some(Violation::Exclusion) => ErrorKind::ExclusionViolation,
+            _ => ErrorKind::Other,
+        }
+    }
+
+    fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+        self
+    }
+}
+
+impl fmt::Debug for OfTxsafe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl fmt::Display for OfTxsafe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for OfTxsafe {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
