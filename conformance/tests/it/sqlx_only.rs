@@ -2,10 +2,13 @@
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, QueryBuilder, Row,
-    SqlSafeStr, Statement, postgres::PgPoolOptions, query, query_as, query_scalar, raw_sql,
+    Acquire, AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, QueryBuilder,
+    Row, SqlSafeStr, Statement, postgres::PgPoolOptions, query, query_as, query_scalar, raw_sql,
 };
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 use txsafe_conformance::{
     cases::drop_after,
     error::AppError,
@@ -60,6 +63,65 @@ async fn statements_in_every_form_run_on_the_transaction() {
     });
     assert_eq!(committed.await.unwrap(), (100, 10, 3, 1_000, 4, 7));
     assert_eq!(shop.ask("SELECT count(*) FROM ledger").await, 3);
+}
+
+/// A helper of somebody else's: it begins where it is given a pool.
+async fn charge<'c>(
+    on: impl Acquire<'c, Database = Postgres>,
+    id: i32,
+    amount: i64,
+) -> Result<(), sqlx::Error> {
+    let mut tx = on.begin().await?;
+    credit(&mut tx, id, -amount).await?;
+    query("INSERT INTO ledger VALUES ($1)").bind(amount).execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+#[tokio::test]
+async fn what_a_helper_acquires_is_a_savepoint() {
+    let shop = Shop::open("acquire").await.unwrap();
+    let db = database(&shop);
+    charge(db.pool(), 1, 10).await.unwrap();
+    let charged = db.transaction("charge", async |mut tx| {
+        charge(&mut tx, 1, 10).await?;
+        // The accounts don't go below zero: it is undone alone, by the helper that dropped its savepoint.
+        charge(&mut tx, 2, 200).await.unwrap_err();
+        credit((&mut tx).acquire().await?, 3, 1).await?;
+        Ok::<_, AppError>(())
+    });
+    charged.await.unwrap();
+    let balances = [shop.balance_of(1).await, shop.balance_of(2).await, shop.balance_of(3).await];
+    assert_eq!((balances, shop.ask("SELECT count(*) FROM ledger").await), ([80, 100, 101], 2));
+
+    // All of it ends with the transaction.
+    let fails = db.transaction("charge", async |mut tx| {
+        charge(&mut tx, 1, 10).await?;
+        Err::<(), _>(AppError::Own("no"))
+    });
+    fails.await.unwrap_err();
+    assert_eq!((shop.balance_of(1).await, shop.busy().await), (80, 0));
+
+    // By hand, too, and a failure that is reported has the transaction tried again.
+    let mut tx = db.begin("by hand").await.unwrap();
+    charge(&mut *tx, 1, 10).await.unwrap();
+    tx.commit().await.unwrap();
+    let (runs, collides) = (AtomicU32::new(0), raise("40001"));
+    let tried = db.transaction("again", async |mut tx| {
+        let mut inner = Connection::begin(tx.connection()).await?;
+        let failed = runs.fetch_add(1, Relaxed) < 2;
+        let helped = match failed {
+            true => inner.execute(AssertSqlSafe(collides.clone())).await.map(drop),
+            false => credit(&mut inner, 1, 10).await,
+        };
+        if helped.is_ok() {
+            inner.commit().await?
+        } else {
+            inner.rollback().await?
+        }
+        Ok::<_, AppError>(helped.inspect_err(|error| tx.saw(error))?)
+    });
+    tried.await.unwrap();
+    assert_eq!((runs.load(Relaxed), shop.balance_of(1).await), (3, 80));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ compile_error!(
     "txsafe-sqlx needs a database: enable its feature `postgres`, which is the default, or `sqlite`"
 );
 
+mod acquire;
 #[cfg(feature = "postgres")]
 mod binds;
 mod checkout;
