@@ -10,7 +10,7 @@ use tracing_log::LogTracer;
 use txsafe::{RetryPolicy, TxOptions, guard::Policy};
 use txsafe_conformance::{
     drivers::{Call, Driver},
-    script::{Script, Step},
+    script::{Script, Step, raise},
     shop::Shop,
 };
 
@@ -99,4 +99,90 @@ fn slow_ones_are_logged_once_and_apart_from_failures() {
         db.run(Call::new("slow"), Script::new([Step::sql("SELECT nothing")])).await.unwrap_err();
     });
     assert_eq!(warnings(&text).len(), 2, "{text}");
+}
+
+/// What a service answers to a request.
+#[derive(Clone, Copy)]
+enum Request {
+    Reads,
+    /// It is there already, which the service answers by 409.
+    Registers,
+    /// Somebody else wrote the row meanwhile, the first time: without txsafe the request fails.
+    Pays,
+}
+
+const REQUESTS: [Request; 3] = [Request::Reads, Request::Registers, Request::Pays];
+
+impl Request {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Reads => "SELECT balance FROM accounts WHERE id = 1",
+            Self::Registers => "INSERT INTO accounts VALUES (1, 0)",
+            Self::Pays => "UPDATE accounts SET balance = balance + 1 WHERE id = 1",
+        }
+    }
+
+    const fn collides(self) -> bool {
+        matches!(self, Self::Pays)
+    }
+}
+
+/// A line for each request that failed, as services write it.
+fn answer(result: Result<(), sqlx::Error>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "request failed");
+    }
+}
+
+/// 2,400 requests of a service write at most twice as many lines as they do on SQLx alone, at any level.
+#[test]
+fn a_service_logs_at_most_twice_the_lines_that_it_did() {
+    async fn bare(pool: &sqlx::PgPool, request: Request) -> Result<(), sqlx::Error> {
+        let mut tx = pool.begin().await?;
+        sqlx::query(request.sql()).execute(&mut *tx).await?;
+        if request.collides() {
+            sqlx::query(sqlx::AssertSqlSafe(raise("40001"))).execute(&mut *tx).await?;
+        }
+        tx.commit().await
+    }
+    async fn safe(db: &txsafe_sqlx::Database, request: Request) -> Result<(), sqlx::Error> {
+        let collides = std::cell::Cell::new(request.collides());
+        let safe = db.transaction_local("request", async |mut tx| {
+            sqlx::query(request.sql()).execute(&mut tx).await?;
+            if collides.replace(false) {
+                sqlx::query(sqlx::AssertSqlSafe(raise("40001"))).execute(&mut tx).await?;
+            }
+            Ok::<_, txsafe_sqlx::DriverError>(())
+        });
+        Ok(safe.await?)
+    }
+    let open = async || {
+        let shop = Shop::open("lines").await.unwrap();
+        let pool = sqlx::PgPool::connect_lazy(&shop.url).unwrap();
+        (shop, pool)
+    };
+    let requests = || REQUESTS.iter().copied().cycle().take(2_400);
+    let bare = Log::of(async {
+        let (_shop, pool) = open().await;
+        for request in requests() {
+            answer(bare(&pool, request).await);
+        }
+    });
+    let safe = Log::of(async {
+        let (_shop, pool) = open().await;
+        let db = txsafe_sqlx::Database::builder(pool).build().unwrap();
+        for request in requests() {
+            answer(safe(&db, request).await);
+        }
+    });
+    let lines = |log: &str, levels: &[&str]| {
+        log.lines().filter(|line| levels.iter().any(|level| line.contains(level))).count()
+    };
+    for levels in [&[" WARN ", "ERROR"][..], &[" WARN ", "ERROR", " INFO ", "DEBUG"]] {
+        let [bare, safe] = [&bare, &safe].map(|log| lines(log, levels));
+        assert!(
+            (800..=2 * bare).contains(&safe),
+            "{levels:?}: {safe} lines, {bare} without txsafe"
+        );
+    }
 }
