@@ -44,6 +44,11 @@ pub mod queues {}
 #[doc = include_str!("../crates/txsafe/docs/by-hand.md")]
 pub mod by_hand {}
 
+/// The guide to rerun mode.
+#[cfg(doctest)]
+#[doc = include_str!("../crates/txsafe/docs/testing.md")]
+pub mod testing {}
+
 /// The guide of the guard, whose examples need a driver.
 #[cfg(doctest)]
 #[doc = include_str!("../crates/txsafe/docs/guard.md")]
@@ -72,4 +77,6 @@ pub mod findings {
     pub mod txs010 {}
     #[doc = include_str!("../docs/findings/TXS011.md")]
     pub mod txs011 {}
+    #[doc = include_str!("../docs/findings/TXS012.md")]
+    pub mod txs012 {}
 }

@@ -32,6 +32,7 @@ impl Case {
             guard::ASYNC_CASES,
             session_state::CASES,
             local::CASES,
+            rerun::CASES,
         ]
         .into_iter()
         .flatten()
@@ -88,6 +89,7 @@ mod local;
 mod not_retried;
 mod ownership;
 mod remedies;
+mod rerun;
 mod session_state;
 
 pub use cancellation::drop_after;

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
 mod by_hand;
+mod custom_types;
 mod driver_errors;
 mod hooks;
 mod idle;

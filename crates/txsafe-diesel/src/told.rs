@@ -7,6 +7,10 @@ use txsafe::{Failure, SqlState, Trail, driver::Notes};
 /// Statements that were started and not finished are remembered up to this number.
 const MOST_STARTED: usize = 64;
 
+/// How a statement begins by which Diesel looks up a custom type, once for each blocking connection. On diesel-async
+/// instrumentation doesn't tell of it.
+const LOOKS_UP_TYPE: &str = "SELECT \"pg_type\".\"oid\", \"pg_type\".\"typarray\" FROM";
+
 /// What the instrumentation tells of one attempt.
 pub(crate) struct Told {
     /// The failure that aborted the transaction.
@@ -27,6 +31,9 @@ pub(crate) struct Started {
     pub(crate) at: Instant,
     /// With bind values, if the trail or what it locks or leaves asks for them.
     pub(crate) with_binds: Option<String>,
+    /// Diesel looks up a type in the midst of the statement before.
+    #[cfg(feature = "blocking")]
+    looks_up_type: bool,
 }
 
 impl Told {
@@ -64,7 +71,36 @@ impl Told {
             let sql = without_binds(text);
             self.notes.locks.will_run(sql, |n| nth_bind(&text[sql.len()..], n));
         }
-        self.started.push_back(Started { at: Instant::now(), with_binds });
+        self.started.push_back(Started {
+            at: Instant::now(),
+            with_binds,
+            #[cfg(feature = "blocking")]
+            looks_up_type: false,
+        });
+    }
+
+    /// The same on a connection whose statements come one after another: one whose end Diesel didn't tell, as of binds that
+    /// can't be written, is over. But one for which Diesel looks up a type goes on behind that.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn started_next(&mut self, query: &dyn Display) {
+        let looks_up_type =
+            !self.started.is_empty() && query.to_string().starts_with(LOOKS_UP_TYPE);
+        if !looks_up_type {
+            self.started.clear();
+        }
+        self.started(query);
+        self.started.back_mut().into_iter().for_each(|last| last.looks_up_type = looks_up_type);
+    }
+
+    /// What was started there and has ended now.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn take_next(&mut self, sql: &str) -> Option<Started> {
+        let looks_up_type = sql.starts_with(LOOKS_UP_TYPE);
+        let is_it = |started: &Started| looks_up_type && started.looks_up_type;
+        match self.started.iter().position(is_it) {
+            Some(in_the_midst) => self.started.remove(in_the_midst),
+            None => self.started.pop_front(),
+        }
     }
 
     /// What was started and has ended now. Those before it whose callers have gone stay.
@@ -101,8 +137,10 @@ impl Told {
     ) {
         self.ended = self.ended.max(end);
         self.notes.ran(&sql, code.is_none());
+        // Bind values aren't compared, and neither is what Diesel looks up once for each connection.
+        let compared = (!sql.starts_with(LOOKS_UP_TYPE)).then_some(sql.len());
         let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
-        self.trail.push(shown, start, end, code);
+        self.trail.push_shown(shown, compared, (start, end), code);
     }
 
     /// Where it notes things, besides.

@@ -161,7 +161,7 @@ asynchronous!(Interact, InteractDb, |post, isolation| {
 
 /// A database over deadpool-diesel.
 #[derive(Clone)]
-pub(crate) struct InteractDb(blocking::Database<NoOrder, DeadpoolPool>);
+pub(crate) struct InteractDb(pub(crate) blocking::Database<NoOrder, DeadpoolPool>);
 
 impl InteractDb {
     fn outbox(&self) -> txsafe::Outbox<blocking::Database<NoOrder, DeadpoolPool>> {

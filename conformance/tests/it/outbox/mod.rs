@@ -8,6 +8,7 @@ mod lease;
 mod locked;
 mod marks;
 mod plan;
+mod rerun;
 mod shutdown;
 mod signals;
 mod workers;

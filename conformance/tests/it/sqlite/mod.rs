@@ -6,4 +6,5 @@ mod by_hand;
 mod connections;
 mod endings;
 mod failures;
+mod rerun;
 mod unseen;

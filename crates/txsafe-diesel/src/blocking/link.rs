@@ -158,9 +158,7 @@ impl Listener for Link {
         // Not while the state is locked: what is found in the gap before may ask this link.
         self.gaps().statement_starts();
         if let Some(told) = &mut self.state().told {
-            // They come one after another; one whose end Diesel didn't tell, as of binds that can't be written, is over.
-            told.started.clear();
-            told.started(query);
+            told.started_next(query);
         }
     }
 
@@ -171,9 +169,9 @@ impl Listener for Link {
         // In the midst of a statement Diesel may look types up, by another one: what goes by until the outer one's end is the
         // database's as well.
         told.notes().gaps.statement_ends();
-        // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
-        let Some(started) = told.started.pop_front() else { return };
         let sql = without_binds(&query.to_string()).to_owned();
+        // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
+        let Some(started) = told.take_next(&sql) else { return };
         if sql.is_empty() {
             return;
         }

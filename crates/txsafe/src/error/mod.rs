@@ -322,6 +322,7 @@ impl std::error::Error for Error {
     }
 }
 
+pub(crate) mod difference;
 pub(crate) mod outcome;
 pub(crate) mod refusal;
 pub(crate) mod report;

@@ -29,6 +29,9 @@ pub struct Report {
     pub failures: Vec<Attempt>,
     /// Why there was no further attempt, where one was called for.
     pub gave_up: Option<GiveUp>,
+    /// Whether [rerun mode](crate::guard::Policy::rerun) rolled a good attempt back and had its closure run again. Of that attempt
+    /// this report says nothing: attempts and time are counted from the second run on.
+    pub rerun: bool,
     /// From the call to its end, pauses included.
     pub elapsed: Duration,
     /// The statements of the last attempt.
@@ -75,6 +78,12 @@ impl fmt::Display for Report {
             "transaction \"{transaction}\" ({place}) {outcome} after {attempts} attempt{} in {elapsed:.1?}",
             if *attempts == 1 { "" } else { "s" },
         )?;
+        if self.rerun {
+            writeln!(
+                f,
+                "  rerun mode: a good attempt was rolled back before, to run its closure again"
+            )?;
+        }
         for attempt in &self.failures {
             writeln!(f, "  {attempt}")?;
             let deadlock = attempt.failure.deadlock();

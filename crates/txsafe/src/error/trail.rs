@@ -7,6 +7,7 @@ use crate::{
 use std::{
     collections::VecDeque,
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,6 +45,10 @@ pub struct Trail {
     first: Vec<Statement>,
     last: VecDeque<Statement>,
     omitted: usize,
+    /// How many statements are compared in rerun mode.
+    compared: usize,
+    /// Hashes of what is compared and isn't kept.
+    unkept: Unkept,
     ledger: Option<Arc<Ledger>>,
     /// What was external before the last statement.
     external: Duration,
@@ -65,6 +70,25 @@ pub struct Statement {
     pub took: Duration,
     /// Whether it failed, and with which code where the server gave one.
     pub failed: Option<Option<SqlState>>,
+    compared: Option<Compared>,
+}
+
+/// Hashes of the SQL that rerun mode compares and the trail doesn't keep.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Unkept {
+    /// The ends that were cut.
+    pub(super) cut: u64,
+    /// The statements that were left out. It depends on which were, and so on those that aren't compared, too.
+    pub(super) omitted: u64,
+}
+
+/// What rerun mode compares of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Compared {
+    /// The number of the statement among those that are compared, from 1.
+    number: usize,
+    /// So many bytes of what is kept are SQL. Bind values may follow.
+    bytes: usize,
 }
 
 impl Trail {
@@ -95,16 +119,32 @@ impl Trail {
         end: Instant,
         failed: Option<Option<SqlState>>,
     ) {
+        let sql = sql.into();
+        let bytes = sql.len();
+        self.push_shown(sql, Some(bytes), (start, end), failed);
+    }
+
+    /// For adapters: the same of a statement that is `shown` with its bind values behind its SQL. Rerun mode compares the first
+    /// `sql` bytes, which must end at a character; or nothing, where it is the driver that asked for something.
+    pub fn push_shown(
+        &mut self,
+        shown: String,
+        sql: Option<usize>,
+        (start, end): (Instant, Instant),
+        failed: Option<Option<SqlState>>,
+    ) {
         let begin = *self.begin.get_or_insert(start);
         let external = self.ledger.as_ref().map(|ledger| ledger.times().external);
         let external = external.unwrap_or_default();
+        let compared = sql.map(|bytes| self.compare(&shown[..bytes]));
         let statement = Statement {
-            sql: shortened(sql.into()),
+            sql: shortened(shown),
             after: start.saturating_duration_since(begin),
             gap: self.last_end.map_or(Duration::ZERO, |last| start.saturating_duration_since(last)),
             external: external.saturating_sub(self.external),
             took: end.saturating_duration_since(start),
             failed,
+            compared,
         };
         self.last_end = self.last_end.max(Some(end));
         self.external = external;
@@ -113,10 +153,33 @@ impl Trail {
             return;
         }
         if self.last.len() == LAST {
-            self.last.pop_front();
+            let omitted = self.last.pop_front();
+            if let Some((_, sql)) = omitted.as_ref().and_then(Statement::compared_sql) {
+                self.unkept.omitted = hash(self.unkept.omitted, sql);
+            }
             self.omitted += 1;
         }
         self.last.push_back(statement);
+    }
+
+    /// Notes that this SQL is compared.
+    fn compare(&mut self, sql: &str) -> Compared {
+        self.compared += 1;
+        let bytes = kept_bytes(sql);
+        if bytes < sql.len() {
+            self.unkept.cut = hash(self.unkept.cut, &sql[bytes..]);
+        }
+        Compared { number: self.compared, bytes }
+    }
+
+    /// The SQL that rerun mode compares, as far as it is kept, each with its number from 1.
+    pub(super) fn compared(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.statements().filter_map(Statement::compared_sql)
+    }
+
+    /// How many statements are compared, and what isn't kept of them.
+    pub(super) fn extent(&self) -> (usize, Unkept) {
+        (self.compared, self.unkept)
     }
 
     /// For adapters: a question of txsafe's own was answered at `end`. It is no statement, and the gap before the next one begins
@@ -186,6 +249,13 @@ impl fmt::Display for Trail {
     }
 }
 
+impl Statement {
+    fn compared_sql(&self) -> Option<(usize, &str)> {
+        let Compared { number, bytes } = self.compared?;
+        Some((number, &self.sql[..bytes]))
+    }
+}
+
 impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |t: Duration| t.as_secs_f64() * 1e3;
@@ -205,11 +275,24 @@ impl fmt::Display for Statement {
 }
 
 fn shortened(sql: String) -> String {
-    if sql.len() <= SQL_BYTES {
-        return sql;
+    match kept_bytes(&sql) {
+        end if end == sql.len() => sql,
+        end => format!("{}…", &sql[..end]),
     }
-    let end = (0..=SQL_BYTES).rev().find(|&end| sql.is_char_boundary(end)).unwrap_or(0);
-    format!("{}…", &sql[..end])
+}
+
+fn hash(before: u64, sql: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (before, sql).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// So many bytes of this SQL are kept.
+fn kept_bytes(sql: &str) -> usize {
+    if sql.len() <= SQL_BYTES {
+        return sql.len();
+    }
+    (0..=SQL_BYTES).rev().find(|&end| sql.is_char_boundary(end)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -37,11 +37,13 @@ pub enum Code {
     SessionState,
     /// Nothing has been sent for half of the time after which the server ends the session.
     IdleTransaction,
+    /// The closure was run again, in rerun mode, and did something else than the first time.
+    RerunDiffers,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ExternalWait,
         Self::ExternalCall,
         Self::BlockingCall,
@@ -53,6 +55,7 @@ impl Code {
         Self::LockInversion,
         Self::SessionState,
         Self::IdleTransaction,
+        Self::RerunDiffers,
     ];
 
     /// As it is written: `TXS001`.
@@ -138,6 +141,12 @@ impl Code {
                 "its locks are held meanwhile, and what it did is lost when the server ends its session: do what takes long \
                  before the transaction or behind it (claim a job by a lease, and work on it outside of a transaction), or \
                  raise `idle_in_transaction_session_timeout` for this call",
+            ),
+            Self::RerunDiffers => (
+                "TXS012",
+                "rerun differs",
+                "a retry would do the same, in production: clone inside the closure what it takes, return what it gathers, and \
+                 decide by the time, by dice or by a cache before it; or call `transaction_once`, which is never run again",
             ),
         }
     }

@@ -21,6 +21,7 @@ pub mod policy;
 pub mod pool;
 pub mod rehearsal;
 pub(crate) mod report;
+pub mod rerun;
 pub mod scope;
 pub mod second;
 pub(crate) mod session_state;

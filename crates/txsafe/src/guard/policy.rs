@@ -60,6 +60,10 @@ pub struct Policy {
     pub(super) allow: Vec<Allow>,
     pub(super) todo_file: Option<PathBuf>,
     pub(super) receive: Option<Receive>,
+    /// What the code says of rerun mode; otherwise, the environment does.
+    pub(super) rerun: Option<bool>,
+    /// It is for tests and development, where transactions may be run again.
+    pub(super) may_rerun: bool,
 }
 
 pub(super) type Receive = Arc<dyn Fn(&Finding) + Send + Sync>;
@@ -80,6 +84,8 @@ impl Policy {
             allow: Vec::new(),
             todo_file: None,
             receive: None,
+            rerun: None,
+            may_rerun: false,
         }
     }
 
@@ -105,6 +111,7 @@ impl Policy {
             clocks: true,
             external_wait: Duration::from_millis(1),
             again_after: None,
+            may_rerun: true,
             ..Self::staging()
         }
     }
@@ -199,6 +206,30 @@ impl Policy {
         self
     }
 
+    /// Whether the first good attempt of each transaction that could be retried is rolled back, and run again: in tests, to see
+    /// that its closure can. A second run that differs in its statements, or returns an error, is a finding:
+    /// [`RerunDiffers`](super::Code::RerunDiffers).
+    ///
+    /// The policies `test` and `dev` take it; with the others `build()` refuses `true`. The second run has no pause, takes nothing
+    /// of the retry budget, and isn't counted as an attempt. Not run again are `transaction_once`, `begin`, `transaction_on`, a
+    /// `RetryPolicy` of one attempt, a closure that ran before in an attempt that failed, a transaction inside another one,
+    /// [`test_wrapper`](crate::TxOptions::test_wrapper), what isn't to be committed (`dry_run`, `set_rollback_only`), and one whose
+    /// deadline is near.
+    ///
+    /// Default: what the variable [`TXSAFE_RERUN`](super::rerun::RERUN_VARIABLE) says, `1` or `0`; with other policies than `test`
+    /// and `dev` it is ignored, and `build()` warns of that. Where it isn't set: `false`.
+    ///
+    /// # Examples
+    /// ```
+    /// let policy = txsafe::guard::Policy::test().rerun(true);
+    /// # let _ = policy;
+    /// ```
+    #[must_use]
+    pub fn rerun(mut self, rerun: bool) -> Self {
+        self.rerun = Some(rerun);
+        self
+    }
+
     #[cfg(test)]
     pub(super) fn clocks(mut self, clocks: bool) -> Self {
         self.clocks = clocks;
@@ -253,6 +284,7 @@ impl fmt::Debug for Policy {
             .field("again_after", &self.again_after)
             .field("allow", &self.allow)
             .field("todo_file", &self.todo_file)
+            .field("rerun", &self.rerun)
             .finish_non_exhaustive()
     }
 }

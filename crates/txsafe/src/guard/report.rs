@@ -9,6 +9,7 @@ use super::{
     finding::{Finding, Site},
     kept::Kept,
     policy::{Policy, Severity},
+    rerun::RerunMode,
     scope::{Scope, Telling},
     todo::Todo,
 };
@@ -34,6 +35,7 @@ const MOST_SITES: usize = 1_024;
 /// What becomes of the findings of one database.
 pub(crate) struct Guard {
     pub(super) policy: Policy,
+    pub(super) rerun: RerunMode,
     todo: Option<Todo>,
     sites: Mutex<HashMap<Key, Told>>,
 }
@@ -141,7 +143,8 @@ impl Guard {
     pub(crate) fn new(policy: Policy) -> Result<Self, InvalidSetting> {
         policy.validate()?;
         let todo = policy.todo_file.as_deref().map(Todo::open).transpose()?;
-        Ok(Self { policy, todo, sites: Mutex::default() })
+        let rerun = RerunMode::of(&policy)?;
+        Ok(Self { policy, rerun, todo, sites: Mutex::default() })
     }
 
     /// Whether findings of this code are any.
@@ -187,10 +190,13 @@ impl Guard {
             (Some(sql), subject) if subject.is_empty() => sql.clone(),
             (_, subject) => subject,
         };
-        let (what, locks) = if scope.has_ended() {
-            (format!("{}, when its transaction had ended already", seen.what), Vec::new())
-        } else {
-            (seen.what, held(scope))
+        let (what, locks) = match seen.code {
+            // It is about all that ran.
+            Code::RerunDiffers => (seen.what, Vec::new()),
+            _ if scope.has_ended() => {
+                (format!("{}, when its transaction had ended already", seen.what), Vec::new())
+            }
+            _ => (seen.what, held(scope)),
         };
         let finding = Finding {
             code: seen.code,

@@ -59,6 +59,22 @@ pub(crate) fn pausing(transaction: &Arc<str>, pause: Duration) {
         .record(pause.as_secs_f64());
 }
 
+/// A good attempt was rolled back, to run its closure again.
+pub(crate) fn running_again(transaction: &str) {
+    debug!(
+        txsafe.transaction = transaction,
+        "rerun mode: its first good attempt was rolled back, and its closure runs again",
+    );
+}
+
+/// One was not, for want of time.
+pub(crate) fn not_run_again(transaction: &str) {
+    debug!(
+        txsafe.transaction = transaction,
+        "rerun mode: its closure isn't run again, because its deadline is near",
+    );
+}
+
 /// A connection isn't given back, because of what statements left on its session.
 pub(crate) fn closing_for_session_state(transaction: &str) {
     debug!(

@@ -86,7 +86,9 @@ impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
                     drop(returned);
                     // Before the pause: whoever drops it keeps the bounds.
                     self.progress = Some(progress);
-                    D::sleep(pause).await;
+                    if let Some(pause) = pause {
+                        D::sleep(pause).await;
+                    }
                     ControlFlow::Continue(())
                 }
             }

@@ -8,8 +8,8 @@ use crate::{
 };
 use std::{ops::ControlFlow, panic::Location, sync::Arc, time::Duration};
 
-/// How an attempt has ended: the end of the transaction, or the pause before the next attempt.
-pub(super) type Ending = ControlFlow<Result<Keyed<()>, RunError>, Duration>;
+/// How an attempt has ended: the end of the transaction, or the pause before the next attempt, if there is one.
+pub(super) type Ending = ControlFlow<Result<Keyed<()>, RunError>, Option<Duration>>;
 
 impl<H> Progress<H> {
     /// The transaction was begun by hand; from here on its caller runs.

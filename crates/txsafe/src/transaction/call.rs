@@ -30,6 +30,8 @@ pub struct Call {
     pub(crate) by_hand: bool,
     pub(crate) borrowed: bool,
     pub(crate) on_held: bool,
+    /// Its statements are txsafe's.
+    pub(crate) is_own: bool,
 }
 
 /// A database whose transactions can be called.
@@ -63,6 +65,7 @@ impl Call {
             by_hand: false,
             borrowed: false,
             on_held: false,
+            is_own: false,
         })
     }
 
@@ -84,6 +87,13 @@ impl Call {
         }
         self.by_hand = true;
         Ok(self)
+    }
+
+    /// The statements are txsafe's own: there is no closure of a user's to be run again in rerun mode.
+    #[must_use]
+    pub(crate) fn own(mut self) -> Self {
+        self.is_own = true;
+        self
     }
 
     /// The connection is one that the caller holds.

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) statement_timeout: Duration,
     /// Whether the answer to BEGIN is waited for.
     pub(crate) await_begin: bool,
+    /// It is the attempt before, run again.
+    pub(crate) is_rerun: bool,
 }
 
 /// What a decision is told of the moment it is made at.
@@ -40,6 +42,8 @@ pub(crate) struct Moment {
 /// What the decisions of one transaction depend on.
 pub(crate) struct Course {
     attempts: u32,
+    /// What begins next is the attempt before, and isn't counted.
+    reruns: bool,
     /// How often another connection was tried because of what the one before remembered, or was.
     stale: u32,
     /// A cancellation was taken for a lock timeout.
@@ -59,6 +63,7 @@ impl Course {
     pub(crate) fn new(once: bool) -> Self {
         Self {
             attempts: 0,
+            reruns: false,
             stale: 0,
             was_canceled: false,
             conflicts: 0,
@@ -72,6 +77,11 @@ impl Course {
 
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// The attempt that ran last is run again.
+    pub(crate) fn rerun(&mut self) {
+        self.reruns = true;
     }
 
     /// The lock timeout of the attempt that runs or ran last.
@@ -89,7 +99,8 @@ impl Course {
         if remaining.is_some_and(|remaining| remaining < Duration::from_millis(1)) {
             return Err(GiveUp::Deadline);
         }
-        self.attempts += 1;
+        let is_rerun = std::mem::take(&mut self.reruns);
+        self.attempts += u32::from(!is_rerun);
         let is_last = self.once || self.nested;
         let left =
             if is_last { 0 } else { settings.retry.max_attempts.saturating_sub(self.attempts) };
@@ -105,6 +116,7 @@ impl Course {
             lock_timeout: self.lock_timeout,
             statement_timeout: self.statement_timeout,
             await_begin: settings.await_begin || patience.is_queueing(),
+            is_rerun,
         })
     }
 
@@ -310,6 +322,19 @@ mod tests {
         assert_eq!(desk.budget.tokens(), 5);
         assert!(desk.after(Cause::Deadlock, None).is_ok());
         assert_eq!(desk.after(Cause::LockTimeout, None), Err(GiveUp::Budget));
+    }
+
+    #[test]
+    fn an_attempt_that_is_run_again_is_counted_once() {
+        let mut desk = Desk::new(TxOptions::new().retry(RetryPolicy::new().max_attempts(2)));
+        let first = desk.next(None).unwrap();
+        desk.course.rerun();
+        let again = desk.next(None).unwrap();
+        assert_eq!(again, Plan { is_rerun: true, ..first });
+        assert_eq!(desk.course.attempts(), 1);
+        assert!(desk.after(Cause::Deadlock, None).is_ok());
+        assert!(!desk.next(None).unwrap().is_rerun);
+        assert_eq!(desk.course.attempts(), 2);
     }
 
     #[test]

@@ -259,6 +259,8 @@ pub(crate) enum Ended {
     NotStarted(Phase, Failure),
     /// The closure returned; the attempt was not committed, for reasons that the standing tells.
     NotCommitted(Result<(), CallersError>, Standing),
+    /// It would have been committed, and was rolled back to run its closure again.
+    RolledBackToRerun,
     /// The deadline passed while the closure ran, which makes it this error.
     DeadlinePassed(ErrorKind),
     CommitFailed(Failure, Option<Witness>),
@@ -268,6 +270,8 @@ pub(crate) enum Ended {
 pub(crate) enum Next {
     Return(Result<Keyed<()>, RunError>),
     Pause(Duration),
+    /// The attempt was good, and is run again at once.
+    Rerun,
     /// Find out what became of this COMMIT, then say so by [`Progress::resolve`].
     Verify(Witness),
 }

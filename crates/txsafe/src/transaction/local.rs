@@ -56,7 +56,9 @@ where
                 ControlFlow::Continue(pause) => {
                     // It may hold what the next attempt waits for.
                     drop(returned);
-                    source.sleep(pause).await;
+                    if let Some(pause) = pause {
+                        source.sleep(pause).await;
+                    }
                 }
             }
         }

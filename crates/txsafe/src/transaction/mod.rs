@@ -21,6 +21,7 @@ pub(crate) mod owned_tx;
 mod postmortem;
 mod progress;
 mod reached;
+mod rerun;
 pub(crate) mod returned;
 pub(crate) mod run;
 pub(crate) mod settings;

@@ -125,7 +125,7 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
                 };
                 let next = progress.conclude(ended, account);
                 match follow(&mut progress, &mut pool, next).await {
-                    ControlFlow::Continue(pause) => pool.sleep(pause).await,
+                    ControlFlow::Continue(pause) => pool.sleep(pause.unwrap_or_default()).await,
                     ControlFlow::Break(Err(RunError::Ours(error))) => return Err(error),
                     ControlFlow::Break(Ok(Keyed::AlreadyCommitted)) => {
                         return Ok(Keyed::AlreadyCommitted);
@@ -189,7 +189,7 @@ impl<D: AsyncDriver, O: LockOrder> Open<D, O> {
             while let ControlFlow::Continue(pause) = ending
                 && progress.is_in_doubt()
             {
-                pool.sleep(pause).await;
+                pool.sleep(pause.unwrap_or_default()).await;
                 ending = look_for_key(&mut progress, &mut pool).await;
             }
             (progress, ending)

@@ -9,6 +9,7 @@ use super::{
     idle,
     keyed::Keyed,
     nested::{nested, outer_of},
+    rerun::Rerun,
     returned::RunError,
     settings::Settings,
 };
@@ -58,6 +59,7 @@ pub(crate) struct Progress<H> {
     pub(super) in_doubt: Option<InDoubt<H>>,
     /// Ended attempts whose hooks are to be run, and whether they committed.
     pub(super) due: VecDeque<(Account<H>, bool)>,
+    pub(super) rerun: Rerun,
     /// Who counts the outcome.
     pub(super) teller: Teller,
     /// A transaction inside another one, until its begin has ended.
@@ -97,6 +99,7 @@ impl<H> Progress<H> {
         let inside = course.nested.then(|| Inside::another(&call.named.name, call.place));
         Ok(Self {
             span: call.span(),
+            rerun: Rerun::of(&call, &course),
             call,
             course,
             started,
@@ -127,12 +130,12 @@ impl<H> Progress<H> {
 
     /// The closure runs inside this scope.
     pub(crate) fn scope(
-        &self,
+        &mut self,
         connection: Arc<dyn Connection>,
         account: &Account<H>,
     ) -> Arc<Scope> {
         let Call { shared, named, place, settings, on_held, .. } = &self.call;
-        Scope::new(Subject {
+        let scope = Scope::new(Subject {
             database: shared.id,
             identity: shared.identity(),
             transaction: Arc::clone(&named.name),
@@ -146,7 +149,9 @@ impl<H> Progress<H> {
             ledger: account.notes.ledger.clone(),
             gaps: account.notes.gaps.clone(),
             locks: account.notes.locks.clone(),
-        })
+        });
+        self.rerun.runs_in(&scope);
+        scope
     }
 
     /// What begins the next attempt.
@@ -156,7 +161,9 @@ impl<H> Progress<H> {
         let plan = self.course.next(&self.call.settings, patience, self.remaining()).map_err(
             |reason| self.error(ErrorKind::GaveUp(reason), Some(reason), Trail::default()),
         )?;
-        self.call.named.meters.attempt();
+        if !plan.is_rerun {
+            self.call.named.meters.attempt();
+        }
         let settings = &self.call.settings;
         let settings = BeginSettings {
             isolation: settings.isolation,
@@ -227,6 +234,7 @@ impl<H> Progress<H> {
                 let standing = idle::named(standing, &trail, &self.call.settings);
                 self.not_committed(result, standing, trail)
             }
+            Ended::RolledBackToRerun => self.rolled_back_to_rerun(account, trail),
             Ended::DeadlinePassed(kind) => {
                 self.due.push_back((account, false));
                 self.refuse(kind, Some(GiveUp::Deadline), trail)

@@ -59,7 +59,9 @@ pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, Ru
                     if !progress.is_in_doubt() {
                         work.forget();
                     }
-                    work.sleep(pause).await;
+                    if let Some(pause) = pause {
+                        work.sleep(pause).await;
+                    }
                 }
             }
         }
@@ -68,19 +70,20 @@ pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, Ru
 }
 
 /// Runs the hooks that are due and verifies a COMMIT in doubt, until the transaction has ended or another attempt is to follow
-/// after a pause.
+/// after a pause, if there is one.
 pub(super) async fn follow<C: AsyncSource>(
     progress: &mut Progress<AsyncHook>,
     source: &mut C,
     mut next: Next,
-) -> ControlFlow<Result<Keyed<()>, RunError>, Duration> {
+) -> ControlFlow<Result<Keyed<()>, RunError>, Option<Duration>> {
     loop {
         while let Some((account, committed)) = progress.take_due() {
             account.run_hooks(committed).await;
         }
         match next {
             Next::Return(result) => return ControlFlow::Break(result),
-            Next::Pause(pause) => return ControlFlow::Continue(pause),
+            Next::Pause(pause) => return ControlFlow::Continue(Some(pause)),
+            Next::Rerun => return ControlFlow::Continue(None),
             Next::Verify(witness) => {
                 let settings = progress.settings();
                 let verdict = verify(source, &settings, progress.dialect(), &witness).await;
@@ -263,8 +266,14 @@ pub(super) async fn finish<S: AsyncSession>(
     {
         standing = not_asked(failure);
     }
+    if let Some(scope) = progress.compare(&session.account().trail, result, is_marked, &standing) {
+        raise_all(&scope).await;
+    }
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(())) if settings.dry_run => dry_run(session, dialect).await,
+        (Step::Commit, Ok(())) if progress.is_to_rerun() => {
+            roll_back_to_rerun(session, dialect).await
+        }
         (Step::Commit, Ok(())) => commit(progress, session, began).await,
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
@@ -343,6 +352,18 @@ async fn dry_run<S: AsyncSession>(mut session: S, dialect: &dyn Dialect) -> Atte
     }
     let account = end(session, Step::RollBack, dialect).await;
     (Ended::NotCommitted(Err(CallersError), Standing::Open(None)), account)
+}
+
+/// Rolls back what would have been committed, to run its closure again.
+async fn roll_back_to_rerun<S: AsyncSession>(session: S, dialect: &dyn Dialect) -> Attempted {
+    let inquiry = Inquiry { mark: None, deadlock: None, dialect };
+    let Parted { account, rolled_back, .. } = end_asking(session, Step::RollBack, &inquiry).await;
+    let ended = match rolled_back {
+        // It was healthy as far as was seen, and not open any more.
+        RolledBack::Before => Ended::NotCommitted(Ok(()), Standing::Ended),
+        RolledBack::Now | RolledBack::No | RolledBack::Lost => Ended::RolledBackToRerun,
+    };
+    (ended, account)
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.

@@ -82,6 +82,7 @@ impl Shared {
         }
         let guard = Arc::new(Guard::new(policy)?);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        guard.announce_rerun(id);
         Ok(Self {
             id,
             dialect,

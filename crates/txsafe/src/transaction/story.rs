@@ -86,6 +86,7 @@ impl<H> Progress<H> {
             attempts: self.course.attempts(),
             failures: self.failures.clone(),
             gave_up,
+            rerun: self.rerun.has_run,
             elapsed: clock::since(self.started),
             trail,
         }

@@ -4,4 +4,5 @@
 
 mod loops;
 mod no_aborted_state;
+mod rerun;
 mod script;

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     panic::Location,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use txsafe::{
     Builder, Error, Failure, Keyed, TxOptions,
@@ -28,6 +28,8 @@ pub(crate) struct Attempt {
     pub(crate) rollback: Option<Failure>,
     /// A statement that the connection saw.
     pub(crate) ran: Option<&'static str>,
+    /// The closure has it rolled back, whatever it returns.
+    pub(crate) rollback_only: bool,
 }
 
 /// A script, and the notes of its performance.
@@ -70,13 +72,6 @@ pub(crate) fn play_both_on(
     attempts: &[Attempt],
     answers: &[Result<Option<String>, Failure>],
 ) -> Played {
-    let stage = || {
-        Arc::new(Stage {
-            attempts: Mutex::new(attempts.iter().cloned().collect()),
-            answers: Mutex::new(answers.iter().cloned().collect()),
-            notes: Mutex::default(),
-        })
-    };
     let call = || {
         let shared = builder(|shared| shared).build().unwrap();
         let call = Call::new(&shared, "scripted", Location::caller(), Some(options)).unwrap();
@@ -84,6 +79,22 @@ pub(crate) fn play_both_on(
             Some(key) => call.key(key).unwrap(),
             None => call,
         }
+    };
+    play_both_called(call, attempts, answers)
+}
+
+/// The same, called so.
+pub(crate) fn play_both_called(
+    call: impl Fn() -> Call,
+    attempts: &[Attempt],
+    answers: &[Result<Option<String>, Failure>],
+) -> Played {
+    let stage = || {
+        Arc::new(Stage {
+            attempts: Mutex::new(attempts.iter().cloned().collect()),
+            answers: Mutex::new(answers.iter().cloned().collect()),
+            notes: Mutex::default(),
+        })
     };
     let (on_async, on_blocking) = (stage(), stage());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -105,9 +116,9 @@ fn heard(
     returned: Option<Result<u32, Opaque>>,
 ) -> Result<Keyed<u32>, Opaque> {
     match ended {
-        Ok(Keyed::Ran(())) => returned.unwrap().map(Keyed::Ran),
+        // Also a value, where the attempt was to be rolled back.
+        Ok(Keyed::Ran(())) | Err(RunError::Callers) => returned.unwrap().map(Keyed::Ran),
         Ok(Keyed::AlreadyCommitted) => Ok(Keyed::AlreadyCommitted),
-        Err(RunError::Callers) => Err(returned.unwrap().unwrap_err()),
         Err(RunError::Ours(error)) => Err(error.into()),
     }
 }
@@ -237,7 +248,12 @@ impl AsyncWork for AsyncPlay {
         session.account.hooks.push_after_commit(hook("after commit"));
         session.account.hooks.push_after_rollback(hook("after rollback"));
         if let Some(sql) = session.actor.script.ran {
+            let now = Instant::now();
             session.account.notes.session.ran(sql, true);
+            session.account.trail.push(sql, now, now, None);
+        }
+        if session.actor.script.rollback_only {
+            session.account.set_rollback_only();
         }
         let returned = self.returned.insert(session.actor.body(number));
         returned.as_ref().map(|_| ()).map_err(|_| CallersError)
@@ -320,7 +336,12 @@ impl Work for BlockingPlay {
         session.account.hooks.push_after_commit(hook("after commit"));
         session.account.hooks.push_after_rollback(hook("after rollback"));
         if let Some(sql) = session.actor.script.ran {
+            let now = Instant::now();
             session.account.notes.session.ran(sql, true);
+            session.account.trail.push(sql, now, now, None);
+        }
+        if session.actor.script.rollback_only {
+            session.account.set_rollback_only();
         }
         let returned = self.returned.insert(session.actor.body(number));
         returned.as_ref().map(|_| ()).map_err(|_| CallersError)

@@ -73,7 +73,7 @@ impl<'d, D: OnThisThread, O: LockOrder> BlockingAttempts<'d, D, O> {
             ControlFlow::Break(ended) => ControlFlow::Break(returned.of(ended).map(Keyed::of_new)),
             ControlFlow::Continue(pause) => {
                 drop(returned);
-                thread::sleep(pause);
+                thread::sleep(pause.unwrap_or_default());
                 self.progress = Some(progress);
                 ControlFlow::Continue(())
             }

@@ -104,7 +104,7 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
             };
             let next = progress.conclude(ended, account);
             match follow(&mut progress, &mut pool, next) {
-                ControlFlow::Continue(pause) => pool.sleep(pause),
+                ControlFlow::Continue(pause) => pool.sleep(pause.unwrap_or_default()),
                 ControlFlow::Break(Err(RunError::Ours(error))) => return Err(error),
                 ControlFlow::Break(Ok(Keyed::AlreadyCommitted)) => {
                     return Ok(Keyed::AlreadyCommitted);
@@ -152,7 +152,7 @@ impl<D: OnThisThread, O: LockOrder> Open<D, O> {
         while let ControlFlow::Continue(pause) = ending
             && progress.is_in_doubt()
         {
-            pool.sleep(pause);
+            pool.sleep(pause.unwrap_or_default());
             ending = look_for_key(&mut progress, &mut pool);
         }
         (progress, ending)

@@ -12,7 +12,10 @@ use crate::{
         session::{CallersError, Question, Session, Source, Standing, Work},
     },
     error::ErrorKind,
-    guard::{session_state::keep_session_state, within::within_blocking},
+    guard::{
+        session_state::keep_session_state,
+        within::{raise_all_blocking, within_blocking},
+    },
     retry::remedy::Phase,
     transaction::{
         call::Call,
@@ -56,26 +59,29 @@ pub fn run<W: Work>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
                 if !progress.is_in_doubt() {
                     work.forget();
                 }
-                work.sleep(pause);
+                if let Some(pause) = pause {
+                    work.sleep(pause);
+                }
             }
         }
     }
 }
 
 /// Runs the hooks that are due and verifies a COMMIT in doubt, until the transaction has ended or another attempt is to follow
-/// after a pause.
+/// after a pause, if there is one.
 pub(super) fn follow<C: Source>(
     progress: &mut Progress<BlockingHook>,
     source: &mut C,
     mut next: Next,
-) -> ControlFlow<Result<Keyed<()>, RunError>, Duration> {
+) -> ControlFlow<Result<Keyed<()>, RunError>, Option<Duration>> {
     loop {
         while let Some((account, committed)) = progress.take_due() {
             account.run_hooks_blocking(committed);
         }
         match next {
             Next::Return(result) => return ControlFlow::Break(result),
-            Next::Pause(pause) => return ControlFlow::Continue(pause),
+            Next::Pause(pause) => return ControlFlow::Continue(Some(pause)),
+            Next::Rerun => return ControlFlow::Continue(None),
             Next::Verify(witness) => {
                 let settings = progress.settings();
                 let verdict = verify_blocking(source, &settings, progress.dialect(), &witness);
@@ -233,8 +239,12 @@ pub(super) fn finish<S: Session>(
     {
         standing = not_asked(failure);
     }
+    if let Some(scope) = progress.compare(&session.account().trail, result, is_marked, &standing) {
+        raise_all_blocking(&scope);
+    }
     match (step(result.is_ok(), &standing), result) {
         (Step::Commit, Ok(())) if settings.dry_run => dry_run(session, dialect),
+        (Step::Commit, Ok(())) if progress.is_to_rerun() => roll_back_to_rerun(session, dialect),
         (Step::Commit, Ok(())) => commit(progress, session, began),
         (step, result) => {
             let deadlock = PostMortem::of(&standing);
@@ -313,6 +323,18 @@ fn dry_run<S: Session>(mut session: S, dialect: &dyn Dialect) -> Attempted {
     }
     let account = end(session, Step::RollBack, dialect);
     (Ended::NotCommitted(Err(CallersError), Standing::Open(None)), account)
+}
+
+/// Rolls back what would have been committed, to run its closure again.
+fn roll_back_to_rerun<S: Session>(session: S, dialect: &dyn Dialect) -> Attempted {
+    let inquiry = Inquiry { mark: None, deadlock: None, dialect };
+    let Parted { account, rolled_back, .. } = end_asking(session, Step::RollBack, &inquiry);
+    let ended = match rolled_back {
+        // It was healthy as far as was seen, and not open any more.
+        RolledBack::Before => Ended::NotCommitted(Ok(()), Standing::Ended),
+        RolledBack::Now | RolledBack::No | RolledBack::Lost => Ended::RolledBackToRerun,
+    };
+    (ended, account)
 }
 
 /// Ends a transaction that isn't committed, and gives its connection back if nothing is in doubt.
