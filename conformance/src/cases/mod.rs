@@ -21,6 +21,7 @@ impl Case {
     pub fn all() -> impl Iterator<Item = Self> {
         [
             commits::CASES,
+            setup::CASES,
             ownership::CASES,
             ownership::ASYNC_CASES,
             not_retried::CASES,
@@ -91,5 +92,6 @@ mod ownership;
 mod remedies;
 mod rerun;
 mod session_state;
+mod setup;
 
 pub use cancellation::drop_after;

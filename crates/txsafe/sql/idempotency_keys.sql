@@ -1,10 +1,33 @@
 -- txsafe: one row per committed transaction that was given an idempotency key.
-CREATE TABLE IF NOT EXISTS txsafe_idempotency_keys (
-    transaction_name text NOT NULL,
-    key              text NOT NULL,
-    committed_at     timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (transaction_name, key)
-);
--- Old rows are deleted by age.
-CREATE INDEX IF NOT EXISTS txsafe_idempotency_keys_committed_at
-    ON txsafe_idempotency_keys (committed_at);
+--
+-- One statement, which may run again, in a transaction, and in many sessions at once: `IF NOT EXISTS` alone fails when another
+-- session creates the same thing. It waits for that session then, and looks again.
+DO $txsafe$
+BEGIN
+    FOR attempt IN 1..100 LOOP
+        BEGIN
+            CREATE TABLE IF NOT EXISTS txsafe_idempotency_keys (
+                transaction_name text NOT NULL,
+                key              text NOT NULL,
+                committed_at     timestamptz NOT NULL DEFAULT now(),
+                PRIMARY KEY (transaction_name, key)
+            );
+            -- Old rows are deleted by age. Without a look, the statement locks out all writers.
+            IF NOT EXISTS (
+                SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+                WHERE indrelid = 'txsafe_idempotency_keys'::regclass
+                AND relname = 'txsafe_idempotency_keys_committed_at'
+            ) THEN
+                CREATE INDEX IF NOT EXISTS txsafe_idempotency_keys_committed_at
+                    ON txsafe_idempotency_keys (committed_at);
+            END IF;
+            RETURN;
+        EXCEPTION WHEN unique_violation OR duplicate_table OR duplicate_object THEN
+            -- Something else of this name, such as a type, doesn't go away.
+            IF attempt = 100 THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
+END
+$txsafe$;

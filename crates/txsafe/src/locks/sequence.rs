@@ -10,6 +10,8 @@ use std::fmt::Write;
 
 /// The table that scoped sequences are kept in, to be put into the application's migrations.
 ///
+/// It is one statement, which may run again and in many sessions at once, as [`IDEMPOTENCY_KEYS_SQL`](crate::IDEMPOTENCY_KEYS_SQL).
+///
 /// One row for each sequence and scope, with the last number that was given out.
 pub const SEQUENCES_SQL: &str = include_str!("../../sql/sequences.sql");
 

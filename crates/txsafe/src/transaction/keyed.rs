@@ -2,6 +2,10 @@
 
 /// The table that idempotency keys are kept in, to be put into the application's migrations.
 ///
+/// It is one statement, which may run again and in many sessions at once: in a migration, in a transaction, or in each replica of
+/// a service when that starts. Where the table is up to date, it waits for nobody. It needs PL/pgSQL, which each database
+/// has unless that was dropped.
+///
 /// Rows are never read after their callers stopped retrying; delete old ones as often as you like:
 /// `DELETE FROM txsafe_idempotency_keys WHERE committed_at < now() - interval '7 days'`.
 pub const IDEMPOTENCY_KEYS_SQL: &str = include_str!("../../sql/idempotency_keys.sql");
