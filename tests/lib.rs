@@ -49,6 +49,11 @@ pub mod by_hand {}
 #[doc = include_str!("../crates/txsafe/docs/testing.md")]
 pub mod testing {}
 
+/// The guide to idempotency keys.
+#[cfg(doctest)]
+#[doc = include_str!("../crates/txsafe/docs/idempotency-keys.md")]
+pub mod idempotency_keys {}
+
 /// The guide of the guard, whose examples need a driver.
 #[cfg(doctest)]
 #[doc = include_str!("../crates/txsafe/docs/guard.md")]

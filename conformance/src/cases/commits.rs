@@ -21,7 +21,6 @@ pub(super) const CASES: &[Case] = cases![
     a_savepoint_behind_a_failure_ends_nothing,
     hooks_run_in_order_once_it_is_over,
     a_panic_leaves_nothing_behind,
-    a_key_makes_it_once,
     once_is_once,
     what_is_rollback_only_is_rolled_back_and_its_value_returned,
     a_dry_run_has_no_effect,
@@ -178,21 +177,6 @@ async fn a_panic_leaves_nothing_behind(driver: Driver) {
     while shop.busy().await > 0 {}
     db.run(Call::new("afterwards"), Script::new([Step::Credit(1, 1)])).await.unwrap();
     assert_eq!(shop.balance_of(1).await, 101);
-}
-
-async fn a_key_makes_it_once(driver: Driver) {
-    let shop = Shop::open("keyed").await.unwrap();
-    let db = shop.database(driver);
-    let script = Script::new([Step::Credit(1, 5)]);
-    let call = || Call::new("keyed").key("o'clock \\ 1");
-    assert!(matches!(db.run(call(), script.clone()).await.unwrap(), Keyed::Ran(())));
-    assert!(matches!(db.run(call(), script.clone()).await.unwrap(), Keyed::AlreadyCommitted));
-    assert_eq!((script.attempts(), shop.balance_of(1).await), (1, 105));
-
-    shop.watcher.batch_execute("DROP TABLE txsafe_idempotency_keys").await.unwrap();
-    let error = db.run(call(), script.clone()).await.unwrap_err().ours();
-    assert!(error.to_string().contains("IDEMPOTENCY_KEYS_SQL"), "{error}");
-    assert_eq!((shop.balance_of(1).await, shop.busy().await), (105, 0));
 }
 
 async fn a_savepoint_behind_a_failure_ends_nothing(driver: Driver) {

@@ -21,6 +21,7 @@ impl Case {
     pub fn all() -> impl Iterator<Item = Self> {
         [
             commits::CASES,
+            keys::CASES,
             setup::CASES,
             ownership::CASES,
             ownership::ASYNC_CASES,
@@ -86,6 +87,7 @@ macro_rules! closure_cases {
 mod cancellation;
 mod commits;
 mod guard;
+mod keys;
 mod local;
 mod not_retried;
 mod ownership;

@@ -23,6 +23,16 @@ const ROUNDS: usize = 10;
 
 const NONE: &str = "DROP TABLE IF EXISTS txsafe_idempotency_keys, txsafe_outbox, txsafe_sequences";
 
+/// The table of an earlier version.
+const OLDER: &str = "
+    DROP TABLE IF EXISTS txsafe_idempotency_keys;
+    CREATE TABLE txsafe_idempotency_keys (
+        transaction_name text NOT NULL,
+        key              text NOT NULL,
+        committed_at     timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (transaction_name, key)
+    )";
+
 /// As migrations run: without a lock timeout that is shorter than the work of the others.
 fn patient(isolation: Isolation) -> TxOptions {
     let minute = Duration::from_secs(60);
@@ -33,7 +43,12 @@ fn patient(isolation: Isolation) -> TxOptions {
 async fn replicas_set_up_at_once(driver: Driver) {
     let shop = Shop::open("setup").await.unwrap();
     let db = shop.database_at(driver, &shop.url, REPLICAS);
-    for (before, sql) in [(NONE, IDEMPOTENCY_KEYS_SQL), (NONE, OUTBOX_SQL), (NONE, SEQUENCES_SQL)] {
+    for (before, sql) in [
+        (NONE, IDEMPOTENCY_KEYS_SQL),
+        (OLDER, IDEMPOTENCY_KEYS_SQL),
+        (NONE, OUTBOX_SQL),
+        (NONE, SEQUENCES_SQL),
+    ] {
         for round in 0..ROUNDS {
             shop.watcher.batch_execute(before).await.unwrap();
             if round % 2 == 0 {
@@ -49,7 +64,7 @@ async fn replicas_set_up_at_once(driver: Driver) {
         }
     }
     shop.watcher.batch_execute(IDEMPOTENCY_KEYS_SQL).await.unwrap();
-    let call = Call::new("pay").key("k");
+    let call = Call::new("pay").key("k").fingerprint("5");
     assert_eq!(db.run(call, Script::new([])).await.unwrap(), Keyed::Ran(()));
     let indexes = "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema()
                    AND tablename = 'txsafe_idempotency_keys'";

@@ -40,12 +40,12 @@ impl<D: Play> AnyDatabase for Database<D> {
             if call.by_hand {
                 return run_by_hand(self, call, &script).await;
             }
-            let db = self.with(call.options);
+            let db = self.with(call.options.clone());
             let body = async |mut tx: D::Tx<'_, NoOrder, Unlocked>| {
                 D::play(&mut tx, script.next_attempt(), &script).await
             };
-            match call.key {
-                Some(key) => db.idempotency_key(&key).transaction(call.name, body).await,
+            match &call.key {
+                Some(key) => call.keyed(db, key).transaction(call.name, body).await,
                 None if call.once => db.transaction_once(call.name, body).await.map(Keyed::Ran),
                 None => db.transaction(call.name, body).await.map(Keyed::Ran),
             }
@@ -83,7 +83,7 @@ async fn run_by_hand<D: Play>(
     call: Call,
     script: &Script,
 ) -> Result<Keyed<()>, AppError> {
-    let db = db.with(call.options);
+    let db = db.with(call.options.clone());
     if call.once {
         let mut tx = db.begin(call.name).await?;
         return match play::<D>(&mut tx, script).await {
@@ -94,7 +94,7 @@ async fn run_by_hand<D: Play>(
             }
         };
     }
-    let Some(key) = call.key else {
+    let Some(key) = &call.key else {
         let mut attempts = db.attempts(call.name);
         loop {
             let mut tx = attempts.begin().await?;
@@ -104,7 +104,7 @@ async fn run_by_hand<D: Play>(
             }
         }
     };
-    let mut attempts = db.idempotency_key(&key).attempts(call.name);
+    let mut attempts = call.keyed(db, key).attempts(call.name);
     loop {
         let Keyed::Ran(mut tx) = attempts.begin().await? else {
             return Ok(Keyed::AlreadyCommitted);

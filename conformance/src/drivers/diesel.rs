@@ -73,10 +73,10 @@ fn run(db: &Db, call: Call, script: &Script, runtime: &Handle) -> Result<Keyed<(
     if call.by_hand {
         return run_by_hand(db, call, script, runtime);
     }
-    let db = db.with(call.options);
+    let db = db.with(call.options.clone());
     let body = |mut tx: Tx<'_>| play(&mut tx, script.next_attempt(), script, runtime);
-    match call.key {
-        Some(key) => db.idempotency_key(&key).transaction(call.name, body),
+    match &call.key {
+        Some(key) => call.keyed(db, key).transaction(call.name, body),
         None if call.once => db.transaction_once(call.name, body).map(Keyed::Ran),
         None => db.transaction(call.name, body).map(Keyed::Ran),
     }
@@ -89,7 +89,7 @@ fn run_by_hand(
     script: &Script,
     runtime: &Handle,
 ) -> Result<Keyed<()>, AppError> {
-    let db = db.with(call.options);
+    let db = db.with(call.options.clone());
     if call.once {
         let mut tx = db.begin(call.name)?;
         return match play(&mut tx, script.next_attempt(), script, runtime) {
@@ -100,7 +100,7 @@ fn run_by_hand(
             }
         };
     }
-    let Some(key) = call.key else {
+    let Some(key) = &call.key else {
         let mut attempts = db.attempts(call.name);
         loop {
             let mut tx = attempts.begin()?;
@@ -110,7 +110,7 @@ fn run_by_hand(
             }
         }
     };
-    let mut attempts = db.idempotency_key(&key).attempts(call.name);
+    let mut attempts = call.keyed(db, key).attempts(call.name);
     loop {
         let Keyed::Ran(mut tx) = attempts.begin()? else {
             return Ok(Keyed::AlreadyCommitted);

@@ -15,7 +15,9 @@ use std::{
     future::ready,
     sync::{Arc, Mutex},
 };
-use txsafe::{Builder, Keyed, Report, TxOptions, driver::lock_mutex, guard::Policy};
+use txsafe::{
+    Builder, Configured, Keyed, Report, TxOptions, WithKey, driver::lock_mutex, guard::Policy,
+};
 
 /// A driver that has an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
@@ -247,6 +249,10 @@ pub struct Call {
     pub options: TxOptions,
     /// The idempotency key.
     pub key: Option<String>,
+    /// What the key's fingerprint is made of.
+    pub fingerprint: Option<&'static str>,
+    /// Whether a call with the same key isn't waited for.
+    pub nowait: bool,
     /// Through `transaction_once`.
     pub once: bool,
     /// On the caller's thread, also where it blocks.
@@ -260,7 +266,16 @@ impl Call {
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         let options = TxOptions::new();
-        Self { name, options, key: None, once: false, inline: false, by_hand: false }
+        Self {
+            name,
+            options,
+            key: None,
+            fingerprint: None,
+            nowait: false,
+            once: false,
+            inline: false,
+            by_hand: false,
+        }
     }
 
     /// With options.
@@ -275,6 +290,29 @@ impl Call {
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
+    }
+
+    /// With a fingerprint of the request, beside its key.
+    #[must_use]
+    pub fn fingerprint(mut self, request: &'static str) -> Self {
+        self.fingerprint = Some(request);
+        self
+    }
+
+    /// Without waiting for a call with the same key.
+    #[must_use]
+    pub fn nowait(mut self) -> Self {
+        self.nowait = true;
+        self
+    }
+
+    /// The database with the key and what belongs to it.
+    fn keyed<'d, B>(&self, db: Configured<'d, B>, key: &'d str) -> WithKey<'d, B> {
+        let mut keyed = db.idempotency_key(key);
+        if let Some(request) = self.fingerprint {
+            keyed = keyed.fingerprint(request);
+        }
+        if self.nowait { keyed.nowait() } else { keyed }
     }
 
     /// On the caller's thread, also where it blocks.

@@ -42,6 +42,8 @@
 //! - A statement whose future is dropped before its end, unless it only reads, aborts the transaction: nobody learns whether it
 //!   failed.
 //! - A transaction that is cancelled closes its connection. A database in memory is gone with its last one.
+//! - One transaction writes at a time, and BEGIN waits for it, whether it has the same idempotency key or not:
+//!   [`WithKey::nowait`] is refused.
 //! - Ranks, advisory locks, sequences and the outbox aren't there yet.
 
 pub use crate::engine::sqlite::{
@@ -53,4 +55,7 @@ pub use crate::engine::sqlite::{
 ///
 /// Delete old rows as often as you like:
 /// `DELETE FROM txsafe_idempotency_keys WHERE committed_at < unixepoch() - 604800`.
+///
+/// It may run again. SQLite can't add a column only where it is missing: to a table of an earlier version add that of the
+/// [`fingerprint`](WithKey::fingerprint) once, by `ALTER TABLE txsafe_idempotency_keys ADD COLUMN fingerprint TEXT`.
 pub const IDEMPOTENCY_KEYS_SQL: &str = include_str!("../sql/sqlite/idempotency_keys.sql");

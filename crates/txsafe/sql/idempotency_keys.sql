@@ -10,9 +10,17 @@ BEGIN
                 transaction_name text NOT NULL,
                 key              text NOT NULL,
                 committed_at     timestamptz NOT NULL DEFAULT now(),
+                fingerprint      bytea, -- the SHA-256 of the request, where the call gave it one
                 PRIMARY KEY (transaction_name, key)
             );
-            -- Old rows are deleted by age. Without a look, the statement locks out all writers.
+            -- A table of an earlier version gets its new column. Without a look, the statement locks out everybody.
+            IF NOT EXISTS (
+                SELECT FROM pg_attribute
+                WHERE attrelid = 'txsafe_idempotency_keys'::regclass AND attname = 'fingerprint' AND NOT attisdropped
+            ) THEN
+                ALTER TABLE txsafe_idempotency_keys ADD COLUMN IF NOT EXISTS fingerprint bytea;
+            END IF;
+            -- Old rows are deleted by age.
             IF NOT EXISTS (
                 SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
                 WHERE indrelid = 'txsafe_idempotency_keys'::regclass

@@ -1,6 +1,7 @@
 //! How a transaction ends, and what follows.
 
 use super::bank::{Bank, MS};
+use sqlx::{AssertSqlSafe, Executor};
 use std::sync::Arc;
 use tokio::sync::Barrier;
 use txsafe::{ErrorKind, Keyed, Outcome, TxOptions};
@@ -114,6 +115,38 @@ async fn a_key_makes_it_once() {
         assert_eq!(ended.unwrap(), expected);
     }
     assert_eq!((bank.balance_of(1).await, script.attempts()), (105, 1));
+}
+
+#[tokio::test]
+async fn another_request_with_the_same_key_is_told() {
+    let bank = Bank::open("fingerprint").await;
+    let script = Script::new([Step::Credit(1, 5)]);
+    let run = |key: &str, request| {
+        let call = Call { fingerprint: request, ..Call::new("pay").key(key) };
+        bank.db.run(call, script.clone())
+    };
+    assert_eq!(run("k", Some("5")).await.unwrap(), Keyed::Ran(()));
+    assert_eq!(run("k", Some("5")).await.unwrap(), Keyed::AlreadyCommitted);
+    assert_eq!(run("k", None).await.unwrap(), Keyed::AlreadyCommitted);
+    let error = run("k", Some("7")).await.unwrap_err().ours();
+    assert_eq!(*error.kind(), ErrorKind::IdempotencyKeyReused { key: "k".into() }, "{error}");
+    assert_eq!((script.attempts(), bank.balance_of(1).await), (1, 105));
+    bank.assert_free().await;
+
+    let nowait = bank.db.run(Call::new("pay").key("k").nowait(), script.clone()).await;
+    let error = nowait.unwrap_err().ours();
+    assert!(matches!(error.kind(), ErrorKind::InvalidSetting(_)), "{error}");
+    assert!(error.to_string().contains("one writer at a time"), "{error}");
+
+    // A table of an earlier version.
+    let mut watcher = bank.connect().await;
+    let alter = |change| AssertSqlSafe(format!("ALTER TABLE txsafe_idempotency_keys {change}"));
+    watcher.execute(alter("DROP COLUMN fingerprint")).await.unwrap();
+    let error = run("new", Some("5")).await.unwrap_err().ours();
+    assert!(error.to_string().contains("ADD COLUMN fingerprint TEXT"), "{error}");
+    watcher.execute(alter("ADD COLUMN fingerprint TEXT")).await.unwrap();
+    assert_eq!(run("k", Some("7")).await.unwrap(), Keyed::AlreadyCommitted);
+    assert_eq!(run("new", Some("5")).await.unwrap(), Keyed::Ran(()));
 }
 
 #[tokio::test]

@@ -13,8 +13,12 @@ use txsafe::{Cause, Error, ErrorKind, Failure, Outcome, Phase, SqlState};
 /// | found no row with the key that it was to lock | 404 | |
 /// | broke a constraint that says that two things contradict each other | 409 | |
 /// | was given an idempotency key that can't be one | 400 | |
+/// | was given the idempotency key of another request | 422 | |
+/// | was given the idempotency key of a request that is still running | 409 | with `Retry-After` |
 /// | may have committed, or may not | 500 | says that it isn't known |
 /// | failed otherwise | 500 | |
+///
+/// The answers about keys are those of the draft of the IETF, "The Idempotency-Key HTTP Header Field".
 ///
 /// A closure's error comes back as it is, when attempts are used up too: [`to_failure`](Self::to_failure) answers to what the driver
 /// says, if your type has kept it.
@@ -52,6 +56,7 @@ use txsafe::{Cause, Error, ErrorKind, Failure, Outcome, Phase, SqlState};
 pub struct Answer {
     status: StatusCode,
     says: &'static str,
+    retry_after: bool,
 }
 
 impl Answer {
@@ -75,6 +80,7 @@ impl Answer {
             return Self {
                 status: StatusCode::CONFLICT,
                 says: "Nothing was changed. It contradicts something that is stored already.",
+                retry_after: false,
             };
         }
         Self::when(&ErrorKind::Failed, Outcome::RolledBack)
@@ -83,6 +89,7 @@ impl Answer {
     const BUSY: Self = Self {
         status: StatusCode::SERVICE_UNAVAILABLE,
         says: "Nothing was changed. The service is busy; try again in a moment.",
+        retry_after: true,
     };
 
     fn when(kind: &ErrorKind, outcome: Outcome) -> Self {
@@ -96,6 +103,14 @@ impl Answer {
                 StatusCode::BAD_REQUEST,
                 "The idempotency key can't be one; send a shorter one, such as a UUID.",
             ),
+            ErrorKind::IdempotencyKeyReused { .. } => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Nothing was changed. The idempotency key was used for another request; send a new one for each operation.",
+            ),
+            ErrorKind::IdempotencyKeyInProgress { .. } => (
+                StatusCode::CONFLICT,
+                "Nothing was changed. A request with this idempotency key is still running; send it again in a moment.",
+            ),
             _ if outcome == Outcome::Unknown => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "It is unknown whether the change was made. Look before you try again.",
@@ -105,7 +120,8 @@ impl Answer {
                 "Nothing was changed, because of an error of the service.",
             ),
         };
-        Self { status, says }
+        let retry_after = matches!(kind, ErrorKind::IdempotencyKeyInProgress { .. });
+        Self { status, says, retry_after }
     }
 
     /// Its status.
@@ -130,7 +146,7 @@ fn is_conflict(code: SqlState) -> bool {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.retry_after {
             (self.status, [(RETRY_AFTER, RETRY_AFTER_SECONDS)], self.says).into_response()
         } else {
             (self.status, self.says).into_response()
@@ -160,6 +176,17 @@ mod tests {
         let (status, response) = answer(ErrorKind::DeadlineExceeded, Outcome::RolledBack);
         assert_eq!(status, 504);
         assert!(!response.headers().contains_key(RETRY_AFTER));
+    }
+
+    #[test]
+    fn a_key_that_is_taken_is_told_as_the_draft_of_its_header_says() {
+        let key = || "k".to_owned();
+        let reused = ErrorKind::IdempotencyKeyReused { key: key() };
+        let (status, response) = answer(reused, Outcome::RolledBack);
+        assert_eq!((status, response.headers().contains_key(RETRY_AFTER)), (422, false));
+        let running = ErrorKind::IdempotencyKeyInProgress { key: key() };
+        let (status, response) = answer(running, Outcome::RolledBack);
+        assert_eq!((status, &response.headers()[RETRY_AFTER]), (409, &"1".parse().unwrap()));
     }
 
     #[test]

@@ -15,7 +15,9 @@ const LONGEST: usize = 512;
 
 /// The key of the header `Idempotency-Key`: the caller's promise that requests with the same key are one request.
 ///
-/// It goes straight into [`Database::idempotency_key`](txsafe::Database::idempotency_key). Taken as
+/// It goes straight into [`Database::idempotency_key`](txsafe::Database::idempotency_key). Give it a
+/// [`fingerprint`](txsafe::WithKey::fingerprint) of the request, so that a client that sends another one with the same key gets
+/// an error and not the answer to the first: [`Answer`](crate::Answer) makes it 422. Taken as
 /// `Option<IdempotencyKey>`, a request may be without. One that is empty, longer than 512 bytes, given twice or not plain
 /// ASCII is refused with a sentence that says so, and with 400.
 ///
@@ -44,7 +46,9 @@ const LONGEST: usize = 512;
 ///     State(db): State<Database>,
 ///     Path(invoice): Path<i64>,
 /// ) -> Result<&'static str, AppError> {
-///     let paid = db.idempotency_key(&key).transaction("pay", async |mut tx| {
+///     // Of a request with a body, the body belongs to it, too.
+///     let keyed = db.idempotency_key(&key).fingerprint(invoice.to_be_bytes());
+///     let paid = keyed.transaction("pay", async |mut tx| {
 ///         let sql = "UPDATE invoices SET paid = true WHERE id = $1";
 ///         sqlx::query(sql).bind(invoice).execute(&mut tx).await?;
 ///         Ok::<_, AppError>(())

@@ -4,7 +4,7 @@ use crate::support::pool;
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::State,
+    extract::{Path, State},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -72,6 +72,17 @@ async fn pay_as_somebody(State(db): State<Database>, key: IdempotencyKey) -> Res
     Ok(())
 }
 
+/// Pays an invoice once, and waits for nobody.
+async fn pay_invoice(
+    key: IdempotencyKey,
+    State(db): State<Database>,
+    Path(invoice): Path<i64>,
+) -> Result<(), AppError> {
+    let keyed = db.idempotency_key(&key).fingerprint(invoice.to_be_bytes()).nowait();
+    keyed.transaction("pay", async |_tx| Ok::<_, AppError>(())).await?;
+    Ok(())
+}
+
 async fn answered(app: &Router, path: &str, key: Option<&str>) -> (StatusCode, String) {
     let mut request = Request::post(path);
     if let Some(key) = key {
@@ -90,11 +101,13 @@ async fn a_key_goes_from_the_header_to_the_database() {
     raw_sql(IDEMPOTENCY_KEYS_SQL).execute(&pool).await.unwrap();
     let table = "CREATE TABLE payments (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)";
     raw_sql(table).execute(&pool).await.unwrap();
+    let db = Database::builder(pool).build().unwrap();
     let app = Router::new()
         .route("/pay", post(pay))
         .route("/twice", post(pay_twice))
         .route("/as", post(pay_as_somebody))
-        .with_state(Database::builder(pool).build().unwrap());
+        .route("/invoices/{id}", post(pay_invoice))
+        .with_state(db.clone());
 
     assert_eq!(answered(&app, "/pay", Some("k")).await, (StatusCode::OK, "paid".into()));
     assert_eq!(answered(&app, "/pay", Some("k")).await, (StatusCode::OK, "was paid before".into()));
@@ -106,4 +119,16 @@ async fn a_key_goes_from_the_header_to_the_database() {
     assert!(body.starts_with("Nothing was changed.") && !body.contains("payments"), "{body}");
     let (status, _) = answered(&app, "/as", Some(&"k".repeat(512))).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
+
+    for (invoice, expected) in
+        [(1, StatusCode::OK), (1, StatusCode::OK), (2, StatusCode::UNPROCESSABLE_ENTITY)]
+    {
+        let (status, body) = answered(&app, &format!("/invoices/{invoice}"), Some("once")).await;
+        assert_eq!(status, expected, "{body}");
+    }
+    let running = db.idempotency_key("running").begin("pay").await.unwrap();
+    let (status, body) = answered(&app, "/invoices/1", Some("running")).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(body.contains("still running"), "{body}");
+    drop(running);
 }

@@ -48,6 +48,9 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     fn identity(&self, mark: &Mark, answer: &Result<Option<String>, Failure>) -> Option<Identity>;
 }
 
+/// The answer to [`Ask::ClaimKey`] that says that another transaction has claimed the key and goes on.
+pub(crate) const KEY_IN_PROGRESS: &str = "in progress";
+
 /// What a database is asked by the run loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -66,8 +69,16 @@ pub enum Ask {
     EndSession,
     /// Which transactions the sessions `$1` run, if they began before `$2`. Without it, a deadlock has no names.
     Opponents,
-    /// Write the idempotency key `$2` of the transaction `$1`; a row comes back only where it is new.
+    /// Write the idempotency key `$2` of the transaction `$1`. The answer is `in progress` where another transaction has
+    /// claimed it and goes on, another text where it is new, and none where it has been committed.
     ClaimKey,
+    /// The same, with the fingerprint `$3` of the request in hexadecimal.
+    ClaimKeyWithFingerprint,
+    /// Whether the key `$2` of the transaction `$1` was committed with another fingerprint than `$3`: a row comes back only then.
+    OtherFingerprint,
+    /// Wait until no other transaction has the key `$2` of the transaction `$1` in progress, and for nothing else. Without it, a
+    /// key that is in progress isn't told from other locks.
+    AwaitKey,
     /// Check the constraints that COMMIT would check, of a transaction that is only tried.
     DeferredConstraints,
     /// Release the advisory locks of the session. Without it, the connection is closed.

@@ -44,7 +44,8 @@ pub use self::{
 #[cfg(feature = "tokio")]
 pub use self::{alarm::Alarm, shield::to_the_end};
 pub use crate::transaction::{
-    blocking::run::run as run_blocking, call::Call, returned::RunError, run::run, shared::Shared,
+    blocking::run::run as run_blocking, call::Call, claim::CallKey, returned::RunError, run::run,
+    shared::Shared,
 };
 pub use crate::{
     clock::{ClockIsSet, excused::lock as lock_mutex, set_clock},

@@ -75,6 +75,18 @@ pub enum ErrorKind {
         /// The key.
         key: String,
     },
+    /// A request was made with the idempotency key of an earlier one, which has committed, and its fingerprint is another one.
+    /// It did nothing, and it is the same at each attempt: its caller has to take a new key.
+    IdempotencyKeyReused {
+        /// The key.
+        key: String,
+    },
+    /// Another call with the same idempotency key is still running: when all attempts had waited for it in vain, or at once with
+    /// [`nowait`](crate::WithKey::nowait). What becomes of it isn't known yet; later, the same call tells.
+    IdempotencyKeyInProgress {
+        /// The key.
+        key: String,
+    },
     /// A failure that asked for another attempt, and no attempt was left.
     GaveUp(GiveUp),
     /// A failure, outside the closure, that no other attempt would cure.
@@ -121,6 +133,8 @@ impl Error {
             | ErrorKind::DeadlineExceeded
             | ErrorKind::LockOrder(_)
             | ErrorKind::RowNotFound { .. }
+            | ErrorKind::IdempotencyKeyReused { .. }
+            | ErrorKind::IdempotencyKeyInProgress { .. }
             | ErrorKind::GaveUp(_)
             | ErrorKind::Failed => Outcome::RolledBack,
         }
@@ -130,7 +144,9 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.0.kind {
-            ErrorKind::GaveUp(_) | ErrorKind::DeadlineExceeded => true,
+            ErrorKind::GaveUp(_)
+            | ErrorKind::DeadlineExceeded
+            | ErrorKind::IdempotencyKeyInProgress { .. } => true,
             // One that a lock, a savepoint or the like returned to the closure.
             ErrorKind::Failed => {
                 self.failure().is_some_and(|failure| Cause::of(failure, Phase::Body).is_transient())
@@ -167,6 +183,18 @@ impl Error {
     #[must_use]
     pub fn is_row_not_found(&self) -> bool {
         matches!(self.0.kind, ErrorKind::RowNotFound { .. })
+    }
+
+    /// Whether its idempotency key is that of an earlier request with another fingerprint.
+    #[must_use]
+    pub fn is_idempotency_key_reused(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::IdempotencyKeyReused { .. })
+    }
+
+    /// Whether another call with its idempotency key is still running.
+    #[must_use]
+    pub fn is_idempotency_key_in_progress(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::IdempotencyKeyInProgress { .. })
     }
 
     /// What the server or the driver said last, where it said anything.
@@ -298,6 +326,17 @@ impl fmt::Display for ErrorKind {
             }
             Self::LockOrder(refusal) => refusal.fmt(f),
             Self::RowNotFound { rank, key } => write!(f, "there is no row of `{rank}` with key {key}"),
+            Self::IdempotencyKeyReused { key } => write!(
+                f,
+                "idempotency key {key:?} was used for another request, which has committed: the fingerprints differ, so this \
+                 one did nothing; take a new key for each operation, or make the fingerprint of what is the same in each \
+                 repetition",
+            ),
+            Self::IdempotencyKeyInProgress { key } => write!(
+                f,
+                "another call with idempotency key {key:?} is still running, so this one did nothing; call again later \
+                 with the same key, which tells what became of it",
+            ),
             Self::GaveUp(reason) => write!(f, "gave up: {reason}"),
             Self::Failed => f.write_str("failed"),
         }

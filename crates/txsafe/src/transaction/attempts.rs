@@ -1,8 +1,8 @@
 //! Attempts at a transaction that is begun and committed by hand.
 
 use super::{
-    call::Callable, configured::Configured, database::Database, keyed::Keyed, owned_tx::OwnedTx,
-    progress::Progress, returned::Returned,
+    call::Callable, claim::CallKey, configured::Configured, database::Database, keyed::Keyed,
+    owned_tx::OwnedTx, progress::Progress, returned::Returned,
 };
 use crate::{
     driver::{asynchronous::AsyncDriver, hooks::AsyncHook},
@@ -17,7 +17,7 @@ use std::{fmt, future::Future, ops::ControlFlow, panic::Location};
 /// [`finish`](Self::finish) ends the call: dropped, it is rolled back, and the next [`begin`](Self::begin) starts anew.
 pub struct Attempts<'d, D: AsyncDriver, O: LockOrder = NoOrder> {
     db: Configured<'d, Database<D, O>>,
-    key: Option<&'d str>,
+    key: Option<CallKey<'d>>,
     name: &'d str,
     place: &'static Location<'static>,
     /// Of the attempts so far, between two of them.
@@ -27,7 +27,7 @@ pub struct Attempts<'d, D: AsyncDriver, O: LockOrder = NoOrder> {
 impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
     pub(super) fn new(
         db: Configured<'d, Database<D, O>>,
-        key: Option<&'d str>,
+        key: Option<CallKey<'d>>,
         name: &'d str,
         place: &'static Location<'static>,
     ) -> Self {
@@ -47,8 +47,8 @@ impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
             Some(progress) => progress,
             None => {
                 let call = self.db.call(self.name, self.place)?.by_hand()?;
-                Progress::start(match self.key {
-                    Some(key) => call.key(key)?,
+                Progress::start(match &self.key {
+                    Some(key) => call.key(key.clone())?,
                     None => call,
                 })?
             }
@@ -72,7 +72,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
         result: Result<T, E>,
     ) -> impl Future<Output = ControlFlow<Result<T, E>>> + Send {
         let mut open = tx.into_open_at(Location::caller());
-        let is_own = open.progress.is_of(self.db.db.shared(), self.name, self.key);
+        let is_own = open.progress.is_of(self.db.db.shared(), self.name, self.key.as_ref());
         open.progress.course.once |= !is_own;
         let mut returned = Returned::nothing();
         let end = open.end(returned.keep(result), None);

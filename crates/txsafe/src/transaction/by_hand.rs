@@ -1,6 +1,6 @@
 //! What transactions that are begun and ended by hand have in common, be they async or blocking.
 
-use super::{keyed::Keyed, progress::Progress, returned::RunError, shared::Shared};
+use super::{claim::CallKey, keyed::Keyed, progress::Progress, returned::RunError, shared::Shared};
 use crate::{
     driver::session::CallersError,
     error::{Error, ErrorKind, outcome::Outcome, trail::Trail},
@@ -26,9 +26,14 @@ impl<H> Progress<H> {
     }
 
     /// Whether it is a transaction of this call.
-    pub(super) fn is_of(&self, shared: &Arc<Shared>, name: &str, key: Option<&str>) -> bool {
+    pub(super) fn is_of(
+        &self,
+        shared: &Arc<Shared>,
+        name: &str,
+        key: Option<&CallKey<'_>>,
+    ) -> bool {
         let call = &self.call;
-        Arc::ptr_eq(&call.shared, shared) && *call.named.name == *name && call.key.as_deref() == key
+        Arc::ptr_eq(&call.shared, shared) && *call.named.name == *name && call.key.as_ref() == key
     }
 
     /// What its caller gets, who asked for COMMIT (`Ok`) or ROLLBACK (`Err`), when no attempt can follow.

@@ -1,6 +1,7 @@
 //! One call of a transaction, before its first attempt.
 
 use super::{
+    claim::CallKey,
     keyed,
     options::TxOptions,
     settings::Settings,
@@ -25,7 +26,7 @@ pub struct Call {
     pub(crate) settings: Arc<Settings>,
     pub(crate) named: Arc<Named>,
     pub(crate) place: &'static Location<'static>,
-    pub(crate) key: Option<String>,
+    pub(crate) key: Option<CallKey<'static>>,
     pub(crate) once: bool,
     pub(crate) by_hand: bool,
     pub(crate) borrowed: bool,
@@ -113,8 +114,9 @@ impl Call {
     /// Writes `key` in the transaction, and does nothing where it has been written before.
     ///
     /// # Errors
-    /// An empty key, or one longer than 512 bytes.
-    pub fn key(mut self, key: &str) -> Result<Self, Error> {
+    /// An empty key, or one longer than 512 bytes; `nowait` where the database can't tell what it would wait for.
+    pub fn key(mut self, call_key: CallKey<'_>) -> Result<Self, Error> {
+        let key = &*call_key.text;
         let invalid = |value: String, cure| {
             Err(Error::from(InvalidSetting::new("idempotency_key", value, cure)))
         };
@@ -133,13 +135,19 @@ impl Call {
                 "a text of the database can't hold a NUL: leave it out",
             );
         }
-        if self.shared.dialect.question(Ask::ClaimKey).is_none() {
+        let dialect = self.shared.dialect;
+        if dialect.question(call_key.ask()).is_none() {
             return invalid(
                 format!("{key:?}"),
                 "this database has no way to write it: leave it out",
             );
         }
-        self.key = Some(key.to_owned());
+        if call_key.nowait && dialect.question(Ask::AwaitKey).is_none() {
+            let cure = "this database has one writer at a time, so what BEGIN waits for may be any of them: leave it out, and \
+                        lower lock_timeout";
+            return Err(InvalidSetting::new("nowait", "true", cure).into());
+        }
+        self.key = Some(call_key.into_owned());
         Ok(self)
     }
 

@@ -3,6 +3,7 @@
 use super::{
     attempts::{Attempts, KeyedAttempts},
     call::{Call, Callable},
+    claim::CallKey,
     database::Database,
     keyed::Keyed,
     local::unkeyed_local,
@@ -34,7 +35,7 @@ pub struct Configured<'d, B> {
 #[derive(Debug)]
 pub struct WithKey<'d, B> {
     inner: Configured<'d, B>,
-    key: &'d str,
+    key: CallKey<'d>,
 }
 
 impl<'d, B> Configured<'d, B> {
@@ -45,7 +46,7 @@ impl<'d, B> Configured<'d, B> {
     /// See [`Database::idempotency_key`].
     #[must_use]
     pub fn idempotency_key(self, key: &'d str) -> WithKey<'d, B> {
-        WithKey { inner: self, key }
+        WithKey { inner: self, key: CallKey::new(key) }
     }
 }
 
@@ -59,9 +60,40 @@ impl<B: Callable> Configured<'_, B> {
     }
 }
 
+impl<B> WithKey<'_, B> {
+    /// Tells requests apart that come with the same key: by a hash of `request`, which is written with the key. A later call with
+    /// the key and another request returns [`ErrorKind::IdempotencyKeyReused`](crate::ErrorKind::IdempotencyKeyReused), where
+    /// without a fingerprint it would return [`Keyed::AlreadyCommitted`](crate::Keyed::AlreadyCommitted), as if it were done.
+    ///
+    /// `request` is what is the same whenever this operation is repeated, and differs between operations: the body of the
+    /// request, and with it what the path says. It isn't stored; its SHA-256 is, in the column `fingerprint`. Where either call
+    /// comes without a fingerprint, nothing is compared. To compare costs one round trip, of a call whose key is there already.
+    ///
+    /// A table that was made before there was such a column gets it by
+    /// [`IDEMPOTENCY_KEYS_SQL`](crate::IDEMPOTENCY_KEYS_SQL), run once more.
+    #[must_use]
+    pub fn fingerprint(self, request: impl AsRef<[u8]>) -> Self {
+        Self { key: self.key.fingerprint(request.as_ref()), ..self }
+    }
+
+    /// Doesn't wait for another call with the same key that is still running, but returns
+    /// [`ErrorKind::IdempotencyKeyInProgress`](crate::ErrorKind::IdempotencyKeyInProgress) at once.
+    ///
+    /// By default a call waits for the other one, because that may roll back and leave the key free: as it waits for any lock, at
+    /// most `lock_timeout` in each attempt, and the same error ends the last one. A call whose own attempt lost its
+    /// connection waits, too: it may be its own transaction that is still running.
+    ///
+    /// SQLite has one writer at a time, and can't tell for whom BEGIN waits: there it is an
+    /// [`InvalidSetting`](crate::ErrorKind::InvalidSetting).
+    #[must_use]
+    pub fn nowait(self) -> Self {
+        Self { key: self.key.nowait(), ..self }
+    }
+}
+
 impl<'d, B: Callable> WithKey<'d, B> {
     /// The database with the options of the call, and the key.
-    pub(super) fn into_parts(self) -> (Configured<'d, B>, &'d str) {
+    pub(super) fn into_parts(self) -> (Configured<'d, B>, CallKey<'d>) {
         (self.inner, self.key)
     }
 
@@ -74,7 +106,7 @@ impl<'d, B: Callable> WithKey<'d, B> {
         name: &str,
         place: &'static Location<'static>,
     ) -> Result<Call, Error> {
-        self.inner.call(name, place)?.key(self.key)
+        self.inner.call(name, place)?.key(self.key.clone())
     }
 }
 
@@ -284,6 +316,6 @@ impl<B> Clone for Configured<'_, B> {
 
 impl<B> Clone for WithKey<'_, B> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), key: self.key }
+        Self { inner: self.inner.clone(), key: self.key.clone() }
     }
 }

@@ -1,6 +1,6 @@
 //! How an attempt ends, and what can follow.
 
-use super::{keyed::Keyed, returned::RunError, verify::Witness};
+use super::{claim::Taken, keyed::Keyed, returned::RunError, verify::Witness};
 use crate::{
     dialect::{
         Ask, Dialect,
@@ -244,6 +244,13 @@ pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
             "idempotency keys need their table: put `IDEMPOTENCY_KEYS_SQL` into a migration",
         );
     }
+    // Not every driver hands out the code. The message names the column, in whatever language.
+    if failure.condition() == Condition::Other && failure.message().contains("fingerprint") {
+        return failure.with_cure(
+            "the table of idempotency keys was made by an earlier version: run `IDEMPOTENCY_KEYS_SQL` again in a migration, \
+             which adds the column (on SQLite: `ALTER TABLE txsafe_idempotency_keys ADD COLUMN fingerprint TEXT`)",
+        );
+    }
     failure
 }
 
@@ -251,8 +258,8 @@ pub(crate) fn claim_failed(failure: Failure, standing: Standing) -> Failure {
 pub(crate) enum Ended {
     /// In so much time, from BEGIN to the answer to COMMIT.
     Committed(Duration),
-    /// The idempotency key was there already.
-    AlreadyCommitted,
+    /// The idempotency key couldn't be claimed.
+    KeyTaken(Taken),
     /// It was made inside another transaction on the same database.
     Nested(Arc<Scope>),
     /// The closure never ran, or nothing it did could take effect.

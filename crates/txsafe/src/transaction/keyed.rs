@@ -3,8 +3,9 @@
 /// The table that idempotency keys are kept in, to be put into the application's migrations.
 ///
 /// It is one statement, which may run again and in many sessions at once: in a migration, in a transaction, or in each replica of
-/// a service when that starts. Where the table is up to date, it waits for nobody. It needs PL/pgSQL, which each database
-/// has unless that was dropped.
+/// a service when that starts. It adds what a table of an earlier version lacks: the column of
+/// [fingerprints](crate::WithKey::fingerprint), for which it waits until no transaction uses the table. Where nothing is lacking
+/// it waits for nobody. It needs PL/pgSQL, which each database has unless that was dropped.
 ///
 /// Rows are never read after their callers stopped retrying; delete old ones as often as you like:
 /// `DELETE FROM txsafe_idempotency_keys WHERE committed_at < now() - interval '7 days'`.

@@ -5,6 +5,7 @@ pub(crate) mod blocking;
 pub(crate) mod builder;
 mod by_hand;
 pub(crate) mod call;
+pub(crate) mod claim;
 pub(crate) mod configured;
 mod course;
 pub(crate) mod cure;

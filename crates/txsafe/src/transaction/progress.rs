@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock,
     dialect::{
-        Ask, Dialect,
+        Dialect,
         begin::{Begin, BeginSettings},
         condition::Condition,
         failure::Failure,
@@ -57,6 +57,10 @@ pub(crate) struct Progress<H> {
     deadline: Option<Instant>,
     pub(super) failures: Vec<Attempt>,
     pub(super) in_doubt: Option<InDoubt<H>>,
+    /// What is asked of the database now waits for another call with the key of this one, and for nothing else.
+    pub(crate) awaits_key: bool,
+    /// An attempt of this call has claimed its key, and its session may go on where its connection was lost.
+    pub(super) claimed_before: bool,
     /// Ended attempts whose hooks are to be run, and whether they committed.
     pub(super) due: VecDeque<(Account<H>, bool)>,
     pub(super) rerun: Rerun,
@@ -107,6 +111,8 @@ impl<H> Progress<H> {
             deadline,
             failures: Vec::new(),
             in_doubt: None,
+            awaits_key: false,
+            claimed_before: false,
             due: VecDeque::new(),
             teller: Teller::Nobody,
             inside,
@@ -157,6 +163,7 @@ impl<H> Progress<H> {
     /// What begins the next attempt.
     pub(crate) fn next_attempt(&mut self) -> Result<Begin, Error> {
         self.attempt_started = clock::now();
+        self.awaits_key = false;
         let patience = self.call.named.patience();
         let plan = self.course.next(&self.call.settings, patience, self.remaining()).map_err(
             |reason| self.error(ErrorKind::GaveUp(reason), Some(reason), Trail::default()),
@@ -209,22 +216,18 @@ impl<H> Progress<H> {
                 self.call.named.teach(|patience| patience.learn(took));
                 self.committed(Keyed::Ran(()), account, trail)
             }
-            Ended::AlreadyCommitted => {
-                let (value, account) = match self.in_doubt.take() {
-                    // It was our own COMMIT, whose answer was lost.
-                    Some(doubt) => (Keyed::Ran(()), doubt.account),
-                    None => (Keyed::AlreadyCommitted, account),
-                };
-                self.committed(value, account, trail)
-            }
+            Ended::KeyTaken(taken) => self.key_taken(taken, account, trail),
             Ended::Nested(outer) => {
                 // Refused like one that is known for it before it starts: there is nothing to count.
                 self.teller = Teller::Done;
                 Next::Return(Err(nested(&outer, &self.call).into()))
             }
             Ended::NotStarted(phase, failure) => {
+                // Its session may go on for a while, and have the key.
+                self.claimed_before |= failure.is_lost();
                 let kind = match failure.condition() {
                     Condition::OpenTransaction => ErrorKind::OpenTransaction,
+                    Condition::LockTimeout if self.awaits_key => self.key_in_progress(),
                     _ => ErrorKind::Failed,
                 };
                 self.failed(phase, failure, false, Otherwise::Ours(kind), trail)
@@ -250,12 +253,6 @@ impl<H> Progress<H> {
     /// The next attempt whose hooks are to be run now, and whether it committed.
     pub(crate) fn take_due(&mut self) -> Option<(Account<H>, bool)> {
         self.due.pop_front()
-    }
-
-    /// The binds of the claim, if the call has a key.
-    pub(crate) fn claim(&self) -> Option<(&'static str, [String; 2])> {
-        let (key, sql) = (self.call.key.as_ref()?, self.dialect().question(Ask::ClaimKey)?);
-        Some((sql, [self.call.named.name.to_string(), key.clone()]))
     }
 
     /// The application's own settings, as a transaction with a key makes them, behind its claim: the role may not be allowed to

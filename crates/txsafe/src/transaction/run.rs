@@ -2,6 +2,7 @@
 
 use super::{
     call::Call,
+    claim::Taken,
     ending::{
         Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, began_nothing,
         begin_failed, claim_failed, not_asked, step,
@@ -188,10 +189,10 @@ pub(super) async fn start<C: AsyncSource>(
         return not_started(Phase::Begin, failure, Account::new());
     }
     match prepare(progress, &mut session).await {
-        Ok(Keyed::Ran(())) => {}
-        Ok(Keyed::AlreadyCommitted) => {
+        Ok(None) => {}
+        Ok(Some(taken)) => {
             end(session, Step::RollBack, progress.dialect()).await;
-            return ControlFlow::Break((Ended::AlreadyCommitted, Account::new()));
+            return ControlFlow::Break((Ended::KeyTaken(taken), Account::new()));
         }
         Err(failure) => {
             let standing = session.settle(settings.answer_timeout).await;
@@ -202,21 +203,29 @@ pub(super) async fn start<C: AsyncSource>(
     ControlFlow::Continue(Begun { session, begin, began })
 }
 
-/// Claims the key of the call, if it has one, and then makes the application's own settings, if they aren't made yet.
+/// Claims the key of the call, if it has one, and then makes the application's own settings, if they aren't made yet. Returns
+/// why the key can't be claimed.
 async fn prepare<S: AsyncSession>(
     progress: &mut Progress<AsyncHook>,
     session: &mut S,
-) -> Result<Keyed<()>, Failure> {
-    let Some((sql, [name, key])) = progress.claim() else { return Ok(Keyed::Ran(())) };
-    let claimed = session.ask(Question { sql, binds: &[&name, &key] }).await?;
-    if claimed.is_none() {
-        return Ok(Keyed::AlreadyCommitted);
+) -> Result<Option<Taken>, Failure> {
+    let Some(binds) = progress.key_binds() else { return Ok(None) };
+    let Some(mut claim) = progress.claim(&binds) else { return Ok(None) };
+    let taken = loop {
+        progress.awaits_key = claim.awaits_key();
+        let answer = session.ask(claim.question()).await?;
+        if let ControlFlow::Break(taken) = claim.takes(answer.as_deref()) {
+            break taken;
+        }
+    };
+    if taken.is_some() {
+        return Ok(taken);
     }
     progress.key_was_new();
     if let Some((sql, binds)) = progress.sets_behind_claim() {
         session.ask(Question { sql, binds: &binds }).await?;
     }
-    Ok(Keyed::Ran(()))
+    Ok(None)
 }
 
 /// Ends an attempt whose deadline has passed in the middle of whatever it did: its connection is closed.

@@ -35,7 +35,14 @@ impl<H> Progress<H> {
         };
         let outcome = Error::new(kind.clone(), None, None).outcome();
         let report = self.report(outcome, reason, trail);
-        self.tell(&report, kind == ErrorKind::Failed && self.is_callers(reason));
+        let is_callers = match kind {
+            ErrorKind::Failed => self.is_callers(reason),
+            ErrorKind::IdempotencyKeyReused { .. } => true,
+            // Nobody has waited: it is what the caller asked to hear.
+            ErrorKind::IdempotencyKeyInProgress { .. } => reason.is_none(),
+            _ => false,
+        };
+        self.tell(&report, is_callers);
         Error::new(kind, failure, Some(report))
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 use txsafe::{
     Budget, Builder, Failure, Keyed, Report, RetryPolicy, SqlState, TxOptions,
-    driver::{Call, Postgres, Shared, Standing},
+    driver::{Call, CallKey, Postgres, Shared, Standing},
     guard::{Code, Finding, Policy, Severity, rerun::RERUN_VARIABLE},
 };
 
@@ -53,7 +53,7 @@ fn play_with(
     let (policy, findings) = warning();
     let builder =
         |make: fn(Arc<Shared>) -> Arc<Shared>| Builder::new(&Postgres, make).guard(policy.clone());
-    let played = play_both_on(builder, options, key, attempts, answers);
+    let played = play_both_on(builder, options, key.map(CallKey::new), attempts, answers);
     let findings = std::mem::take(&mut *findings.lock().unwrap());
     (played, findings)
 }

@@ -10,8 +10,9 @@ use txsafe::{
     Builder, Error, Failure, Keyed, TxOptions,
     driver::{
         Account, AsyncHook, AsyncSession, AsyncSource, AsyncWork, Begin, BlockingHook, Call,
-        CallersError, Calls, Connection, Postgres, Question, RunError, Session, SessionOptions,
-        Shared, Source, Standing, Work, async_hook, blocking_hook, run, run_blocking,
+        CallKey, CallersError, Calls, Connection, Postgres, Question, RunError, Session,
+        SessionOptions, Shared, Source, Standing, Work, async_hook, blocking_hook, run,
+        run_blocking,
     },
 };
 
@@ -61,22 +62,28 @@ pub(crate) fn play_both(
     attempts: &[Attempt],
     answers: &[Result<Option<String>, Failure>],
 ) -> Played {
-    play_both_on(|make| Builder::new(&Postgres, make), options, key, attempts, answers)
+    play_both_on(
+        |make| Builder::new(&Postgres, make),
+        options,
+        key.map(CallKey::new),
+        attempts,
+        answers,
+    )
 }
 
 /// The same on a database that is set up so.
 pub(crate) fn play_both_on(
     builder: impl Fn(fn(Arc<Shared>) -> Arc<Shared>) -> Builder<Arc<Shared>>,
     options: &TxOptions,
-    key: Option<&str>,
+    key: Option<CallKey<'_>>,
     attempts: &[Attempt],
     answers: &[Result<Option<String>, Failure>],
 ) -> Played {
     let call = || {
         let shared = builder(|shared| shared).build().unwrap();
         let call = Call::new(&shared, "scripted", Location::caller(), Some(options)).unwrap();
-        match key {
-            Some(key) => call.key(key).unwrap(),
+        match &key {
+            Some(key) => call.key(key.clone()).unwrap(),
             None => call,
         }
     };
@@ -155,8 +162,12 @@ impl Stage {
             "ask status"
         } else if sql.contains("pg_stat_activity") {
             "ask who"
-        } else if sql.starts_with("INSERT") {
+        } else if sql.contains("INSERT INTO txsafe_idempotency_keys") {
             "claim key"
+        } else if sql.contains("pg_advisory_xact_lock") {
+            "await key"
+        } else if sql.contains("fingerprint <>") {
+            "compare fingerprint"
         } else if sql.contains("pg_advisory_unlock_all") {
             "unlock"
         } else if sql.contains("txsafe.transaction") {

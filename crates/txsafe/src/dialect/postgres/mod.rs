@@ -45,6 +45,9 @@ impl Dialect for Postgres {
             Ask::EndSession => questions::END_SESSION_SQL,
             Ask::Opponents => questions::OPPONENTS_SQL,
             Ask::ClaimKey => questions::CLAIM_KEY_SQL,
+            Ask::ClaimKeyWithFingerprint => questions::CLAIM_KEY_WITH_FINGERPRINT_SQL,
+            Ask::OtherFingerprint => questions::OTHER_FINGERPRINT_SQL,
+            Ask::AwaitKey => questions::AWAIT_KEY_SQL,
             Ask::DeferredConstraints => "SET CONSTRAINTS ALL IMMEDIATE",
             Ask::UnlockAll => questions::UNLOCK_ALL_SQL,
         })

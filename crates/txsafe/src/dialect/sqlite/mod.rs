@@ -62,10 +62,20 @@ impl Dialect for Sqlite {
             }
             Ask::ClaimKey => Some(
                 "INSERT INTO txsafe_idempotency_keys (transaction_name, key) VALUES ($1, $2) \
-                 ON CONFLICT DO NOTHING RETURNING key AS answer",
+                 ON CONFLICT DO NOTHING RETURNING 'new' AS answer",
             ),
-            // No answer of COMMIT is lost inside one process, nobody deadlocks, and no session has locks of its own.
-            Ask::Witness
+            Ask::ClaimKeyWithFingerprint => Some(
+                "INSERT INTO txsafe_idempotency_keys (transaction_name, key, fingerprint) \
+                 VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 'new' AS answer",
+            ),
+            Ask::OtherFingerprint => Some(
+                "SELECT 'other' AS answer FROM txsafe_idempotency_keys \
+                 WHERE transaction_name = $1 AND key = $2 AND fingerprint <> $3",
+            ),
+            // No answer of COMMIT is lost inside one process, nobody deadlocks, and no session has locks of its own. Who holds
+            // a key in progress holds the one lock of all writers, for which BEGIN waits.
+            Ask::AwaitKey
+            | Ask::Witness
             | Ask::CommitStatus
             | Ask::EndSession
             | Ask::Opponents

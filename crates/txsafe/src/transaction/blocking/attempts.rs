@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     locks::relation::{LockOrder, NoOrder},
     transaction::{
-        call::Callable, configured::Configured, keyed::Keyed, progress::Progress,
+        call::Callable, claim::CallKey, configured::Configured, keyed::Keyed, progress::Progress,
         returned::Returned,
     },
 };
@@ -15,7 +15,7 @@ use std::{fmt, ops::ControlFlow, panic::Location, thread};
 /// Attempts at a transaction that is begun and committed by hand: the blocking twin of [`Attempts`](crate::Attempts).
 pub struct BlockingAttempts<'d, D: OnThisThread, O: LockOrder = NoOrder> {
     db: Configured<'d, BlockingDatabase<D, O>>,
-    key: Option<&'d str>,
+    key: Option<CallKey<'d>>,
     name: &'d str,
     place: &'static Location<'static>,
     /// Of the attempts so far, between two of them.
@@ -25,7 +25,7 @@ pub struct BlockingAttempts<'d, D: OnThisThread, O: LockOrder = NoOrder> {
 impl<'d, D: OnThisThread, O: LockOrder> BlockingAttempts<'d, D, O> {
     pub(super) fn new(
         db: Configured<'d, BlockingDatabase<D, O>>,
-        key: Option<&'d str>,
+        key: Option<CallKey<'d>>,
         name: &'d str,
         place: &'static Location<'static>,
     ) -> Self {
@@ -45,8 +45,8 @@ impl<'d, D: OnThisThread, O: LockOrder> BlockingAttempts<'d, D, O> {
             Some(progress) => progress,
             None => {
                 let call = self.db.call(self.name, self.place)?.by_hand()?;
-                Progress::start(match self.key {
-                    Some(key) => call.key(key)?,
+                Progress::start(match &self.key {
+                    Some(key) => call.key(key.clone())?,
                     None => call,
                 })?
             }
@@ -65,7 +65,7 @@ impl<'d, D: OnThisThread, O: LockOrder> BlockingAttempts<'d, D, O> {
         result: Result<T, E>,
     ) -> ControlFlow<Result<T, E>> {
         let mut open = tx.into_open_at(Location::caller());
-        let is_own = open.progress.is_of(self.db.db.shared(), self.name, self.key);
+        let is_own = open.progress.is_of(self.db.db.shared(), self.name, self.key.as_ref());
         open.progress.course.once |= !is_own;
         let mut returned = Returned::nothing();
         let (progress, ending) = open.end(returned.keep(result));

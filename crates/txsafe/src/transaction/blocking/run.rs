@@ -19,6 +19,7 @@ use crate::{
     retry::remedy::Phase,
     transaction::{
         call::Call,
+        claim::Taken,
         ending::{
             Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, began_nothing,
             begin_failed, claim_failed, not_asked, step,
@@ -163,10 +164,10 @@ pub(super) fn start<C: Source>(
         return not_started(Phase::Begin, failure, Account::new());
     }
     match prepare(progress, &mut session) {
-        Ok(Keyed::Ran(())) => {}
-        Ok(Keyed::AlreadyCommitted) => {
+        Ok(None) => {}
+        Ok(Some(taken)) => {
             end(session, Step::RollBack, progress.dialect());
-            return ControlFlow::Break((Ended::AlreadyCommitted, Account::new()));
+            return ControlFlow::Break((Ended::KeyTaken(taken), Account::new()));
         }
         Err(failure) => {
             let standing = session.settle(settings.answer_timeout);
@@ -177,21 +178,29 @@ pub(super) fn start<C: Source>(
     ControlFlow::Continue(Begun { session, begin, began })
 }
 
-/// Claims the key of the call, if it has one, and then makes the application's own settings, if they aren't made yet.
+/// Claims the key of the call, if it has one, and then makes the application's own settings, if they aren't made yet. Returns
+/// why the key can't be claimed.
 fn prepare<S: Session>(
     progress: &mut Progress<BlockingHook>,
     session: &mut S,
-) -> Result<Keyed<()>, Failure> {
-    let Some((sql, [name, key])) = progress.claim() else { return Ok(Keyed::Ran(())) };
-    let claimed = session.ask(Question { sql, binds: &[&name, &key] })?;
-    if claimed.is_none() {
-        return Ok(Keyed::AlreadyCommitted);
+) -> Result<Option<Taken>, Failure> {
+    let Some(binds) = progress.key_binds() else { return Ok(None) };
+    let Some(mut claim) = progress.claim(&binds) else { return Ok(None) };
+    let taken = loop {
+        progress.awaits_key = claim.awaits_key();
+        let answer = session.ask(claim.question())?;
+        if let ControlFlow::Break(taken) = claim.takes(answer.as_deref()) {
+            break taken;
+        }
+    };
+    if taken.is_some() {
+        return Ok(taken);
     }
     progress.key_was_new();
     if let Some((sql, binds)) = progress.sets_behind_claim() {
         session.ask(Question { sql, binds: &binds })?;
     }
-    Ok(Keyed::Ran(()))
+    Ok(None)
 }
 
 /// Ends an attempt whose deadline has passed before COMMIT: its connection is closed.
