@@ -9,7 +9,7 @@ use diesel::{
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
 use sqlx::Executor;
 use std::{cell::Cell, time::Duration};
-use txsafe::{Cause, Failure, Outcome, Phase, TxOptions};
+use txsafe::{Cause, Failure, Outcome, Phase, TxOptions, guard::Policy};
 use txsafe_conformance::{script::raise, shop::Shop};
 use txsafe_diesel::blocking;
 
@@ -200,6 +200,17 @@ macro_rules! async_cases {
                 let error = error_behind(&error).unwrap();
                 assert_eq!(error.kind(), &txsafe::ErrorKind::DeadlineExceeded);
                 assert_eq!((shop.balance_of(1).await, shop.busy().await), (101, 0));
+
+                // And rerun mode runs it twice.
+                let $url = shop.url.as_str();
+                let db = Database::builder($pool).guard(Policy::test().rerun(true)).build();
+                let twice = db.unwrap();
+                runs.set(2);
+                let done = twice.transaction_local("twice", async |mut tx| {
+                    credit(std::rc::Rc::clone(&runs), &mut tx).await
+                });
+                done.await.unwrap();
+                assert_eq!((runs.get(), shop.balance_of(1).await), (4, 102));
             }
         }
     };
