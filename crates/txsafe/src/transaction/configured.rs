@@ -29,6 +29,7 @@ use std::{future::Future, panic::Location, sync::Arc};
 pub struct Configured<'d, B> {
     pub(super) db: &'d B,
     options: Option<TxOptions>,
+    called_at: Option<&'static Location<'static>>,
 }
 
 /// A database of type `B` with an idempotency key; made by [`Database::idempotency_key`].
@@ -40,7 +41,15 @@ pub struct WithKey<'d, B> {
 
 impl<'d, B> Configured<'d, B> {
     pub(crate) fn new(db: &'d B, options: Option<TxOptions>) -> Self {
-        Self { db, options }
+        Self { db, options, called_at: None }
+    }
+
+    /// Has reports, findings and the lock graph name this place as that of the call: for a library that begins transactions where
+    /// its caller has set them up, as [`Location::caller`] says there. Default: the line that calls `transaction` or `begin`.
+    #[must_use]
+    pub fn called_at(mut self, place: &'static Location<'static>) -> Self {
+        self.called_at = Some(place);
+        self
     }
 
     /// See [`Database::idempotency_key`].
@@ -56,6 +65,7 @@ impl<B: Callable> Configured<'_, B> {
         name: &str,
         place: &'static Location<'static>,
     ) -> Result<Call, Error> {
+        let place = self.called_at.unwrap_or(place);
         Call::new(self.db.shared(), name, place, self.options.as_ref())
     }
 }
@@ -310,7 +320,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> WithKey<'d, Database<D, O>> {
 
 impl<B> Clone for Configured<'_, B> {
     fn clone(&self) -> Self {
-        Self { db: self.db, options: self.options.clone() }
+        Self { db: self.db, options: self.options.clone(), called_at: self.called_at }
     }
 }
 
