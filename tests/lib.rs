@@ -54,6 +54,11 @@ pub mod testing {}
 #[doc = include_str!("../crates/txsafe/docs/idempotency-keys.md")]
 pub mod idempotency_keys {}
 
+/// The guide to the transaction of a request on axum, with diesel-async.
+#[cfg(doctest)]
+#[doc = include_str!("../crates/txsafe-layers/docs/transaction.md")]
+pub mod request_transaction {}
+
 /// The guide of the guard, whose examples need a driver.
 #[cfg(doctest)]
 #[doc = include_str!("../crates/txsafe/docs/guard.md")]

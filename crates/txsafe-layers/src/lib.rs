@@ -9,7 +9,7 @@
         feature = "tower",
         feature = "tracing"
     )),
-    doc = "Tells txsafe's guard of calls that known clients make; the README is shown with all features."
+    doc = "Layers around txsafe: one transaction for a request of axum, and calls of known clients told to the guard; the README is shown with all features."
 )]
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,12 @@ mod tracing;
 pub use self::axum::{
     answer::Answer,
     idempotency_key::{IdempotencyKey, InvalidIdempotencyKey},
+    transaction::{
+        error::{RequestTxError, RequestTxErrorKind},
+        layer::{RequestTransaction, TransactionLayer},
+        request_tx::{RequestDatabase, RequestTx},
+        route::{RouteTransaction, RouteTransactionLayer},
+    },
 };
 #[cfg(feature = "reqwest-middleware")]
 pub use self::reqwest::ExternalMiddleware;

@@ -66,6 +66,11 @@ const LONGEST: usize = 512;
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
+    /// The key of this request, if it has one.
+    pub(crate) fn of(parts: &Parts) -> Result<Option<Self>, InvalidIdempotencyKey> {
+        Self::find(&parts.headers)
+    }
+
     fn find(headers: &HeaderMap) -> Result<Option<Self>, InvalidIdempotencyKey> {
         let mut keys = headers.get_all(HEADER).iter();
         let Some(key) = keys.next() else { return Ok(None) };
@@ -105,7 +110,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         const MISSING: InvalidIdempotencyKey =
             InvalidIdempotencyKey("is missing; send a new one for each operation, such as a UUID");
-        Self::find(&parts.headers)?.ok_or(MISSING)
+        Self::of(parts)?.ok_or(MISSING)
     }
 }
 
@@ -113,7 +118,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
     type Rejection = InvalidIdempotencyKey;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
-        Self::find(&parts.headers)
+        Self::of(parts)
     }
 }
 

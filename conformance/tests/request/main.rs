@@ -1,0 +1,14 @@
+//! The transaction of a request on axum: what its layer promises, on every driver whose transactions are futures.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
+
+mod answers;
+mod commits;
+mod joined;
+mod keys;
+mod names;
+mod real_server;
+mod rolled_back;
+mod routes;
+mod support;
+mod taken;
