@@ -16,6 +16,7 @@ mod logs;
 mod outbox;
 mod pgbouncer;
 mod pools;
+mod request;
 mod second;
 mod sqlite;
 mod sqlx_only;

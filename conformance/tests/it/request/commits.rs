@@ -1,6 +1,6 @@
 //! Requests that commit.
 
-use crate::support::{
+use super::support::{
     CREDIT, Tx, Words, assert_credits, credit, database, on_all, open, post, request, until,
 };
 use axum::{

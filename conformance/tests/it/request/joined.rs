@@ -1,6 +1,6 @@
 //! Helpers that get the transaction of a request, in the types of each adapter.
 
-use crate::support::{CREDIT, assert_credits, open, post};
+use super::support::{CREDIT, assert_credits, open, post};
 use axum::{Router, http::StatusCode, routing};
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
 use sqlx::Executor;

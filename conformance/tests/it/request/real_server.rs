@@ -1,6 +1,6 @@
 //! A client of a server that axum serves.
 
-use crate::support::{CREDIT, Tx, Words, assert_credits, database, on_all, open};
+use super::support::{CREDIT, Tx, Words, assert_credits, database, on_all, open};
 use axum::{Router, extract::Path, http::StatusCode, routing};
 use std::{future::pending, net::SocketAddr, sync::Arc};
 use tokio::{

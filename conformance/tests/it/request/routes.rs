@@ -1,6 +1,6 @@
 //! What differs for routes, and several databases.
 
-use crate::support::{CREDIT, Tx, Words, assert_credits, credit, database, on_all, open, post};
+use super::support::{CREDIT, Tx, Words, assert_credits, credit, database, on_all, open, post};
 use axum::{
     Router,
     extract::Request,

@@ -1,6 +1,6 @@
 //! What the client is answered when a transaction couldn't be begun, or not be committed.
 
-use crate::support::{CREDIT, Tx, Words, assert_credits, credit, database, on_all, open, post};
+use super::support::{CREDIT, Tx, Words, assert_credits, credit, database, on_all, open, post};
 use axum::{
     Router,
     http::{StatusCode, header::RETRY_AFTER},

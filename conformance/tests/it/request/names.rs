@@ -1,6 +1,6 @@
 //! How transactions are called.
 
-use crate::support::{Answered, Log, Tx, Words, answer, on_all, open, post, request};
+use super::support::{Answered, Log, Tx, Words, answer, on_all, open, post, request};
 use axum::{Router, http::StatusCode, routing};
 use std::sync::{Arc, Mutex};
 use txsafe::Database;

@@ -1,6 +1,6 @@
 //! Requests that don't come to their response, or to another one than their handler's.
 
-use crate::support::{
+use super::support::{
     CREDIT, Tx, Words, assert_credits, database, on_all, open, post, request, until,
 };
 use axum::{

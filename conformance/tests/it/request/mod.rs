@@ -1,7 +1,5 @@
 //! The transaction of a request on axum: what its layer promises, on every driver whose transactions are futures.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
-
 mod answers;
 mod commits;
 mod joined;

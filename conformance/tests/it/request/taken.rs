@@ -1,6 +1,6 @@
 //! Who may take the transaction, and who may hold it.
 
-use crate::support::{
+use super::support::{
     CREDIT, Log, Tx, Words, assert_credits, credit, database, on_all, open, post,
 };
 use axum::{

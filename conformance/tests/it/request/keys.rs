@@ -1,6 +1,6 @@
 //! A request with an idempotency key.
 
-use crate::support::{
+use super::support::{
     Answered, CREDIT, Tx, Words, answer, assert_credits, database, on_all, open, request,
 };
 use axum::{Router, extract::Path, http::StatusCode, routing};
