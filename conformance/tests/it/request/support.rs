@@ -14,6 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tower::ServiceExt;
+use tracing::{
+    Dispatch,
+    subscriber::{DefaultGuard, NoSubscriber, set_default},
+};
 use txsafe::{
     Builder, Database, NoOrder, Unlocked,
     driver::{AsyncDriver, AsyncHook, HasAccount, Savepoints, async_hook},
@@ -159,12 +163,15 @@ pub(crate) async fn until(shop: &Shop, sql: &str) {
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
+    /// While there is a second subscriber, `tracing` asks all of them whether they want an event. Otherwise it asks that of the
+    /// thread that meets the event first, which may be another test's that has none.
     #[must_use]
-    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+    pub(crate) fn listen(&self) -> (DefaultGuard, Dispatch) {
+        let second = Dispatch::new(NoSubscriber::default());
         let writer = self.clone();
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
-        tracing::subscriber::set_default(subscriber.finish())
+        (set_default(subscriber.finish()), second)
     }
 
     pub(crate) fn text(&self) -> String {
