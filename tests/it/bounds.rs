@@ -161,7 +161,7 @@ async fn the_first_lock_timeout_learns_and_the_last_is_the_configured_one() {
     });
     blocked.await.unwrap_err();
     let failures = shop.report().failures;
-    let timeouts: Vec<_> = failures.iter().map(|attempt| attempt.lock_timeout).collect();
+    let timeouts: Vec<_> = failures.iter().map(|attempt| attempt.lock_timeout.unwrap()).collect();
     assert!(timeouts[0] < Duration::from_millis(150), "{timeouts:?}");
     assert!(timeouts.is_sorted(), "{timeouts:?}");
     assert_eq!(timeouts[3], Duration::from_millis(200));

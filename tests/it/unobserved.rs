@@ -104,7 +104,9 @@ struct Count(Arc<AtomicU32>);
 
 impl Instrumentation for Count {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
-        if matches!(event, InstrumentationEvent::FinishQuery { .. }) {
+        let InstrumentationEvent::FinishQuery { query, .. } = &event else { return };
+        // Which database it is, is asked where this process has another one, as other tests have.
+        if !query.to_string().contains("current_database") {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -127,6 +129,6 @@ async fn the_callers_instrumentation_is_chained() {
     });
     committed.await.unwrap();
     assert_eq!(attempts.count(), 2, "still observed");
-    // UPDATE, DO, ROLLBACK; UPDATE, COMMIT.
-    assert_eq!(count.load(Ordering::Relaxed), 5);
+    // The session's limits, once; UPDATE, DO, ROLLBACK; UPDATE, COMMIT.
+    assert_eq!(count.load(Ordering::Relaxed), 1 + 5);
 }

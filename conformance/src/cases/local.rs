@@ -50,7 +50,7 @@ impl Tenants {
 }
 
 /// Fails unless this is true.
-fn check(what: &str) -> Step {
+pub(super) fn check(what: &str) -> Step {
     Step::sql(format!("DO $$ BEGIN IF NOT ({what}) THEN RAISE 'it is not'; END IF; END $$"))
 }
 

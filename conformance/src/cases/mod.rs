@@ -33,6 +33,7 @@ impl Case {
             guard::CLOSURE_CASES,
             guard::ASYNC_CASES,
             session_state::CASES,
+            limits::CASES,
             local::CASES,
             rerun::CASES,
         ]
@@ -88,6 +89,7 @@ mod cancellation;
 mod commits;
 mod guard;
 mod keys;
+mod limits;
 mod local;
 mod not_retried;
 mod ownership;

@@ -6,7 +6,12 @@ use crate::{
     script::{Script, Step},
     shop::accounts,
 };
-use diesel::{PgConnection, connection::SimpleConnection, prelude::*, r2d2::ConnectionManager};
+use diesel::{
+    PgConnection,
+    connection::SimpleConnection,
+    prelude::*,
+    r2d2::{ConnectionManager, CustomizeConnection, Error as PoolError},
+};
 use futures_util::future::BoxFuture;
 use std::{ops::ControlFlow, panic::resume_unwind, sync::Arc};
 use tokio::{runtime::Handle, task::spawn_blocking};
@@ -15,8 +20,22 @@ use txsafe_diesel::blocking::{Database as Db, Tx, pool_builder};
 
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
     let manager = ConnectionManager::<PgConnection>::new(url);
-    let pool = pool_builder().max_size(connections).min_idle(Some(0)).build_unchecked(manager);
+    let mut pool = pool_builder().max_size(connections).min_idle(Some(0));
+    if let Some(sql) = setup.on_connect {
+        pool = pool.connection_customizer(Box::new(OnConnect(sql)));
+    }
+    let pool = pool.build_unchecked(manager);
     Arc::new(setup.of(Db::builder(pool).service(service)))
+}
+
+/// Runs SQL on each new connection.
+#[derive(Debug)]
+struct OnConnect(&'static str);
+
+impl CustomizeConnection<PgConnection, PoolError> for OnConnect {
+    fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), PoolError> {
+        conn.batch_execute(self.0).map_err(PoolError::QueryError)
+    }
 }
 
 impl Database for Db {

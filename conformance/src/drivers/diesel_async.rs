@@ -9,16 +9,35 @@ use crate::{
 use diesel::prelude::*;
 use diesel_async::{
     AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
-    pooled_connection::deadpool::{Object, Pool},
+    pooled_connection::{
+        PoolError,
+        deadpool::{Hook, HookError, Object, Pool},
+    },
 };
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use txsafe_diesel::{Database as Db, Driver, Tx, manager};
 
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
-    let pool = Pool::builder(manager(url)).max_size(connections as usize).build();
+    let mut pool = Pool::builder(manager(url)).max_size(connections as usize);
+    if let Some(sql) = setup.on_connect {
+        pool = pool.post_create(hook(sql));
+    }
+    if let Some(sql) = setup.on_checkout {
+        pool = pool.pre_recycle(hook(sql));
+    }
+    let pool = pool.build();
     let pool = pool.unwrap_or_else(|error| panic!("a pool without timeouts: {error}"));
     Arc::new(setup.of(Db::builder(pool).service(service)))
+}
+
+fn hook(sql: &'static str) -> Hook<AsyncPgConnection> {
+    Hook::async_fn(move |conn: &mut AsyncPgConnection, _metrics| {
+        Box::pin(async move {
+            let ran = conn.batch_execute(sql).await;
+            ran.map_err(|error| HookError::Backend(PoolError::QueryError(error)))
+        })
+    })
 }
 
 impl Play for Driver {

@@ -168,6 +168,12 @@ pub struct Setup {
     pub guard: Policy,
     /// Whether connections on which statements left something are closed.
     pub close_on_session_state: bool,
+    /// Whether BEGIN and COMMIT set nothing.
+    pub without_set: bool,
+    /// SQL that a hook of the pool runs on each new connection.
+    pub on_connect: Option<&'static str>,
+    /// SQL that a hook of the pool runs on each connection that is used again, where it has such hooks.
+    pub on_checkout: Option<&'static str>,
     /// Where its reports go.
     pub reports: Reports,
 }
@@ -175,14 +181,22 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let guard = Policy::production();
-        Self { guard, close_on_session_state: false, reports: Reports::default() }
+        Self {
+            guard,
+            close_on_session_state: false,
+            without_set: false,
+            on_connect: None,
+            on_checkout: None,
+            reports: Reports::default(),
+        }
     }
 }
 
 impl Setup {
     /// The same for a database that is being built.
     fn of<D>(self, builder: Builder<D>) -> D {
-        let Self { guard, close_on_session_state, reports } = self;
+        let Self { guard, close_on_session_state, without_set, reports, .. } = self;
+        let builder = builder.without_set(without_set);
         let builder = builder.guard(guard).close_on_session_state(close_on_session_state);
         let built = builder.on_report(move |report| reports.keep(report)).build();
         built.unwrap_or_else(|error| panic!("settings that can be meant: {error}"))

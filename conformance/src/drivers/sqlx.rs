@@ -9,10 +9,21 @@ use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool, query, raw_sql, sqlite::SqlitePoolOptions};
 use std::sync::Arc;
 use txsafe::NewMessage;
-use txsafe_sqlx::{Database as Db, Driver, Tx, pool_options, sqlite};
+use txsafe_sqlx::{Database as Db, Driver, PoolHooks, Tx, pool_options_with, sqlite};
 
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
-    let pool = pool_options().max_connections(connections).connect_lazy(url);
+    let mut hooks = PoolHooks::new();
+    if let Some(sql) = setup.on_connect {
+        hooks = hooks.after_connect(move |conn, _| {
+            Box::pin(async move { raw_sql(sql).execute(conn).await.map(drop) })
+        });
+    }
+    if let Some(sql) = setup.on_checkout {
+        hooks = hooks.before_acquire(move |conn, _| {
+            Box::pin(async move { raw_sql(sql).execute(conn).await.map(|_| true) })
+        });
+    }
+    let pool = pool_options_with(hooks).max_connections(connections).connect_lazy(url);
     let pool = pool.unwrap_or_else(|error| panic!("a URL of the test kit's: {error}"));
     Arc::new(setup.of(Db::builder(pool).service(service)))
 }

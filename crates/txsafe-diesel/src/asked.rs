@@ -8,7 +8,8 @@ use diesel::{
 };
 use txsafe::driver::Question;
 
-/// A question with its bind values, which answers one text or none.
+/// A question with its bind values, which answers one text or none. One without any is asked rarely, and has no prepared statement
+/// of its own: behind a pooler that doesn't follow those, their names are those of others.
 pub(crate) struct Asked<'a>(pub(crate) Question<'a>);
 
 /// A question whose answers are rows of one `text[]` each.
@@ -56,6 +57,9 @@ impl AskedForRows<'_> {
 
 impl QueryFragment<Pg> for Asked<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if self.0.binds.is_empty() {
+            out.unsafe_to_cache_prepared();
+        }
         let mut parts = self.0.parts();
         out.push_sql(parts.next().map_or("", |(sql, _)| sql));
         for (sql, bind) in parts {

@@ -4,5 +4,6 @@
 /// refuses a savepoint in the former (25P02) and outside of one (25P01), and so COMMIT isn't reached. `before` comes
 /// between them.
 pub(crate) fn commit_unseen_sql(before: &str) -> String {
-    format!("SAVEPOINT txsafe; {before}; COMMIT")
+    let sep = if before.is_empty() { "" } else { "; " };
+    format!("SAVEPOINT txsafe; {before}{sep}COMMIT")
 }

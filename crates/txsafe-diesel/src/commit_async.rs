@@ -36,7 +36,8 @@ impl Commit {
     async fn run(&self, conn: &mut AsyncPgConnection) -> Result<(), Failure> {
         self.link.ending();
         let answer = if self.link.is_on_wire() {
-            commit_as(conn, &format!("{}; COMMIT", self.before)).await
+            let sep = if self.before.is_empty() { "" } else { "; " };
+            commit_as(conn, &format!("{}{sep}COMMIT", self.before)).await
         } else {
             commit_as(conn, &commit_unseen_sql(&self.before)).await
         };

@@ -30,8 +30,8 @@ use std::{
 use txsafe::{
     Failure,
     driver::{
-        Account, AsyncHeld, AsyncHook, AsyncSession, Begin, Connection, OwnedSession, Question,
-        SessionOptions, Slot, Standing, spawn, to_the_end,
+        Account, AsyncHeld, AsyncHook, AsyncSession, Begin, Connection, Limits, OwnedSession,
+        Question, SessionOptions, Slot, Standing, spawn, to_the_end,
     },
 };
 
@@ -148,6 +148,14 @@ impl OwnedSession<AsyncPgConnection, AsyncHook, Arc<Link>, Self> for Session<'st
 }
 
 impl AsyncSession for Session<'_> {
+    async fn known_limits(&mut self) -> Result<Option<Limits>, Failure> {
+        Ok(self.link.known_limits())
+    }
+
+    fn keep_limits(&mut self, limits: Limits) {
+        self.link.keep_limits(limits);
+    }
+
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         if self.link.is_in_transaction() {
             return Err(Failure::left_open(None));

@@ -19,6 +19,8 @@ pub(crate) struct Observed<DB> {
     left: bool,
     /// Something ran that could have changed the transaction's state without our knowing.
     is_unsure: bool,
+    /// Something ran that could have changed the session's own limits.
+    changed_limits: bool,
     /// A savepoint is being set, released or rolled back. If that fails or is dropped, SQLx may end more than the savepoint, and
     /// what followed would run outside of our transaction.
     in_flux: Option<Failure>,
@@ -54,6 +56,7 @@ impl<DB: Engine> Observed<DB> {
             recovered_from: None,
             left: false,
             is_unsure: false,
+            changed_limits: false,
             in_flux: None,
             running: None,
             trail: Trail::new(Instant::now()).with_ledger(notes.ledger.clone()),
@@ -84,6 +87,7 @@ impl<DB: Engine> Observed<DB> {
         self.calls.returned();
         self.calls.started();
         let leaves = DB::leaves_transaction(sql.as_str());
+        self.changed_limits |= DB::may_change_limits(sql.as_str());
         // Until its end is known.
         self.is_unsure |= leaves;
         let recovers = runs && first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
@@ -138,6 +142,12 @@ impl<DB: Engine> Observed<DB> {
     pub(crate) fn unseen(&mut self) {
         self.calls.lent();
         self.is_unsure = true;
+        self.changed_limits = true;
+    }
+
+    /// Whether the session's own limits are to be read again.
+    pub(crate) fn may_have_changed_limits(&self) -> bool {
+        self.changed_limits
     }
 
     /// Whether the server must be asked at the end.

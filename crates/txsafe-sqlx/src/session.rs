@@ -5,7 +5,10 @@
 
 use crate::{
     checkout::checkout,
-    engine::{Conn, Engine, Manager, sealed::Begun},
+    engine::{
+        Conn, Engine, Manager,
+        sealed::{Begun, Place},
+    },
     failure::of_request,
     held::Held,
     observed::Observed,
@@ -18,8 +21,8 @@ use tokio::runtime::Handle;
 use txsafe::{
     Failure,
     driver::{
-        Account, Alarm, AsyncHook, AsyncSession, Begin, Connection as Watched, Notes, OwnedSession,
-        Question, SessionOptions, Slot, Standing, to_the_end,
+        Account, Alarm, AsyncHook, AsyncSession, Begin, Connection as Watched, Limits, Notes,
+        OwnedSession, Question, SessionOptions, Slot, Standing, to_the_end,
     },
 };
 
@@ -31,6 +34,9 @@ pub struct Session<'a, DB: Engine> {
     alarm: Arc<Alarm>,
     answer_timeout: Duration,
     lock_timeout: Duration,
+    /// Where the session's own limits are remembered.
+    place: Option<Place>,
+    limits: Option<Limits>,
     begun: Begun,
     /// COMMIT was answered, and something of it is to be ended.
     is_committed: bool,
@@ -76,6 +82,8 @@ impl<'a, DB: Engine> Session<'a, DB> {
             alarm,
             answer_timeout: options.answer_timeout,
             lock_timeout: options.lock_timeout,
+            place: None,
+            limits: None,
             begun: Begun::default(),
             is_committed: false,
             runtime: Handle::try_current().ok(),
@@ -116,11 +124,35 @@ impl<DB: Engine> OwnedSession<Conn<DB>, AsyncHook, Observed<DB>, Self> for Sessi
 }
 
 impl<DB: Engine> AsyncSession for Session<'_, DB> {
+    async fn known_limits(&mut self) -> Result<Option<Limits>, Failure> {
+        let Lease::Pooled(conn) = &mut self.lease else {
+            // Whoever holds it may have changed them.
+            return Ok(None);
+        };
+        match self.alarm.within(self.answer_timeout, DB::known_limits(conn)).await {
+            Ok(Ok(known)) => {
+                (self.place, self.limits) = (known.place, known.limits);
+                Ok(known.limits)
+            }
+            Ok(Err(error)) => match of_request::<DB>(&error) {
+                failure if failure.is_lost() => Err(failure),
+                _ => Ok(None),
+            },
+            Err(_elapsed) => Err(Failure::no_answer("a question", self.answer_timeout)),
+        }
+    }
+
+    fn keep_limits(&mut self, limits: Limits) {
+        self.limits = Some(limits);
+        self.place.into_iter().for_each(|place| DB::set_limits(place, Some(limits)));
+    }
+
     async fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
         // Where BEGIN takes a lock, it waits for that besides.
-        let patience =
-            self.answer_timeout + if DB::ABORTS { Duration::ZERO } else { self.lock_timeout };
-        let begun = DB::begin(self.lease.connection(), begin);
+        let sessions = self.limits.and_then(|limits| limits.lock_timeout).unwrap_or_default();
+        let patience = self.answer_timeout
+            + if DB::ABORTS { Duration::ZERO } else { self.lock_timeout.max(sessions) };
+        let begun = DB::begin(self.lease.connection(), begin, self.limits);
         match self.alarm.within(patience, begun).await {
             Ok(Ok(begun)) => {
                 self.begun = begun;
@@ -156,6 +188,9 @@ impl<DB: Engine> AsyncSession for Session<'_, DB> {
             let _ = self.alarm.within(patience, self.lease.connection().ping()).await;
         }
         self.account.trail = self.observed.take_trail();
+        if self.observed.may_have_changed_limits() {
+            self.place.into_iter().for_each(|place| DB::set_limits(place, None));
+        }
         self.observed.standing(depth::<DB>(self.lease.connection()))
     }
 

@@ -31,8 +31,8 @@
 //! # What is different from PostgreSQL
 //! - A transaction begins with `BEGIN IMMEDIATE`, so it holds the write lock from its first moment: nothing in it is "busy" any
 //!   more. One with [`read_only(true)`](crate::TxOptions::read_only) begins with `BEGIN DEFERRED` and takes none.
-//! - [`lock_timeout`](crate::TxOptions::lock_timeout) is the `busy_timeout` of the transaction; the connection has its own back
-//!   afterwards. The other timeouts of statements and sessions have no counterpart. Every isolation level is serializable.
+//! - [`lock_timeout`](crate::TxOptions::lock_timeout) is the `busy_timeout` of the transaction, or the connection's own if that
+//!   is shorter, 0 being not to wait at all; the connection has its own back afterwards. SQLx sets 5 s where nobody else does. The other timeouts of statements and sessions have no counterpart. Every isolation level is serializable.
 //! - "Busy" (`5`, `6`) and a stale snapshot (`517`) are tried again; COMMIT is repeated where it stands, until `commit_timeout`.
 //! - **A failed statement aborts the transaction, as on PostgreSQL**, although SQLite would go on: `&mut Tx` runs nothing more
 //!   until the savepoint around it is rolled back, and such a transaction isn't committed. So `INSERT OR ROLLBACK` and whatever

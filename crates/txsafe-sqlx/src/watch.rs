@@ -1,5 +1,6 @@
 //! Pools that tell the guard of connections that are taken from them, beside the application's own hooks.
 
+use crate::engine::limits;
 use futures_util::future::BoxFuture;
 use sqlx::{
     Error, PgConnection, Postgres,
@@ -81,9 +82,19 @@ pub fn pool_options_with(hooks: PoolHooks) -> PoolOptions<Postgres> {
                         return Ok(false);
                     }
                 }
+                if !hooks.is_empty() {
+                    forget_limits(conn).await?;
+                }
                 Ok(true)
             })
         })
+}
+
+/// The hooks may have changed the limits of the session.
+async fn forget_limits(conn: &mut PgConnection) -> Result<(), Error> {
+    let known = limits::known_of(conn).await?;
+    known.place.into_iter().for_each(limits::forget);
+    Ok(())
 }
 
 type AfterConnect = dyn for<'c> Fn(&'c mut PgConnection, &'c PoolConnectionMetadata) -> BoxFuture<'c, Result<(), Error>>

@@ -72,6 +72,7 @@ pub use transaction::{
     keyed::{IDEMPOTENCY_KEYS_SQL, Keyed},
     options::TxOptions,
     owned_tx::OwnedTx,
+    timeout::Timeout,
     transact::Transact,
 };
 
@@ -90,7 +91,7 @@ pub mod exports {
         NoOrder, OUTBOX_SQL, ObservedOrder, OneKey, OneRow, Opponent, Outbox, Outcome,
         ParentsLocked, Passed, Phase, PoolState, Position, Rank, Ranked, References, Remedy,
         Report, RetryPolicy, SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank,
-        Trail, TxOptions, Unlocked, WriteEffect, Writes, WrittenMessage, advisory, lock_order,
-        rank, ranked, references, row, rows,
+        Timeout, Trail, TxOptions, Unlocked, WriteEffect, Writes, WrittenMessage, advisory,
+        lock_order, rank, ranked, references, row, rows,
     };
 }

@@ -12,7 +12,7 @@ use txsafe::{
     Budget, Builder, ErrorKind, Failure, GiveUp, Report, RetryPolicy, TxOptions,
     driver::{
         Account, AsyncHook, AsyncSession, AsyncSource, AsyncWork, Begin, Call, CallersError, Calls,
-        Connection, Postgres, Question, RunError, SessionOptions, Standing, run, set_clock,
+        Connection, Limits, Postgres, Question, RunError, SessionOptions, Standing, run, set_clock,
     },
 };
 
@@ -51,6 +51,14 @@ impl AsyncWork for Unreachable {
 }
 
 impl AsyncSession for Never {
+    async fn known_limits(&mut self) -> Result<Option<Limits>, Failure> {
+        unreachable!()
+    }
+
+    fn keep_limits(&mut self, _limits: Limits) {
+        unreachable!()
+    }
+
     async fn begin(&mut self, _begin: &Begin) -> Result<(), Failure> {
         unreachable!()
     }

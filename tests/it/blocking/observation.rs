@@ -107,9 +107,9 @@ async fn the_callers_instrumentation_hears_every_event() {
     });
     committed.unwrap();
     assert_eq!(attempts.count(), 2, "still observed");
-    // The language and the database once; BEGIN, UPDATE, DO, ROLLBACK; BEGIN, UPDATE, COMMIT; and a begin or an end of
+    // The language, the database and the session's limits once; BEGIN, UPDATE, DO, ROLLBACK; BEGIN, UPDATE, COMMIT; and a begin or an end of
     // each transaction.
-    assert_eq!(count.load(Ordering::Relaxed), 2 + 7 + 4);
+    assert_eq!(count.load(Ordering::Relaxed), 3 + 7 + 4);
 
     let db = with(Counting(Arc::clone(&count), false));
     let lost = db.transaction("lost", |_tx| Ok::<_, AppError>(()));

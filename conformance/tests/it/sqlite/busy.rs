@@ -2,9 +2,12 @@
 
 use super::bank::{Bank, MS};
 use futures_util::future::join_all;
-use sqlx::{Connection, Executor, SqliteConnection, query_scalar, sqlite::SqlitePoolOptions};
+use sqlx::{
+    Connection, Executor, SqliteConnection, query_scalar,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+};
 use std::sync::{Arc, Mutex};
-use txsafe::{Cause, GiveUp, Report, RetryPolicy, TxOptions};
+use txsafe::{Cause, GiveUp, Report, RetryPolicy, Timeout, TxOptions};
 use txsafe_conformance::{
     drivers::Call,
     error::AppError,
@@ -51,6 +54,52 @@ async fn a_busy_database_is_tried_again() {
         error.is_transient() && error.to_string().contains("database is locked (code 5)"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_shorter_busy_timeout_of_the_connection_is_kept() {
+    // 5 s are SQLx's own; 0 is not to wait at all.
+    for (own, inside) in [(5_000, 2_000), (20, 20), (0, 0)] {
+        let bank = Bank::open("own_timeout").await;
+        let options: SqliteConnectOptions = bank.url.parse().unwrap();
+        let options = options.busy_timeout(own * MS);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
+        let writer = Arc::new(Mutex::new(None));
+        let gone = Arc::clone(&writer);
+        let policy = RetryPolicy::new().pauses(move || {
+            let gone = Arc::clone(&gone);
+            std::iter::repeat_with(move || {
+                // Closing it rolls back.
+                drop(gone.lock().unwrap().take());
+                MS
+            })
+        });
+        let builder = sqlite::Database::builder(pool.unwrap()).adaptive_lock_timeout(false);
+        let db = builder.retry(policy).build().unwrap();
+        let own = i64::from(own);
+        let read = async || {
+            let read = db.transaction("reads", async |mut tx| {
+                let timeout = query_scalar("PRAGMA busy_timeout").fetch_one(&mut tx).await?;
+                Ok::<i64, AppError>(timeout)
+            });
+            assert_eq!(read.await.unwrap(), inside, "{own}");
+            let back: i64 = query_scalar("PRAGMA busy_timeout").fetch_one(db.pool()).await.unwrap();
+            assert_eq!(back, own);
+        };
+        read().await;
+        let mut locks = bank.connect().await;
+        locks.execute("BEGIN IMMEDIATE").await.unwrap();
+        *writer.lock().unwrap() = Some(locks);
+        // Busy, and tried again.
+        read().await;
+        assert!(writer.lock().unwrap().is_none(), "{own}: nobody has paused");
+        let left = db.with(TxOptions::new().lock_timeout(Timeout::Server));
+        let left = left.transaction("left", async |mut tx| {
+            let timeout = query_scalar("PRAGMA busy_timeout").fetch_one(&mut tx).await?;
+            Ok::<i64, AppError>(timeout)
+        });
+        assert_eq!(left.await.unwrap(), own);
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use std::{
 };
 use txsafe::{
     Failure, SqlState, Trail,
-    driver::{Connection, Gaps, Notes, Standing, leaves_transaction},
+    driver::{
+        Connection, Gaps, KnownLimits, Limits, Notes, Standing, leaves_transaction,
+        may_change_limits,
+    },
 };
 
 /// What is known of one connection.
@@ -37,14 +40,32 @@ struct State {
     /// Diesel calls the connection closed. It does so for every error of class 08, also for one that a foreign server or
     /// `RAISE` made; what libpq says next tells.
     closed: Option<Failure>,
+    /// What the session's own limits are.
+    limits: KnownLimits,
 }
 
 impl Link {
+    /// The session's own limits, where they were read and nothing that was told may have changed them.
+    pub(crate) fn known_limits(&self) -> Option<Limits> {
+        self.state().limits.get()
+    }
+
+    /// They were read.
+    pub(crate) fn keep_limits(&self, limits: Limits) {
+        self.state().limits.keep(limits);
+    }
+
+    /// What is told from now on is BEGIN.
+    pub(crate) fn beginning(&self) {
+        self.state().ending = true;
+    }
+
     /// An attempt begins.
     pub(crate) fn begin(&self, bind_values: bool, notes: Notes) {
         let mut state = self.state();
         *state = State {
             lost: state.lost.take(),
+            limits: state.limits,
             told: Some(Told::new(bind_values, notes, Instant::now())),
             ..State::default()
         };
@@ -57,7 +78,8 @@ impl Link {
 
     /// Forgets the attempt.
     pub(crate) fn finish(&self) {
-        self.state().told = None;
+        let mut state = self.state();
+        (state.told, state.ending) = (None, false);
     }
 
     /// How the transaction stands, given the status that Diesel has from libpq.
@@ -164,8 +186,18 @@ impl Listener for Link {
 
     /// A statement came to its end.
     fn finished(&self, query: &dyn fmt::Display, error: Option<&DieselError>) {
-        let State { lost, told, ending, left, may_have_left, copies, closed } = &mut *self.state();
-        let Some(told) = told.as_mut().filter(|_| !*ending) else { return };
+        let State { lost, told, ending, left, may_have_left, copies, closed, limits } =
+            &mut *self.state();
+        if *ending {
+            return;
+        }
+        let Some(told) = told else {
+            // Between transactions: a hook of the pool, or whoever uses the connection otherwise.
+            if may_change_limits(without_binds(&query.to_string())) {
+                limits.forget();
+            }
+            return;
+        };
         // In the midst of a statement Diesel may look types up, by another one: what goes by until the outer one's end is the
         // database's as well.
         told.notes().gaps.statement_ends();
@@ -174,6 +206,9 @@ impl Listener for Link {
         let Some(started) = told.take_next(&sql) else { return };
         if sql.is_empty() {
             return;
+        }
+        if may_change_limits(&sql) {
+            limits.forget();
         }
         let leaves = leaves_transaction(&sql);
         *left |= leaves && error.is_none();

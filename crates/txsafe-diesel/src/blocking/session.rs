@@ -23,7 +23,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use txsafe::{
     Failure,
     driver::{
-        Account, Begin, BlockingHook, Connection as Watched, OwnedSession, Question,
+        Account, Begin, BlockingHook, Connection as Watched, Limits, OwnedSession, Question,
         Session as BlockingSession, SessionOptions, Slot, Standing,
     },
 };
@@ -115,7 +115,16 @@ impl OwnedSession<PgConnection, BlockingHook, Arc<Link>, Self> for Session<'stat
 }
 
 impl<P: Pool> BlockingSession for Session<'_, P> {
+    fn known_limits(&mut self) -> Result<Option<Limits>, Failure> {
+        Ok(self.link.known_limits())
+    }
+
+    fn keep_limits(&mut self, limits: Limits) {
+        self.link.keep_limits(limits);
+    }
+
     fn begin(&mut self, begin: &Begin) -> Result<(), Failure> {
+        self.link.beginning();
         let begun = self.lease.with(|conn| Manager::begin_transaction_sql(conn, begin.sql()));
         begun.map_err(|error| match error {
             DieselError::AlreadyInTransaction => Failure::left_open(None),

@@ -7,7 +7,7 @@ use super::{
     attempt::{Attempt, Status},
     said::{ServerError, Tag},
 };
-use crate::{failure::failure_of, observer::Listener};
+use crate::{binds::without_binds, failure::failure_of, observer::Listener};
 use diesel::result::Error as DieselError;
 use futures_util::task::AtomicWaker;
 use std::{
@@ -24,7 +24,10 @@ use std::{
 };
 use txsafe::{
     Failure, Trail,
-    driver::{Alarm, Connection, Notes, Standing, lock_mutex as lock},
+    driver::{
+        Alarm, Connection, KnownLimits, Limits, Notes, Standing, lock_mutex as lock,
+        may_change_limits,
+    },
 };
 
 type Cancel = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -60,6 +63,8 @@ struct State {
     /// The error in the answer that is being read.
     error: Option<ServerError>,
     attempt: Option<Attempt>,
+    /// What the session's own limits are.
+    limits: KnownLimits,
 }
 
 impl Link {
@@ -85,6 +90,7 @@ impl Link {
                 in_flight: VecDeque::new(),
                 error: None,
                 attempt: None,
+                limits: KnownLimits::default(),
             }),
             idle: AtomicWaker::new(),
             reader: AtomicWaker::new(),
@@ -107,6 +113,10 @@ impl Link {
     pub(super) fn request_sent(&self, request: Request, at: Instant) {
         let mut state = self.state();
         state.sent += 1;
+        let sql = request.sql.as_deref();
+        if sql.is_some_and(|sql| !state.is_ours(state.sent) && may_change_limits(sql)) {
+            state.limits.forget();
+        }
         state.in_flight.push_back(request.sql);
         if request.lets_go {
             return;
@@ -202,6 +212,16 @@ impl Link {
     }
 
     // --- what the session does ---
+
+    /// The session's own limits, where they were read and nothing that passed by may have changed them.
+    pub(crate) fn known_limits(&self) -> Option<Limits> {
+        self.state().limits.get()
+    }
+
+    /// They were read.
+    pub(crate) fn keep_limits(&self, limits: Limits) {
+        self.state().limits.keep(limits);
+    }
 
     /// An attempt begins: its BEGIN is the next request.
     pub(crate) fn begin(&self, bind_values: bool, notes: Notes) {
@@ -381,6 +401,12 @@ impl Listener for Link {
     /// A statement came to its end, for its caller.
     fn finished(&self, query: &dyn fmt::Display, error: Option<&DieselError>) {
         let mut state = self.state();
+        if !state.on_wire && state.attempt.as_ref().is_none_or(|attempt| !attempt.ending) {
+            let sql = query.to_string();
+            if may_change_limits(without_binds(&sql)) {
+                state.limits.forget();
+            }
+        }
         let State { on_wire, lost, attempt, .. } = &mut *state;
         let Some(attempt) = attempt.as_mut().filter(|attempt| !attempt.ending) else { return };
         let (sql, failure) = (query.to_string(), error.map(failure_of));
@@ -453,6 +479,12 @@ impl Connection for Link {
 }
 
 impl State {
+    /// Whether a request is BEGIN, or the end of the transaction.
+    fn is_ours(&self, request: u64) -> bool {
+        let attempt = self.attempt.as_ref();
+        attempt.is_some_and(|attempt| attempt.ending || request == attempt.begin_answer)
+    }
+
     /// Whether nothing that somebody waits for is in flight.
     fn is_idle(&self) -> bool {
         self.answered >= self.awaited

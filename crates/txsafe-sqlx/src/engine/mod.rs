@@ -5,17 +5,19 @@
 //! The types of this module are those behind the names of the crate's root and of [`sqlite`](crate::sqlite).
 
 #[cfg(feature = "postgres")]
+pub(crate) mod limits;
+#[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
 pub use crate::{driver::Driver, held::Held, tx::Tx};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use sqlx::{Database, Error as SqlxError};
 use std::time::Duration;
 use txsafe::{
     Error, Failure, LockOrder,
-    driver::{Alarm, Begin, BindKey, Dialect, LockCall, Question},
+    driver::{Alarm, Begin, BindKey, Dialect, Limits, LockCall, Question},
 };
 
 /// A database of SQLx that txsafe runs on: [`sqlx::Postgres`] with the feature `postgres`, `sqlx::Sqlite` with the feature
@@ -47,6 +49,18 @@ pub(crate) mod sealed {
         pub(crate) restore: String,
     }
 
+    /// Where something is remembered of a connection.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct Place(pub(crate) usize);
+
+    /// What is remembered of a connection.
+    #[derive(Debug, Clone, Copy, Default)]
+    pub struct Known {
+        /// Neither is there where its limits are read each time.
+        pub(crate) place: Option<Place>,
+        pub(crate) limits: Option<Limits>,
+    }
+
     pub trait Rules: Database {
         /// What it is asked, and how its answers are read.
         const DIALECT: &'static dyn Dialect;
@@ -63,10 +77,24 @@ pub(crate) mod sealed {
         /// The bind value with this number, counted from 0, if it can be found.
         fn nth_bind(arguments: &Self::Arguments, n: usize) -> Option<BindKey>;
 
-        /// Begins a transaction. If that fails, none is open.
+        /// Whether a statement may have changed the session's own limits, where they are remembered.
+        fn may_change_limits(_sql: &str) -> bool {
+            false
+        }
+
+        /// The session's own limits, as far as they are remembered, and where.
+        fn known_limits(_conn: &mut Conn<Self>) -> BoxFuture<'_, Result<Known, SqlxError>> {
+            Box::pin(ready(Ok(Known::default())))
+        }
+
+        /// Remembers them, or forgets them.
+        fn set_limits(_place: Place, _limits: Option<Limits>) {}
+
+        /// Begins a transaction, on a session that has these limits of its own. If that fails, none is open.
         fn begin<'e>(
             conn: &'e mut Conn<Self>,
             begin: &'e Begin,
+            limits: Option<Limits>,
         ) -> BoxFuture<'e, Result<Begun, SqlxError>>;
 
         /// Asks within a transaction.

@@ -1,6 +1,9 @@
 //! PostgreSQL on SQLx.
 
-use super::sealed::{Begun, Rules};
+use super::{
+    limits,
+    sealed::{Begun, Known, Place, Rules},
+};
 use crate::{
     binds::nth_bind, driver_error::failure_behind, failure::of_request, held, row::Row, tx,
 };
@@ -17,8 +20,8 @@ use std::{
 use txsafe::{
     Error, Failure, LockOrder, NoOrder, SqlState, Unlocked,
     driver::{
-        Alarm, Begin, BindKey, Dialect, ErrorFields, LockCall, LockStatement, Locks, Question,
-        Reads, leaves_transaction,
+        Alarm, Begin, BindKey, Dialect, ErrorFields, Limits, LockCall, LockStatement, Locks,
+        Question, Reads, leaves_transaction, may_change_limits,
     },
     outbox::{
         ask::{Ask, Rows},
@@ -74,13 +77,34 @@ impl Rules for Postgres {
         nth_bind(arguments, n)
     }
 
+    fn may_change_limits(sql: &str) -> bool {
+        may_change_limits(sql)
+    }
+
+    #[inline]
+    fn known_limits(conn: &mut PgConnection) -> BoxFuture<'_, Result<Known, SqlxError>> {
+        Box::pin(limits::known_of(conn))
+    }
+
+    fn set_limits(place: Place, limits: Option<Limits>) {
+        match limits {
+            Some(limits) => limits::keep(place, limits),
+            None => limits::forget(place),
+        }
+    }
+
     #[inline]
     fn begin<'e>(
         conn: &'e mut PgConnection,
         begin: &'e Begin,
+        _limits: Option<Limits>,
     ) -> BoxFuture<'e, Result<Begun, SqlxError>> {
         Box::pin(async {
-            begin_noticing(conn, begin.sql()).await?;
+            if begin.is_bare() {
+                Manager::begin(conn, Some(AssertSqlSafe(begin.sql()).into_sql_str())).await?;
+            } else {
+                begin_noticing(conn, begin.sql()).await?;
+            }
             Ok(Begun { before_commit: before_commit(begin), ..Begun::default() })
         })
     }
@@ -227,10 +251,13 @@ async fn begin_noticing(conn: &mut PgConnection, sql: &str) -> Result<(), SqlxEr
 ///
 /// CHAIN, because SQLx counts transactions by its own calls, and has none for a COMMIT in a message of ours: the empty
 /// transaction that is left is ended by such a call, after the caller has its answer. In a transaction that is aborted
-/// SET fails, and where none is open CHAIN does.
+/// SET fails, and where none is open CHAIN does. Where nothing may be set, a savepoint fails in both.
 fn before_commit(begin: &Begin) -> String {
     let mut sql = String::with_capacity(128);
-    sql.push_str(&begin.before_commit());
+    match &*begin.before_commit() {
+        "" => sql.push_str("SAVEPOINT txsafe"),
+        before => sql.push_str(before),
+    }
     sql.push_str("; COMMIT AND CHAIN");
     sql
 }

@@ -15,7 +15,7 @@ use sqlx_core::transaction::TransactionManager;
 use std::time::{Duration, Instant};
 use txsafe::{
     Condition, Error, ErrorCode, Failure, LockOrder, NoOrder, Unlocked,
-    driver::{Alarm, Begin, BindKey, Dialect, LockCall, Locks, Question, sqlite},
+    driver::{Alarm, Begin, BindKey, Dialect, Limits, LockCall, Locks, Question, sqlite},
 };
 
 /// SQLx on SQLite.
@@ -74,9 +74,13 @@ impl Rules for Sqlite {
     fn begin<'e>(
         conn: &'e mut SqliteConnection,
         begin: &'e Begin,
+        limits: Option<Limits>,
     ) -> BoxFuture<'e, Result<Begun, SqlxError>> {
-        Box::pin(async {
-            let timeout: i64 = query_scalar("PRAGMA busy_timeout").fetch_one(&mut *conn).await?;
+        Box::pin(async move {
+            let timeout = match limits.and_then(|limits| limits.lock_timeout) {
+                Some(timeout) => i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX),
+                None => query_scalar("PRAGMA busy_timeout").fetch_one(&mut *conn).await?,
+            };
             let mut restore = format!("PRAGMA busy_timeout = {timeout}");
             if begin.sql().contains("query_only") {
                 let only: i64 = query_scalar("PRAGMA query_only").fetch_one(&mut *conn).await?;

@@ -10,6 +10,7 @@ pub(crate) mod error_code;
 pub(crate) mod failure;
 pub(crate) mod isolation;
 pub(crate) mod leaving;
+pub(crate) mod limits;
 pub(crate) mod local;
 pub(crate) mod mark;
 pub(crate) mod postgres;
@@ -21,6 +22,7 @@ mod words;
 use self::{
     begin::{Begin, BeginSettings},
     failure::Failure,
+    limits::Limits,
     local::{LocalSettings, LocalSql},
     mark::{Identity, Mark},
 };
@@ -44,6 +46,11 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     /// It is one message, which returns at most one row, with one text named `answer`. Its parameters are texts.
     fn question(&self, ask: Ask) -> Option<&'static str>;
 
+    /// What the answer to [`Ask::Limits`] says; `None` if it says nothing that can be read.
+    fn limits(&self, _answer: &str) -> Option<Limits> {
+        None
+    }
+
     /// What the answer to [`Ask::Mark`] says of the transaction; `None` if it is the answer to something else, or none at all.
     fn identity(&self, mark: &Mark, answer: &Result<Option<String>, Failure>) -> Option<Identity>;
 }
@@ -58,6 +65,9 @@ pub enum Ask {
     /// Which database it is, whatever pool and driver lead to it. Without an answer, a transaction inside another one is found
     /// only where both go through one `Database`.
     Database,
+    /// Which limits the session has of its own, outside of any transaction. Without an answer, those of the transaction are set
+    /// whatever the session's are.
+    Limits,
     /// Whether the transaction is still the one that was begun with the [`Mark`] `$1`.
     Mark,
     /// Before COMMIT: the number by which its outcome can be asked for later. Without it, a lost answer leaves the outcome

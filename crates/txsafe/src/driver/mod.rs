@@ -18,6 +18,7 @@ pub(crate) mod blocking;
 pub(crate) mod closure;
 pub mod hints;
 pub(crate) mod hooks;
+pub(crate) mod limits;
 mod methods;
 pub(crate) mod own_error;
 pub(crate) mod savepoint;
@@ -32,6 +33,7 @@ pub use self::{
     asynchronous::{AsyncDriver, AsyncHeld, Slot},
     blocking::{BlockingDriver, BlockingHeld, OnBlockingThreads, OnThisThread},
     hooks::{AsyncHook, BlockingHook, Hook, HookResult, Hooks, async_hook, blocking_hook},
+    limits::KnownLimits,
     own_error::OwnError,
     savepoint::{Joinable, Savepoints, savepoint, savepoint_blocking},
     session::{
@@ -54,9 +56,10 @@ pub use crate::{
         begin::{Begin, BeginSettings},
         failure::ErrorFields,
         leaving::leaves_transaction,
+        limits::Limits,
         local::{LocalSettings, LocalSql},
         mark::{Identity, Mark},
-        postgres::{Postgres, messages},
+        postgres::{Postgres, limits::may_change_limits, messages},
         sqlite::{self, Sqlite},
         violation::{Violation, violation},
     },

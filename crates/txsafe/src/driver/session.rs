@@ -5,7 +5,7 @@ use super::{
     hooks::{AsyncHook, BlockingHook},
 };
 use crate::{
-    dialect::{begin::Begin, failure::Failure, postgres::literal::push_literal},
+    dialect::{begin::Begin, failure::Failure, limits::Limits, postgres::literal::push_literal},
     guard::connection::Connection,
 };
 use std::{future::Future, sync::Arc, time::Duration};
@@ -103,7 +103,7 @@ pub struct SessionOptions {
     pub checkout_timeout: Duration,
     /// The longest to wait for the answer to BEGIN, ROLLBACK or a question of the run loop.
     pub answer_timeout: Duration,
-    /// The `lock_timeout` of the call: the longest that BEGIN waits where it takes a lock.
+    /// The `lock_timeout` of the call: the longest that BEGIN waits where it takes a lock. Zero where it is left to the session.
     pub lock_timeout: Duration,
     /// Whether the trail shows bind values.
     pub bind_values: bool,
@@ -111,6 +111,13 @@ pub struct SessionOptions {
 
 /// A connection while it runs one attempt. See the [contract](crate::driver#contract) for what dropping it must do.
 pub trait AsyncSession: Send {
+    /// The limits that the session has of its own, as far as they were read on this connection and nothing has changed them since;
+    /// `None` if they are to be read. A failure means that the connection is of no use.
+    fn known_limits(&mut self) -> impl Future<Output = Result<Option<Limits>, Failure>> + Send;
+
+    /// They were read: keeps them with the connection, if it has a place for them, until something may have changed them.
+    fn keep_limits(&mut self, limits: Limits);
+
     /// Begins a transaction. It may return before the server has answered, where what follows is safe all the same
     /// and [`settle`](Self::settle) tells of a failure.
     fn begin(&mut self, begin: &Begin) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -181,6 +188,10 @@ pub trait AsyncWork: AsyncSource {
 /// The blocking twin of [`AsyncSession`].
 #[expect(clippy::missing_errors_doc, reason = "each is documented at its twin")]
 pub trait Session {
+    /// See [`AsyncSession::known_limits`].
+    fn known_limits(&mut self) -> Result<Option<Limits>, Failure>;
+    /// See [`AsyncSession::keep_limits`].
+    fn keep_limits(&mut self, limits: Limits);
     /// See [`AsyncSession::begin`].
     fn begin(&mut self, begin: &Begin) -> Result<(), Failure>;
     /// See [`AsyncSession::ask`].

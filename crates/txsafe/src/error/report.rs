@@ -52,8 +52,9 @@ pub struct Attempt {
     pub cause: Cause,
     /// What it asked for.
     pub remedy: Remedy,
-    /// The lock timeout it ran with.
-    pub lock_timeout: Duration,
+    /// The lock timeout it ran with: its own, or the session's where that was shorter. `None` if there was none, or it was
+    /// left to the server and isn't known.
+    pub lock_timeout: Option<Duration>,
     /// How long it took, from checkout to the end of its rollback.
     pub took: Duration,
     /// The pause that followed.

@@ -69,7 +69,7 @@ impl Rehearsal {
             application_name: Arc::clone(&name),
             transaction: name,
             place: Location::caller(),
-            idle_timeout: IDLE_TIMEOUT,
+            idle_timeout: Some(IDLE_TIMEOUT),
             wraps_a_test: false,
             ledger: guard.accounts().then(Arc::default),
             guard: Arc::clone(guard),

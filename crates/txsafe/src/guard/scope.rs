@@ -83,8 +83,8 @@ pub(crate) struct Subject {
     #[cfg_attr(not(feature = "origins"), expect(dead_code, reason = "only who looks for it asks"))]
     pub(crate) application_name: Arc<str>,
     pub(crate) place: &'static Location<'static>,
-    /// Its `idle_in_transaction_session_timeout`.
-    pub(crate) idle_timeout: Duration,
+    /// Its `idle_in_transaction_session_timeout`, where that is known and there is one.
+    pub(crate) idle_timeout: Option<Duration>,
     /// It is the wrapper of a test, which doesn't count.
     pub(crate) wraps_a_test: bool,
     pub(crate) guard: Arc<Guard>,

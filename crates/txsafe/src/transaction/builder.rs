@@ -65,6 +65,31 @@ impl<D> Builder<D> {
 
     transaction_settings!(options);
 
+    /// Whether BEGIN and COMMIT are sent without any SET: for proxies that keep a server connection for whoever has set something on
+    /// it (Amazon calls that *pinning*). Default: `false`.
+    ///
+    /// With `true` the following is lost:
+    ///
+    /// - The limits. What holds for the role, the database or the server holds for the transaction; set it there. A lock is waited
+    ///   for as long as that lets it: [`adaptive_lock_timeout`](Self::adaptive_lock_timeout) has nothing to set, and a deadlock
+    ///   costs the server's `deadlock_timeout`.
+    /// - The name in `pg_stat_activity`, and with it the names of others in the report of a deadlock.
+    /// - What the transaction is known by. Where a statement passed unseen (on SQLx's [`Tx::connection`], or where an
+    ///   instrumentation was replaced), nothing tells whether the transaction is still the one that was begun: it fails as
+    ///   [`Unidentified`](crate::ErrorKind::Unidentified) and its outcome is unknown, though it may have been fine. Nothing
+    ///   is called committed that isn't.
+    /// - On SQLx, that the server notices at once when a caller goes away in the midst of a statement.
+    ///
+    /// Isolation and access then stand in BEGIN itself, whose answer is waited for. A call that sets a limit, a role, a search path
+    /// or another setting is refused. What the closure sets itself is its own business.
+    ///
+    /// [`Tx::connection`]: https://docs.rs/txsafe-sqlx/latest/txsafe_sqlx/type.Tx.html
+    #[must_use]
+    pub fn without_set(mut self, without_set: bool) -> Self {
+        self.options.without_set = without_set;
+        self
+    }
+
     /// The name of this service; transactions show up in `pg_stat_activity` as `<service>/<transaction>`.
     /// Default: the transaction's name alone.
     #[must_use]

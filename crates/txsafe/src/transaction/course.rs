@@ -2,9 +2,14 @@
 //!
 //! Like the layer below it this is pure: the run loops tell it the time and the dice.
 
-use super::settings::Settings;
+use super::settings::{LOCK_TIMEOUT, Settings};
 use crate::{
-    dialect::{condition::Condition, failure::Failure, postgres::locks::may_lock},
+    dialect::{
+        condition::Condition,
+        failure::Failure,
+        limits::{Limit, Limits},
+        postgres::locks::may_lock,
+    },
     retry::{
         budget::Budget,
         patience::Patience,
@@ -20,12 +25,31 @@ const MOST_CONFLICTS: u32 = 2;
 /// What one attempt may take, and how it begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Plan {
-    pub(crate) lock_timeout: Duration,
-    pub(crate) statement_timeout: Duration,
+    /// Both are `None` where they are left to the session.
+    pub(crate) lock_timeout: Option<Duration>,
+    pub(crate) statement_timeout: Option<Duration>,
     /// Whether the answer to BEGIN is waited for.
     pub(crate) await_begin: bool,
     /// It is the attempt before, run again.
     pub(crate) is_rerun: bool,
+}
+
+impl Plan {
+    /// The same, and the answer to BEGIN is waited for.
+    pub(crate) fn awaiting_begin(self) -> Self {
+        Self { await_begin: true, ..self }
+    }
+}
+
+/// The limits that hold for one attempt: ours, or the session's where those are shorter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct InForce {
+    pub(crate) lock: Limit,
+    /// What is to be set at COMMIT.
+    pub(crate) lock_at_commit: Option<Duration>,
+    pub(crate) statement: Limit,
+    pub(crate) idle: Limit,
+    pub(crate) transaction: Limit,
 }
 
 /// What a decision is told of the moment it is made at.
@@ -50,8 +74,7 @@ pub(crate) struct Course {
     was_canceled: bool,
     /// How often replication was in the way.
     conflicts: u32,
-    lock_timeout: Duration,
-    statement_timeout: Duration,
+    limits: InForce,
     pauses: Option<Box<dyn Iterator<Item = Duration> + Send>>,
     /// Nothing of the closure may run a second time.
     pub(crate) once: bool,
@@ -67,8 +90,13 @@ impl Course {
             stale: 0,
             was_canceled: false,
             conflicts: 0,
-            lock_timeout: Duration::ZERO,
-            statement_timeout: Duration::ZERO,
+            limits: InForce {
+                lock: Limit::Unknown,
+                lock_at_commit: None,
+                statement: Limit::Unknown,
+                idle: Limit::Unknown,
+                transaction: Limit::Unknown,
+            },
             pauses: None,
             once,
             nested: false,
@@ -85,8 +113,18 @@ impl Course {
     }
 
     /// The lock timeout of the attempt that runs or ran last.
-    pub(crate) fn lock_timeout(&self) -> Duration {
-        self.lock_timeout
+    pub(crate) fn lock_limit(&self) -> Limit {
+        self.limits.lock
+    }
+
+    /// Its statement timeout.
+    pub(crate) fn statement_limit(&self) -> Limit {
+        self.limits.statement
+    }
+
+    /// How long it may send nothing.
+    pub(crate) fn idle_limit(&self) -> Limit {
+        self.limits.idle
     }
 
     /// Starts an attempt; `remaining` is the time to the caller's deadline.
@@ -106,18 +144,48 @@ impl Course {
             if is_last { 0 } else { settings.retry.max_attempts.saturating_sub(self.attempts) };
         let within =
             |timeout: Duration| whole_ms(remaining.map_or(timeout, |left| left.min(timeout)));
-        self.lock_timeout = within(if settings.adaptive_lock_timeout {
-            patience.lock_timeout(left, settings.lock_timeout)
-        } else {
-            settings.lock_timeout
-        });
-        self.statement_timeout = within(settings.statement_timeout);
-        Ok(Plan {
-            lock_timeout: self.lock_timeout,
-            statement_timeout: self.statement_timeout,
+        let plan = Plan {
+            lock_timeout: settings.lock_timeout.map(|configured| {
+                let adapts = settings.adaptive_lock_timeout;
+                within(if adapts { patience.lock_timeout(left, configured) } else { configured })
+            }),
+            statement_timeout: settings.statement_timeout.map(within),
             await_begin: settings.await_begin || patience.is_queueing(),
             is_rerun,
-        })
+        };
+        // Until the session's own are known.
+        self.meet(plan, settings, None);
+        Ok(plan)
+    }
+
+    /// The limits of the attempt, on a session that has these of its own: the smaller ones. Not known, they can't be kept to.
+    pub(crate) fn meet(
+        &mut self,
+        plan: Plan,
+        settings: &Settings,
+        sessions: Option<Limits>,
+    ) -> InForce {
+        let sessions_lock = sessions.map(|limits| limits.lock_timeout);
+        let lock = Limit::smaller(plan.lock_timeout, sessions_lock);
+        let at_commit = Limit::smaller(settings.lock_timeout, sessions_lock).duration();
+        self.limits = InForce {
+            lock,
+            // What the attempt has set is in the way of the session's own.
+            lock_at_commit: lock.to_set().and(at_commit),
+            statement: Limit::smaller(
+                plan.statement_timeout,
+                sessions.map(|limits| limits.statement_timeout),
+            ),
+            idle: Limit::smaller(
+                settings.idle_in_transaction_session_timeout,
+                sessions.map(|limits| limits.idle_in_transaction_session_timeout),
+            ),
+            transaction: Limit::smaller(
+                settings.transaction_timeout,
+                sessions.map(|limits| limits.transaction_timeout),
+            ),
+        };
+        self.limits
     }
 
     /// Whether a statement that was canceled on request was, most likely, canceled by its own lock timeout.
@@ -130,12 +198,13 @@ impl Course {
     pub(crate) fn is_lock_timeout(&self, failure: &Failure) -> bool {
         const WAITS: u32 = 4;
         let (Some(ran), Some(sql)) = (failure.took(), failure.statement()) else { return false };
+        let Some(lock_timeout) = self.limits.lock.duration() else { return false };
         failure.condition() == Condition::Canceled
             && !self.was_canceled
             && may_lock(sql)
-            && ran >= self.lock_timeout
-            && ran <= self.lock_timeout.saturating_mul(WAITS)
-            && ran < self.statement_timeout
+            && ran >= lock_timeout
+            && ran <= lock_timeout.saturating_mul(WAITS)
+            && self.limits.statement.duration().is_none_or(|timeout| ran < timeout)
     }
 
     /// A cancellation was taken for a lock timeout.
@@ -143,10 +212,16 @@ impl Course {
         self.was_canceled = true;
     }
 
-    /// Whether a lock was waited for less long than this attempt would have: the caller has set a shorter timeout of its own,
-    /// and means it.
+    /// Whether a lock was waited for less long than this attempt would have: the caller has set a shorter timeout of its own
+    /// inside, and means it. One of the session's own is a bound like ours, and where that isn't known nothing tells them apart.
     pub(crate) fn is_shorter_lock_timeout(&self, failure: &Failure) -> bool {
-        failure.took().is_some_and(|ran| ran < self.lock_timeout)
+        match self.limits.lock {
+            Limit::Ours(timeout) | Limit::Sessions(timeout) => {
+                failure.took().is_some_and(|ran| ran < timeout)
+            }
+            Limit::Never => true,
+            Limit::Unknown => false,
+        }
     }
 
     /// The pause before the next attempt after a failure that asks for one, or why there is none.
@@ -184,7 +259,10 @@ impl Course {
             return Err(GiveUp::Deadline);
         }
         // The budget comes last: a retry that another bound forbids is not paid.
-        let waited = if cause == Cause::LockTimeout { self.lock_timeout } else { Duration::ZERO };
+        let waited = match cause {
+            Cause::LockTimeout => self.limits.lock.duration().unwrap_or(LOCK_TIMEOUT),
+            _ => Duration::ZERO,
+        };
         if budget.withdraw(cause, waited) { Ok(pause) } else { Err(GiveUp::Budget) }
     }
 }
@@ -199,7 +277,7 @@ fn whole_ms(timeout: Duration) -> Duration {
 mod tests {
     use super::*;
     use crate::dialect::postgres::Postgres;
-    use crate::{RetryPolicy, TxOptions};
+    use crate::{RetryPolicy, Timeout, TxOptions};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -231,11 +309,11 @@ mod tests {
         let mut desk = Desk::new(TxOptions::new().retry(RetryPolicy::new().max_attempts(4)));
         let mut timeouts = Vec::new();
         for _ in 0..4 {
-            timeouts.push(desk.next(None).unwrap().lock_timeout);
+            timeouts.push(desk.next(None).unwrap().lock_timeout.unwrap());
             let _ = desk.after(Cause::LockTimeout, None);
         }
         assert!(timeouts.is_sorted() && timeouts[0] < timeouts[2]);
-        assert_eq!(timeouts[3], desk.settings.lock_timeout);
+        assert_eq!(Some(timeouts[3]), desk.settings.lock_timeout);
     }
 
     #[test]
@@ -255,7 +333,7 @@ mod tests {
     fn limits_end_at_the_deadline() {
         let mut desk = Desk::new(TxOptions::new().adaptive_lock_timeout(false));
         let plan = desk.next(Some(300 * MS)).unwrap();
-        assert_eq!((plan.lock_timeout, plan.statement_timeout), (300 * MS, 300 * MS));
+        assert_eq!((plan.lock_timeout, plan.statement_timeout), (Some(300 * MS), Some(300 * MS)));
         assert_eq!(desk.after(Cause::Deadlock, Some(MS)), Err(GiveUp::Deadline));
         assert_eq!(desk.next(Some(Duration::ZERO)), Err(GiveUp::Deadline));
     }
@@ -263,7 +341,7 @@ mod tests {
     #[test]
     fn a_cancellation_of_a_statement_that_waited_as_long_as_it_may_is_a_lock_timeout() {
         let mut desk = Desk::new(TxOptions::new());
-        let timeout = desk.next(None).unwrap().lock_timeout;
+        let timeout = desk.next(None).unwrap().lock_timeout.unwrap();
         let canceled = |sql: &str, took| {
             let message = "canceling statement due to user request";
             Failure::of_message(message).with_statement(Some(sql.into())).with_took(Some(took))
@@ -278,11 +356,11 @@ mod tests {
         let timed_out = Failure::of_message(message).with_statement(Some("UPDATE a".into()));
         assert!(!desk.course.is_lock_timeout(&timed_out.with_took(Some(timeout))));
         desk.next(Some(timeout + Duration::from_micros(999))).unwrap();
-        assert_eq!(desk.course.lock_timeout(), timeout, "as the server is told");
+        assert_eq!(desk.course.lock_limit(), Limit::Ours(timeout), "as the server is told");
         let statement_timeout = desk.next(Some(timeout)).unwrap().statement_timeout;
-        assert!(!desk.course.is_lock_timeout(&update(statement_timeout)));
+        assert!(!desk.course.is_lock_timeout(&update(statement_timeout.unwrap())));
         desk.next(None).unwrap();
-        let again = update(desk.course.lock_timeout());
+        let again = update(desk.course.lock_limit().duration().unwrap());
         assert!(desk.course.is_lock_timeout(&again));
         desk.course.believed_canceled();
         assert!(!desk.course.is_lock_timeout(&again), "an operator means it");
@@ -291,12 +369,49 @@ mod tests {
     #[test]
     fn a_timeout_of_the_callers_own_is_meant() {
         let mut desk = Desk::new(TxOptions::new());
-        let timeout = desk.next(None).unwrap().lock_timeout;
+        let timeout = desk.next(None).unwrap().lock_timeout.unwrap();
         let after =
             |took| Failure::of_message("canceling statement due to lock timeout").with_took(took);
         assert!(desk.course.is_shorter_lock_timeout(&after(Some(timeout - MS))));
         assert!(!desk.course.is_shorter_lock_timeout(&after(Some(timeout))));
         assert!(!desk.course.is_shorter_lock_timeout(&after(None)));
+    }
+
+    #[test]
+    fn the_sessions_limits_are_not_raised() {
+        let mut desk = Desk::new(TxOptions::new());
+        let plan = desk.next(None).unwrap();
+        let meets = |desk: &mut Desk, lock_timeout: Option<u32>| {
+            let lock_timeout = lock_timeout.map(|ms| ms * MS);
+            let limits = Limits { lock_timeout, statement_timeout: Some(MS), ..Limits::default() };
+            desk.course.meet(plan, &desk.settings, Some(limits))
+        };
+        let ours = plan.lock_timeout.unwrap();
+        let none = meets(&mut desk, None);
+        assert_eq!((none.lock, none.lock_at_commit), (Limit::Ours(ours), Some(2_000 * MS)));
+        assert_eq!((none.statement, none.statement.to_set()), (Limit::Sessions(MS), None));
+        let later = meets(&mut desk, Some(500));
+        assert_eq!((later.lock, later.lock_at_commit), (Limit::Ours(ours), Some(500 * MS)));
+        let first = meets(&mut desk, Some(1));
+        assert_eq!((first.lock, first.lock_at_commit), (Limit::Sessions(MS), None));
+    }
+
+    #[test]
+    fn whose_lock_timeout_it_was_is_known_by_the_time() {
+        let after = |took| {
+            Failure::of_message("canceling statement due to lock timeout").with_took(Some(took))
+        };
+        let mut desk = Desk::new(TxOptions::new().lock_timeout(Timeout::Server));
+        let plan = desk.next(None).unwrap();
+        let mut is_callers = |sessions: Option<Limits>, took| {
+            desk.course.meet(plan, &desk.settings, sessions);
+            desk.course.is_shorter_lock_timeout(&after(took))
+        };
+        let limits = |lock_timeout| Some(Limits { lock_timeout, ..Limits::default() });
+        assert!(!is_callers(limits(Some(20 * MS)), 20 * MS), "the session's own is a bound");
+        assert!(is_callers(limits(Some(20 * MS)), 19 * MS), "set inside, and meant");
+        assert!(is_callers(limits(None), 20 * MS), "the session has none");
+        assert!(!is_callers(None, MS), "nothing tells");
     }
 
     #[test]

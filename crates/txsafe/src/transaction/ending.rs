@@ -105,6 +105,15 @@ impl<'m> MarkQuestion<'m> {
     }
 }
 
+/// A question that a server answers if it is still there: that of the mark, or where there is none another one.
+pub(crate) fn is_there<'q>(
+    mark: Option<&'q MarkQuestion<'_>>,
+    dialect: &dyn Dialect,
+) -> Option<Question<'q>> {
+    let other = || dialect.question(Ask::Limits).map(|sql| Question { sql, binds: &[] });
+    mark.map(MarkQuestion::question).or_else(other)
+}
+
 /// What came of asking for the mark of a transaction, several times if need be: answers come in order, so that of an
 /// earlier exchange comes first.
 #[derive(Debug, Default)]

@@ -4,7 +4,6 @@
 //! that it reports is a broken connection, and such a failure would be retried. So the time tells: a connection that breaks
 //! after its transaction sent nothing for as long as the server lets it idle was closed for that.
 
-use super::settings::Settings;
 use crate::{
     clock,
     dialect::{condition::Condition, failure::Failure},
@@ -23,17 +22,16 @@ const CURE: &str = "it is not tried again, since it would idle as long again: do
 pub(crate) fn asks_first<H>(
     account: &Account<H>,
     standing: &Standing,
-    settings: &Settings,
+    timeout: Option<Duration>,
 ) -> bool {
-    matches!(standing, Standing::Open(_))
-        && has_idled(account.trail.idle_at(clock::now()), settings)
+    matches!(standing, Standing::Open(_)) && has_idled(account.trail.idle_at(clock::now()), timeout)
 }
 
 /// The standing of a transaction whose connection is lost, named if the server ended its session for idling.
-pub(crate) fn named(standing: Standing, trail: &Trail, settings: &Settings) -> Standing {
+pub(crate) fn named(standing: Standing, trail: &Trail, timeout: Option<Duration>) -> Standing {
     match standing {
         Standing::Lost(failure) => {
-            Standing::Lost(named_failure(failure, Phase::Body, trail, settings))
+            Standing::Lost(named_failure(failure, Phase::Body, trail, timeout))
         }
         other => other,
     }
@@ -44,16 +42,16 @@ pub(crate) fn named_failure(
     failure: Failure,
     phase: Phase,
     trail: &Trail,
-    settings: &Settings,
+    timeout: Option<Duration>,
 ) -> Failure {
     let idle = trail.idle_at(clock::now());
     match failure.condition() {
-        Condition::IdleTimeout => told(failure, idle, settings),
+        Condition::IdleTimeout => told(failure, idle, timeout),
         // The server's own word would say more.
         Condition::ServerGone
             if failure.sqlstate().is_none()
                 && phase != Phase::Commit
-                && has_idled(idle, settings) =>
+                && has_idled(idle, timeout) =>
         {
             // libpq goes on to guess.
             let said = failure.message().lines().next().unwrap_or_default();
@@ -62,46 +60,47 @@ pub(crate) fn named_failure(
             );
             let inferred =
                 Failure::idled(inferred).with_statement(failure.statement().map(str::to_owned));
-            told(inferred, idle, settings)
+            told(inferred, idle, timeout)
         }
         _ => failure,
     }
 }
 
 /// What the server said, or would have: with the times, and what to do.
-fn told(failure: Failure, idle: Duration, settings: &Settings) -> Failure {
-    let timeout = settings.idle_in_transaction_session_timeout;
+fn told(failure: Failure, idle: Duration, timeout: Option<Duration>) -> Failure {
+    let limit = match timeout {
+        Some(timeout) => format!("is {timeout:?}"),
+        None => "was left to the server".into(),
+    };
     let message = format!(
-        "{}: the transaction sent nothing for {idle:.1?}, and its `idle_in_transaction_session_timeout` is {timeout:?}",
+        "{}: the transaction sent nothing for {idle:.1?}, and its `idle_in_transaction_session_timeout` {limit}",
         failure.message(),
     );
     failure.with_message(message).with_cure(CURE)
 }
 
 /// Whether the server has ended the session, if it had been idle for so long by our clock. The server counts from sending
-/// its answer to reading the next request, and we from reading the one to sending the other: somewhat less.
-fn has_idled(idle: Duration, settings: &Settings) -> bool {
+/// its answer to reading the next request, and we from reading the one to sending the other: somewhat less. Of a timeout that
+/// isn't known nothing is inferred.
+fn has_idled(idle: Duration, timeout: Option<Duration>) -> bool {
     const SLACK: Duration = Duration::from_secs(1);
-    let timeout = settings.idle_in_transaction_session_timeout;
-    idle >= timeout - SLACK.min(timeout / 10)
+    timeout.is_some_and(|timeout| idle >= timeout - SLACK.min(timeout / 10))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::SqlState;
-    use crate::dialect::postgres::Postgres;
-    use crate::{TxOptions, retry::remedy::Cause};
+    use crate::retry::remedy::Cause;
     use std::time::Instant;
 
     fn cause(sqlstate: Option<SqlState>, idle: Duration) -> Cause {
-        let options = TxOptions::new().idle_in_transaction_session_timeout(Duration::from_secs(30));
-        let settings = Settings::resolve(&Postgres, &TxOptions::new(), &options).unwrap();
+        let timeout = Some(Duration::from_secs(30));
         let begin = Instant::now();
         let mut trail = Trail::new(begin);
         trail.push("UPDATE", begin + idle, begin + idle, Some(None));
         let lost = Standing::Lost(Failure::lost(sqlstate, "broken pipe"));
-        let Standing::Lost(failure) = named(lost, &trail, &settings) else { unreachable!() };
+        let Standing::Lost(failure) = named(lost, &trail, timeout) else { unreachable!() };
         Cause::of(&failure, Phase::Body)
     }
 

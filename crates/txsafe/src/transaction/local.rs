@@ -37,12 +37,12 @@ where
     let span = progress.span.clone();
     let attempts = in_a_box(async move {
         loop {
-            let begin = progress.next_attempt()?;
+            let plan = progress.next_attempt()?;
             let mut returned = Returned::nothing();
             let body = async |session: &mut D::Session<'_>| -> Result<(), CallersError> {
                 returned.keep(body(D::tx(session)).await)
             };
-            let (ended, account) = match start(&mut progress, begin, &mut source).await {
+            let (ended, account) = match start(&mut progress, plan, &mut source).await {
                 ControlFlow::Continue(begun) => {
                     let alarm =
                         progress.deadline().map(|deadline| source.sleep(left_until(deadline)));

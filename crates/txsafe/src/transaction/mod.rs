@@ -28,6 +28,7 @@ pub(crate) mod run;
 pub(crate) mod settings;
 pub(crate) mod shared;
 mod story;
+pub(crate) mod timeout;
 pub(crate) mod transact;
 pub(crate) mod verify;
 mod watched;

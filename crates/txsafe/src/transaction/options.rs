@@ -1,5 +1,6 @@
 //! What a database presets of the settings of its transactions, and what a call changes.
 
+use super::timeout::Timeout;
 use crate::{
     dialect::{failure::Failure, isolation::Isolation, local::LocalSettings, sqlstate::SqlState},
     retry::policy::RetryPolicy,
@@ -32,11 +33,13 @@ pub struct TxOptions {
     pub(crate) isolation: Option<Isolation>,
     pub(crate) read_only: Option<bool>,
     pub(crate) deferrable: Option<bool>,
-    pub(crate) lock_timeout: Option<Duration>,
+    pub(crate) lock_timeout: Option<Timeout>,
     pub(crate) adaptive_lock_timeout: Option<bool>,
-    pub(crate) statement_timeout: Option<Duration>,
-    pub(crate) idle_in_transaction_session_timeout: Option<Duration>,
-    pub(crate) transaction_timeout: Option<Duration>,
+    pub(crate) statement_timeout: Option<Timeout>,
+    pub(crate) idle_in_transaction_session_timeout: Option<Timeout>,
+    pub(crate) transaction_timeout: Option<Timeout>,
+    /// Set by a builder alone.
+    pub(crate) without_set: bool,
     pub(crate) checkout_timeout: Option<Duration>,
     pub(crate) answer_timeout: Option<Duration>,
     pub(crate) commit_timeout: Option<Duration>,
@@ -132,10 +135,13 @@ macro_rules! transaction_settings {
             self
         }
 
-        /// The longest that any attempt waits for one lock, in steps of 1 ms. Default: 2 s.
+        /// The longest that any attempt waits for one lock, in steps of 1 ms; the session's own
+        /// `lock_timeout` if that is shorter. Whichever strikes asks for another attempt. With
+        /// [`Timeout::Server`](crate::Timeout::Server) it is the session's own, if it has any: nothing is set, and early attempts
+        /// wait no less. Default: 2 s.
         #[must_use]
-        pub fn lock_timeout(mut self, timeout: std::time::Duration) -> Self {
-            self $(.$options)? .lock_timeout = Some(timeout);
+        pub fn lock_timeout(mut self, timeout: impl Into<$crate::Timeout>) -> Self {
+            self $(.$options)? .lock_timeout = Some(timeout.into());
             self
         }
 
@@ -148,26 +154,34 @@ macro_rules! transaction_settings {
             self
         }
 
-        /// The longest that the server works on one statement, in steps of 1 ms. Default: 30 s.
+        /// The longest that the server works on one statement, in steps of 1 ms; the session's own `statement_timeout` if that is
+        /// shorter. With [`Timeout::Server`](crate::Timeout::Server) it is the session's own, if it has any, and a deadline
+        /// of the caller doesn't shorten it: a blocking thread then waits for a statement for as long as that takes. Default:
+        /// 30 s.
         #[must_use]
-        pub fn statement_timeout(mut self, timeout: std::time::Duration) -> Self {
-            self $(.$options)? .statement_timeout = Some(timeout);
+        pub fn statement_timeout(mut self, timeout: impl Into<$crate::Timeout>) -> Self {
+            self $(.$options)? .statement_timeout = Some(timeout.into());
             self
         }
 
-        /// The longest that the server waits for the next statement, in steps of 1 ms. Then it ends the session, and the
+        /// The longest that the server waits for the next statement, in steps of 1 ms; the session's own if that is shorter, or
+        /// with [`Timeout::Server`](crate::Timeout::Server), if it has any. Then the server ends the session, and the
         /// transaction fails without another attempt. Default: 30 s.
         #[must_use]
-        pub fn idle_in_transaction_session_timeout(mut self, timeout: std::time::Duration) -> Self {
-            self $(.$options)? .idle_in_transaction_session_timeout = Some(timeout);
+        pub fn idle_in_transaction_session_timeout(
+            mut self,
+            timeout: impl Into<$crate::Timeout>,
+        ) -> Self {
+            self $(.$options)? .idle_in_transaction_session_timeout = Some(timeout.into());
             self
         }
 
-        /// The longest that the server lets one attempt last, in steps of 1 ms; PostgreSQL 17 and later, and an error
-        /// at the first transaction on an older one. Default: not set.
+        /// The longest that the server lets one attempt last, in steps of 1 ms; the session's own if that is shorter.
+        /// PostgreSQL 17 and later, and an error at the first transaction on an older one. Default:
+        /// [`Timeout::Server`](crate::Timeout::Server), which sets nothing.
         #[must_use]
-        pub fn transaction_timeout(mut self, timeout: std::time::Duration) -> Self {
-            self $(.$options)? .transaction_timeout = Some(timeout);
+        pub fn transaction_timeout(mut self, timeout: impl Into<$crate::Timeout>) -> Self {
+            self $(.$options)? .transaction_timeout = Some(timeout.into());
             self
         }
 

@@ -112,8 +112,8 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
         let attempts = in_a_box(async move {
             loop {
                 // Its answer is waited for: a connection that was lost in its pool is replaced here, or nowhere.
-                let begin = progress.next_attempt()?.awaited(true);
-                let (ended, account) = match start(&mut progress, begin, &mut pool).await {
+                let plan = progress.next_attempt()?.awaiting_begin();
+                let (ended, account) = match start(&mut progress, plan, &mut pool).await {
                     ControlFlow::Break(attempted) => attempted,
                     ControlFlow::Continue(mut begun) => {
                         let session = &mut begun.session;
@@ -203,11 +203,11 @@ async fn look_for_key<D: AsyncDriver>(
     progress: &mut Progress<AsyncHook>,
     pool: &mut FromPool<D>,
 ) -> Ending {
-    let begin = match progress.next_attempt() {
-        Ok(begin) => begin.awaited(true),
+    let plan = match progress.next_attempt() {
+        Ok(plan) => plan.awaiting_begin(),
         Err(error) => return ControlFlow::Break(Err(error.into())),
     };
-    let next = match start(progress, begin, pool).await {
+    let next = match start(progress, plan, pool).await {
         ControlFlow::Break((ended, account)) if progress.is_in_doubt() => {
             progress.conclude(ended, account)
         }

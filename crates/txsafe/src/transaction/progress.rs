@@ -2,7 +2,7 @@
 
 use super::{
     call::Call,
-    course::{Course, Moment},
+    course::{Course, Moment, Plan},
     cure::with_cure,
     doubt::InDoubt,
     ending::{Ended, Next},
@@ -20,6 +20,7 @@ use crate::{
         begin::{Begin, BeginSettings},
         condition::Condition,
         failure::Failure,
+        limits::Limits,
         mark::Mark,
     },
     driver::{
@@ -147,7 +148,7 @@ impl<H> Progress<H> {
             transaction: Arc::clone(&named.name),
             application_name: Arc::clone(&named.application_name),
             place,
-            idle_timeout: settings.idle_in_transaction_session_timeout,
+            idle_timeout: self.idle_timeout(),
             wraps_a_test: settings.test_wrapper,
             guard: Arc::clone(&shared.guard),
             connection,
@@ -160,8 +161,13 @@ impl<H> Progress<H> {
         scope
     }
 
-    /// What begins the next attempt.
-    pub(crate) fn next_attempt(&mut self) -> Result<Begin, Error> {
+    /// How long the attempt may send nothing, where that is known and there is a limit.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.course.idle_limit().duration()
+    }
+
+    /// What the next attempt may take.
+    pub(crate) fn next_attempt(&mut self) -> Result<Plan, Error> {
         self.attempt_started = clock::now();
         self.awaits_key = false;
         let patience = self.call.named.patience();
@@ -171,16 +177,23 @@ impl<H> Progress<H> {
         if !plan.is_rerun {
             self.call.named.meters.attempt();
         }
+        Ok(plan)
+    }
+
+    /// What begins the attempt, on a session that has these limits of its own.
+    pub(crate) fn begin(&mut self, plan: Plan, limits: Option<Limits>) -> Begin {
         let settings = &self.call.settings;
+        let in_force = self.course.meet(plan, settings, limits);
         let settings = BeginSettings {
             isolation: settings.isolation,
             read_only: settings.read_only,
             deferrable: settings.deferrable,
-            lock_timeout: plan.lock_timeout,
-            lock_timeout_at_commit: settings.lock_timeout,
-            statement_timeout: plan.statement_timeout,
-            idle_in_transaction_session_timeout: settings.idle_in_transaction_session_timeout,
-            transaction_timeout: settings.transaction_timeout,
+            lock_timeout: in_force.lock.to_set(),
+            lock_timeout_at_commit: in_force.lock_at_commit,
+            statement_timeout: in_force.statement.to_set(),
+            idle_in_transaction_session_timeout: in_force.idle.to_set(),
+            transaction_timeout: in_force.transaction.to_set(),
+            without_set: settings.without_set,
             application_name: &self.call.named.application_name,
             local: match &settings.local_sql {
                 Some(local) if self.call.key.is_none() => &local.with_begin,
@@ -188,7 +201,8 @@ impl<H> Progress<H> {
             },
         };
         let begin = self.dialect().begin(&settings, Mark::new(fastrand::u64(..)));
-        Ok(begin.awaited(plan.await_begin))
+        let is_awaited = plan.await_begin || (settings.without_set && begin.is_awaited());
+        begin.awaited(is_awaited)
     }
 
     /// A connection was waited for since the attempt began, and this is what its pool looks like now.
@@ -234,7 +248,7 @@ impl<H> Progress<H> {
             }
             Ended::NotCommitted(result, standing) => {
                 self.due.push_back((account, false));
-                let standing = idle::named(standing, &trail, &self.call.settings);
+                let standing = idle::named(standing, &trail, self.idle_timeout());
                 self.not_committed(result, standing, trail)
             }
             Ended::RolledBackToRerun => self.rolled_back_to_rerun(account, trail),
@@ -243,8 +257,8 @@ impl<H> Progress<H> {
                 self.refuse(kind, Some(GiveUp::Deadline), trail)
             }
             Ended::CommitFailed(failure, witness) => {
-                let settings = &self.call.settings;
-                let failure = idle::named_failure(failure, Phase::Commit, &trail, settings);
+                let idle_timeout = self.idle_timeout();
+                let failure = idle::named_failure(failure, Phase::Commit, &trail, idle_timeout);
                 self.commit_failed(failure, witness, account, trail)
             }
         }
@@ -349,7 +363,7 @@ impl<H> Progress<H> {
         if cause == Cause::LockTimeout && failure.condition() == Condition::Canceled {
             self.course.believed_canceled();
         }
-        self.note(phase, with_cure(failure, phase, &self.call.settings), cause);
+        self.note(phase, with_cure(failure, phase, &self.call.settings, &self.course), cause);
         if cause.remedy() == Remedy::Reconnect {
             self.call.shared.identify(None);
         }

@@ -3,9 +3,10 @@
 use super::{
     call::Call,
     claim::Taken,
+    course::Plan,
     ending::{
         Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, began_nothing,
-        begin_failed, claim_failed, not_asked, step,
+        begin_failed, claim_failed, is_there, not_asked, step,
     },
     idle,
     keyed::Keyed,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     clock,
-    dialect::{Ask, Dialect, begin::Begin, failure::Failure},
+    dialect::{Ask, Dialect, begin::Begin, failure::Failure, limits::Limits},
     driver::{
         account::{Account, Parting},
         hooks::AsyncHook,
@@ -51,8 +52,8 @@ pub async fn run<W: AsyncWork>(call: Call, work: &mut W) -> Result<Keyed<()>, Ru
     let span = progress.span.clone();
     let attempts = in_a_box(async move {
         loop {
-            let begin = progress.next_attempt()?;
-            let (ended, account) = attempt(&mut progress, begin, work).await;
+            let plan = progress.next_attempt()?;
+            let (ended, account) = attempt(&mut progress, plan, work).await;
             let next = progress.conclude(ended, account);
             match follow(&mut progress, work, next).await {
                 ControlFlow::Break(result) => return result,
@@ -120,10 +121,10 @@ impl<S> Begun<S> {
 /// One attempt, from a connection of the pool until that is given back or closed.
 async fn attempt<W: AsyncWork>(
     progress: &mut Progress<AsyncHook>,
-    begin: Begin,
+    plan: Plan,
     work: &mut W,
 ) -> Attempted {
-    match start(progress, begin, work).await {
+    match start(progress, plan, work).await {
         ControlFlow::Continue(begun) => {
             let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
             inside(progress, begun, alarm, async |session| work.body(session).await).await
@@ -160,7 +161,7 @@ pub(super) async fn inside<S: AsyncSession>(
 /// From a connection of the pool to a transaction that has begun and claimed its key; or how the attempt has ended before.
 pub(super) async fn start<C: AsyncSource>(
     progress: &mut Progress<AsyncHook>,
-    begin: Begin,
+    plan: Plan,
     source: &mut C,
 ) -> ControlFlow<Attempted, Begun<C::Session>> {
     let not_started =
@@ -180,6 +181,11 @@ pub(super) async fn start<C: AsyncSource>(
             return ControlFlow::Break((Ended::Nested(outer), Account::new()));
         }
     }
+    let limits = match limits_of(&mut session, progress.dialect()).await {
+        Ok(limits) => limits,
+        Err(failure) => return not_started(Phase::Begin, failure, Account::new()),
+    };
+    let begin = progress.begin(plan, limits);
     let began = clock::now();
     if let Err(failure) = session.begin(&begin).await {
         if began_nothing(&failure) {
@@ -201,6 +207,27 @@ pub(super) async fn start<C: AsyncSource>(
         }
     }
     ControlFlow::Continue(Begun { session, begin, began })
+}
+
+/// The limits that the session has of its own, read where the connection doesn't know them; `None` if they aren't told.
+async fn limits_of<S: AsyncSession>(
+    session: &mut S,
+    dialect: &dyn Dialect,
+) -> Result<Option<Limits>, Failure> {
+    let Some(sql) = dialect.question(Ask::Limits) else { return Ok(None) };
+    if let Some(known) = session.known_limits().await? {
+        return Ok(Some(known));
+    }
+    match session.ask(Question { sql, binds: &[] }).await {
+        Ok(answer) => {
+            let limits = answer.and_then(|answer| dialect.limits(&answer));
+            limits.into_iter().for_each(|limits| session.keep_limits(limits));
+            Ok(limits)
+        }
+        Err(failure) if failure.is_lost() => Err(failure),
+        // What is wrong with the connection is BEGIN's to find out; a database that can't say has nothing to keep to.
+        Err(_) => Ok(None),
+    }
 }
 
 /// Claims the key of the call, if it has one, and then makes the application's own settings, if they aren't made yet. Returns
@@ -266,12 +293,13 @@ pub(super) async fn finish<S: AsyncSession>(
         }
     }
     let dialect = progress.dialect();
-    let question = MarkQuestion::new(begin.mark(), dialect, settings.answer_timeout);
+    let patience = settings.answer_timeout;
+    let question = begin.mark().and_then(|mark| MarkQuestion::new(mark, dialect, patience));
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
         standing = asked(&mut session, question.as_ref()).await.inside(standing);
-    } else if idle::asks_first(session.account(), &standing, &settings)
-        && let Some(question) = &question
-        && let Err(failure) = session.ask(question.question()).await
+    } else if idle::asks_first(session.account(), &standing, progress.idle_timeout())
+        && let Some(question) = is_there(question.as_ref(), dialect)
+        && let Err(failure) = session.ask(question).await
     {
         standing = not_asked(failure);
     }

@@ -74,7 +74,7 @@ impl<H> Progress<H> {
             failure,
             cause,
             remedy,
-            lock_timeout: self.course.lock_timeout(),
+            lock_timeout: self.course.lock_limit().duration(),
             took: clock::since(self.attempt_started),
             pause: None,
         });

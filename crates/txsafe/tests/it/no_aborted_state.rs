@@ -10,8 +10,8 @@ use txsafe::{
     Builder, Condition, Effect, Error, ErrorCode, ErrorKind, Failure, Keyed, Outcome, TxOptions,
     driver::{
         Account, Ask, AsyncHook, AsyncSession, AsyncSource, AsyncWork, Begin, BeginSettings,
-        BlockingHook, Call, CallersError, Calls, Connection, Dialect, Identity, Mark, Question,
-        RunError, Session, SessionOptions, Source, Standing, Work, run, run_blocking,
+        BlockingHook, Call, CallersError, Calls, Connection, Dialect, Identity, Limits, Mark,
+        Question, RunError, Session, SessionOptions, Source, Standing, Work, run, run_blocking,
     },
 };
 
@@ -180,6 +180,12 @@ impl Seen {
 struct Conn<H>(Seen, Account<H>);
 
 impl AsyncSession for Conn<AsyncHook> {
+    async fn known_limits(&mut self) -> Result<Option<Limits>, Failure> {
+        Ok(None)
+    }
+
+    fn keep_limits(&mut self, _limits: Limits) {}
+
     async fn begin(&mut self, _begin: &Begin) -> Result<(), Failure> {
         self.0.begin()
     }
@@ -218,6 +224,12 @@ impl AsyncSession for Conn<AsyncHook> {
 }
 
 impl Session for Conn<BlockingHook> {
+    fn known_limits(&mut self) -> Result<Option<Limits>, Failure> {
+        Ok(None)
+    }
+
+    fn keep_limits(&mut self, _limits: Limits) {}
+
     fn begin(&mut self, _begin: &Begin) -> Result<(), Failure> {
         self.0.begin()
     }

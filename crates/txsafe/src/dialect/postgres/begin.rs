@@ -7,6 +7,8 @@
 //!
 //! All settings are `SET LOCAL`: they end with the transaction and pass through a pooler in transaction mode. The
 //! [`Mark`] alone has a value for the session, which the next transaction replaces.
+//!
+//! Where nothing may be set, characteristics stand in BEGIN itself, whose answer is then waited for.
 //! Source: PostgreSQL manual, "SET" and section 20.11, "Client Connection Defaults".
 
 use super::{
@@ -25,20 +27,21 @@ const APPLICATION_NAME_BYTES: usize = 63;
 
 /// BEGIN with `settings`.
 pub(super) fn begin(settings: &BeginSettings<'_>, mark: Mark) -> Begin {
+    if settings.without_set {
+        return without_set(settings);
+    }
     let mut sql = String::with_capacity(384);
     sql.push_str(if settings.deferrable { "BEGIN DEFERRABLE" } else { "BEGIN NOT DEFERRABLE" });
-    let access = |only| if only { "READ ONLY" } else { "READ WRITE" };
-    let characteristics = [settings.isolation.map(set_isolation), settings.read_only.map(access)];
-    for (i, characteristic) in characteristics.into_iter().flatten().enumerate() {
+    for (i, characteristic) in characteristics(settings).enumerate() {
         sql.push_str(if i == 0 { "; SET TRANSACTION " } else { ", " });
         sql.push_str(characteristic);
     }
     push_onto(&mut sql, &mark);
     let idle = settings.idle_in_transaction_session_timeout;
     for (setting, timeout) in [
-        ("lock_timeout", Some(settings.lock_timeout)),
-        ("statement_timeout", Some(settings.statement_timeout)),
-        ("idle_in_transaction_session_timeout", Some(idle)),
+        ("lock_timeout", settings.lock_timeout),
+        ("statement_timeout", settings.statement_timeout),
+        ("idle_in_transaction_session_timeout", idle),
         ("transaction_timeout", settings.transaction_timeout),
     ] {
         if let Some(timeout) = timeout {
@@ -52,9 +55,33 @@ pub(super) fn begin(settings: &BeginSettings<'_>, mark: Mark) -> Begin {
     // A server that looks after its client would give up waiting for a standby if the client went away, and make visible
     // what isn't replicated.
     let mut before_commit = String::with_capacity(96);
-    push_timeout(&mut before_commit, "lock_timeout", settings.lock_timeout_at_commit);
-    before_commit.push_str("; SET LOCAL client_connection_check_interval = 0");
+    if let Some(timeout) = settings.lock_timeout_at_commit {
+        push_timeout(&mut before_commit, "lock_timeout", timeout);
+        before_commit.push_str("; ");
+    }
+    before_commit.push_str("SET LOCAL client_connection_check_interval = 0");
     Begin::new(sql, mark, before_commit)
+}
+
+/// BEGIN that sets nothing. It is awaited where a characteristic may be refused: a refusal in BEGIN itself leaves the session
+/// outside of any transaction.
+fn without_set(settings: &BeginSettings<'_>) -> Begin {
+    let mut sql = String::from("BEGIN");
+    let mut may_be_refused = false;
+    for characteristic in characteristics(settings) {
+        may_be_refused = true;
+        sql.push(' ');
+        sql.push_str(characteristic);
+        sql.push(',');
+    }
+    sql.push_str(if settings.deferrable { " DEFERRABLE" } else { " NOT DEFERRABLE" });
+    Begin::new(sql, None, "").awaited(may_be_refused)
+}
+
+fn characteristics(settings: &BeginSettings<'_>) -> impl Iterator<Item = &'static str> {
+    let access = |only| if only { "READ ONLY" } else { "READ WRITE" };
+    let isolation = settings.isolation.map(set_isolation);
+    isolation.into_iter().chain(settings.read_only.map(access))
 }
 
 fn push_timeout(sql: &mut String, setting: &str, timeout: Duration) {
@@ -84,13 +111,14 @@ mod tests {
             isolation: None,
             read_only: None,
             deferrable: false,
-            lock_timeout: Duration::from_millis(20),
-            lock_timeout_at_commit: Duration::from_secs(2),
-            statement_timeout: Duration::from_secs(5),
-            idle_in_transaction_session_timeout: Duration::from_secs(30),
+            lock_timeout: Some(Duration::from_millis(20)),
+            lock_timeout_at_commit: Some(Duration::from_secs(2)),
+            statement_timeout: Some(Duration::from_secs(5)),
+            idle_in_transaction_session_timeout: Some(Duration::from_secs(30)),
             transaction_timeout: None,
             application_name,
             local: "",
+            without_set: false,
         }
     }
 
@@ -132,6 +160,42 @@ mod tests {
             &*begin(&settings("x")).before_commit(),
             "SET LOCAL lock_timeout = 2000; SET LOCAL client_connection_check_interval = 0"
         );
+    }
+
+    #[test]
+    fn what_is_left_to_the_session_is_not_set() {
+        let left = BeginSettings {
+            lock_timeout: None,
+            lock_timeout_at_commit: None,
+            statement_timeout: None,
+            idle_in_transaction_session_timeout: None,
+            ..settings("x")
+        };
+        let begin = begin(&left);
+        assert_eq!(
+            begin.sql(),
+            "BEGIN NOT DEFERRABLE\
+             ; SET txsafe.transaction = '0000000000000007'; SET LOCAL txsafe.transaction = '0000000000000007+'\
+             ; SET LOCAL application_name = 'x'"
+        );
+        assert_eq!(&*begin.before_commit(), "SET LOCAL client_connection_check_interval = 0");
+    }
+
+    #[test]
+    fn where_nothing_may_be_set_begin_stands_alone() {
+        let bare = BeginSettings { without_set: true, ..settings("x") };
+        let plain = begin(&bare);
+        assert_eq!((plain.sql(), &*plain.before_commit()), ("BEGIN NOT DEFERRABLE", ""));
+        assert!(plain.is_bare() && !plain.is_awaited());
+        let report = BeginSettings {
+            isolation: Some(Isolation::Serializable),
+            read_only: Some(true),
+            deferrable: true,
+            ..bare
+        };
+        let begun = begin(&report);
+        assert_eq!(begun.sql(), "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE");
+        assert!(begun.is_awaited(), "a refusal would leave no transaction");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod begin;
 pub(crate) mod codes;
+pub(crate) mod limits;
 pub(crate) mod literal;
 mod local;
 pub(crate) mod locks;
@@ -14,6 +15,7 @@ use super::{
     Ask, Dialect,
     begin::{Begin, BeginSettings},
     failure::Failure,
+    limits::Limits,
     local::{LocalSettings, LocalSql},
     mark::{Identity, Mark},
 };
@@ -39,6 +41,7 @@ impl Dialect for Postgres {
     fn question(&self, ask: Ask) -> Option<&'static str> {
         Some(match ask {
             Ask::Database => questions::DATABASE_SQL,
+            Ask::Limits => limits::QUESTION_SQL,
             Ask::Mark => mark::QUESTION_SQL,
             Ask::Witness => questions::WITNESS_SQL,
             Ask::CommitStatus => questions::STATUS_SQL,
@@ -51,6 +54,10 @@ impl Dialect for Postgres {
             Ask::DeferredConstraints => "SET CONSTRAINTS ALL IMMEDIATE",
             Ask::UnlockAll => questions::UNLOCK_ALL_SQL,
         })
+    }
+
+    fn limits(&self, answer: &str) -> Option<Limits> {
+        limits::read(answer)
     }
 
     fn identity(&self, mark: &Mark, answer: &Result<Option<String>, Failure>) -> Option<Identity> {

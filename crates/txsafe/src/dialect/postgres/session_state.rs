@@ -223,6 +223,21 @@ pub(crate) fn may_change(sql: &str) -> bool {
     })
 }
 
+/// Whether a statement of this text changes a setting of the session, for whatever follows it: one whose name `is_meant`. A name
+/// that isn't written out is empty.
+#[must_use]
+pub(crate) fn changes_setting(sql: &str, is_meant: impl Fn(&str) -> bool) -> bool {
+    let is_changed = |change| match change {
+        Change::Leaves(Kind::Setting | Kind::SetConfig, name)
+        | Change::Undoes(Kind::Setting | Kind::SetConfig, Some(name)) => is_meant(&name),
+        Change::Undoes(Kind::Setting, None) => true,
+        _ => false,
+    };
+    Statements::of(sql).any(|(_, tokens)| {
+        Reader(&tokens).eat_all(&["discard", "all"]) || changes(&tokens).into_iter().any(is_changed)
+    })
+}
+
 /// Whether two bytes may be part of what is looked for behind the first word: a further statement, `_advisory`, `_config`,
 /// or `INTO TEMP`.
 fn is_hint(byte: u8, next: u8) -> bool {

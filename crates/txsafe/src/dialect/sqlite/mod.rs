@@ -8,10 +8,11 @@ use super::{
     begin::{Begin, BeginSettings},
     failure::Failure,
     leaving,
+    limits::Limits,
     mark::{Identity, Mark},
 };
 pub use codes::{failure, is_io_error};
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 /// SQLite.
 #[derive(Debug, Clone, Copy)]
@@ -40,9 +41,11 @@ impl Dialect for Sqlite {
     /// Source: SQLite, "Transaction" and "PRAGMA busy_timeout".
     fn begin(&self, settings: &BeginSettings<'_>, mark: Mark) -> Begin {
         let mut sql = String::with_capacity(96);
-        let ms = u64::try_from(settings.lock_timeout.as_millis()).unwrap_or(u64::MAX);
-        // It is an int of C; writing to a String can't fail.
-        let _ = write!(sql, "PRAGMA busy_timeout = {}; ", ms.clamp(1, i32::MAX as u64));
+        if let Some(timeout) = settings.lock_timeout {
+            let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            // It is an int of C; writing to a String can't fail.
+            let _ = write!(sql, "PRAGMA busy_timeout = {}; ", ms.clamp(1, i32::MAX as u64));
+        }
         sql.push_str(match settings.read_only {
             Some(true) => "PRAGMA query_only = 1; BEGIN DEFERRED; ",
             Some(false) | None => "BEGIN IMMEDIATE; ",
@@ -57,6 +60,7 @@ impl Dialect for Sqlite {
             Ask::Database => Some(
                 "SELECT nullif(file, '') AS answer FROM pragma_database_list WHERE name = 'main'",
             ),
+            Ask::Limits => Some("SELECT CAST(timeout AS text) AS answer FROM pragma_busy_timeout"),
             Ask::Mark => {
                 Some(concat!("RELEASE SAVEPOINT ", savepoint!(), "; SAVEPOINT ", savepoint!()))
             }
@@ -84,6 +88,12 @@ impl Dialect for Sqlite {
         }
     }
 
+    /// Milliseconds. 0 is the shortest: not to wait at all.
+    fn limits(&self, answer: &str) -> Option<Limits> {
+        let timeout = Duration::from_millis(answer.parse().ok()?);
+        Some(Limits { lock_timeout: Some(timeout), ..Limits::default() })
+    }
+
     fn identity(&self, _mark: &Mark, answer: &Result<Option<String>, Failure>) -> Option<Identity> {
         match answer {
             Ok(_) => Some(Identity::Ours),
@@ -102,7 +112,6 @@ pub fn leaves_transaction(sql: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_body_of_a_trigger_ends_nothing() {
@@ -124,22 +133,32 @@ mod tests {
                 read_only,
                 deferrable: false,
                 lock_timeout,
-                lock_timeout_at_commit: Duration::from_secs(2),
-                statement_timeout: Duration::from_secs(5),
-                idle_in_transaction_session_timeout: Duration::from_secs(30),
+                lock_timeout_at_commit: None,
+                statement_timeout: Some(Duration::from_secs(5)),
+                idle_in_transaction_session_timeout: Some(Duration::from_secs(30)),
                 transaction_timeout: None,
                 local: "",
+                without_set: false,
                 application_name: "shop",
             };
             Sqlite.begin(&settings, Mark::new(7)).sql().to_owned()
         };
         assert_eq!(
-            begin(None, Duration::from_millis(20)),
+            begin(None, Some(Duration::from_millis(20))),
             "PRAGMA busy_timeout = 20; BEGIN IMMEDIATE; SAVEPOINT txsafe"
         );
         assert_eq!(
-            begin(Some(true), Duration::MAX),
+            begin(Some(true), Some(Duration::MAX)),
             "PRAGMA busy_timeout = 2147483647; PRAGMA query_only = 1; BEGIN DEFERRED; SAVEPOINT txsafe"
         );
+        assert_eq!(begin(None, None), "BEGIN IMMEDIATE; SAVEPOINT txsafe", "the connection's own");
+    }
+
+    #[test]
+    fn a_connection_that_does_not_wait_has_the_shortest_limit() {
+        let lock_timeout = |answer| Sqlite.limits(answer).map(|limits| limits.lock_timeout);
+        assert_eq!(lock_timeout("0"), Some(Some(Duration::ZERO)));
+        assert_eq!(lock_timeout("5000"), Some(Some(Duration::from_secs(5))));
+        assert_eq!(lock_timeout("soon"), None);
     }
 }

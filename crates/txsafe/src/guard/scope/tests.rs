@@ -22,7 +22,7 @@ pub(in crate::guard) fn scope_on(
         transaction: "t".into(),
         application_name: "t".into(),
         place: Location::caller(),
-        idle_timeout: IDLE_TIMEOUT,
+        idle_timeout: Some(IDLE_TIMEOUT),
         wraps_a_test: false,
         ledger: guard.accounts().then(Arc::default),
         guard: Arc::new(guard),

@@ -59,7 +59,8 @@ fn look_for_ever() {
         let transactions = live::idling();
         // Nothing that a handler of the application does must end the thread.
         drop(catch_unwind(AssertUnwindSafe(|| transactions.iter().for_each(look))));
-        let within = transactions.iter().map(|scope| between_looks(scope.idle_timeout)).min();
+        let within =
+            transactions.iter().filter_map(|scope| scope.idle_timeout).map(between_looks).min();
         drop(transactions);
         match within {
             Some(within) => {
@@ -86,7 +87,7 @@ fn look_for_ever() {
 
 /// Tells of it, once in an attempt.
 fn look(scope: &Arc<Scope>) {
-    let timeout = scope.idle_timeout;
+    let Some(timeout) = scope.idle_timeout else { return };
     let is_over = scope.has_ended() || scope.idle_is_told.load(Relaxed);
     let idle = if is_over { None } else { scope.connection.idle() };
     let Some(idle) = idle.filter(|idle| *idle >= timeout / 2) else { return };

@@ -21,8 +21,8 @@ impl Live {
             return None;
         }
         lock(&LIVE).push(Arc::clone(scope));
-        if may_idle {
-            idle::look_out(scope.idle_timeout);
+        if let Some(timeout) = scope.idle_timeout.filter(|_| may_idle) {
+            idle::look_out(timeout);
         }
         #[cfg(feature = "origins")]
         if scope.guard.policy.origins {
@@ -54,7 +54,7 @@ pub(super) fn accounted() -> Vec<Arc<Scope>> {
 
 /// Those that are told when they idle.
 pub(super) fn idling() -> Vec<Arc<Scope>> {
-    of(|scope| scope.guard.sees(Code::IdleTransaction))
+    of(|scope| scope.idle_timeout.is_some() && scope.guard.sees(Code::IdleTransaction))
 }
 
 fn of(is_meant: impl Fn(&Scope) -> bool) -> Vec<Arc<Scope>> {

@@ -78,7 +78,8 @@ impl<D: OnThisThread, O: LockOrder> BlockingDatabase<D, O> {
     }
 
     /// Runs `body` in a transaction like [`transaction`](Self::transaction), and never a second time: a first step for
-    /// closures that give away what they captured. Only a failure before the closure ran is tried again.
+    /// closures that give away what they captured, and the way around S3, mail or HTTP, which can't be rolled back. Only a
+    /// failure before the closure ran is tried again.
     ///
     /// # Errors
     /// As for [`transaction`](Self::transaction).

@@ -48,7 +48,7 @@ impl<D: OnBlockingThreads, O: LockOrder> BlockingDatabase<D, O> {
     }
 
     /// Runs `body` like [`interact`](Self::interact), and never a second time: a first step for closures that give away
-    /// what they captured. Only a failure before the closure ran is tried again.
+    /// what they captured, or that reach S3, mail or HTTP. Only a failure before the closure ran is tried again.
     ///
     /// # Errors
     /// As for [`transaction`](Self::transaction).

@@ -91,8 +91,8 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
         let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
         let mut pool = FromPool::<D> { pool: db.pool.clone(), known: Arc::clone(&db.known) };
         loop {
-            let begin = progress.next_attempt()?;
-            let (ended, account) = match start(&mut progress, begin, &mut pool) {
+            let plan = progress.next_attempt()?;
+            let (ended, account) = match start(&mut progress, plan, &mut pool) {
                 ControlFlow::Break(attempted) => attempted,
                 ControlFlow::Continue(mut begun) => {
                     let session = &mut begun.session;
@@ -164,11 +164,11 @@ fn look_for_key<D: OnThisThread>(
     progress: &mut Progress<BlockingHook>,
     pool: &mut FromPool<D>,
 ) -> Ending {
-    let begin = match progress.next_attempt() {
-        Ok(begin) => begin,
+    let plan = match progress.next_attempt() {
+        Ok(plan) => plan,
         Err(error) => return ControlFlow::Break(Err(error.into())),
     };
-    let next = match start(progress, begin, pool) {
+    let next = match start(progress, plan, pool) {
         ControlFlow::Break((ended, account)) if progress.is_in_doubt() => {
             progress.conclude(ended, account)
         }

@@ -5,7 +5,7 @@ use crate::{
         self,
         excused::{Excuse, Excusing},
     },
-    dialect::{Ask, Dialect, begin::Begin, failure::Failure},
+    dialect::{Ask, Dialect, begin::Begin, failure::Failure, limits::Limits},
     driver::{
         account::{Account, Parting},
         hooks::BlockingHook,
@@ -20,9 +20,10 @@ use crate::{
     transaction::{
         call::Call,
         claim::Taken,
+        course::Plan,
         ending::{
             Asked, Ended, MarkQuestion, Next, RolledBack, Step, asks_first, began_nothing,
-            begin_failed, claim_failed, not_asked, step,
+            begin_failed, claim_failed, is_there, not_asked, step,
         },
         idle,
         keyed::Keyed,
@@ -51,8 +52,8 @@ pub fn run<W: Work>(call: Call, work: &mut W) -> Result<Keyed<()>, RunError> {
     // To the one outside it is all the same, and of that has been told.
     let _told = progress.course.nested.then(|| Excusing::start(Excuse::Told));
     loop {
-        let begin = progress.next_attempt()?;
-        let (ended, account) = attempt(&mut progress, begin, work);
+        let plan = progress.next_attempt()?;
+        let (ended, account) = attempt(&mut progress, plan, work);
         let next = progress.conclude(ended, account);
         match follow(&mut progress, work, next) {
             ControlFlow::Break(result) => return result,
@@ -110,12 +111,8 @@ impl<S> Begun<S> {
 }
 
 /// One attempt, from a connection of the pool until that is given back or closed.
-fn attempt<W: Work>(
-    progress: &mut Progress<BlockingHook>,
-    begin: Begin,
-    work: &mut W,
-) -> Attempted {
-    let mut begun = match start(progress, begin, work) {
+fn attempt<W: Work>(progress: &mut Progress<BlockingHook>, plan: Plan, work: &mut W) -> Attempted {
+    let mut begun = match start(progress, plan, work) {
         ControlFlow::Continue(begun) => begun,
         ControlFlow::Break(attempted) => return attempted,
     };
@@ -135,7 +132,7 @@ fn attempt<W: Work>(
 /// From a connection of the pool to a transaction that has begun and claimed its key; or how the attempt has ended before.
 pub(super) fn start<C: Source>(
     progress: &mut Progress<BlockingHook>,
-    begin: Begin,
+    plan: Plan,
     source: &mut C,
 ) -> ControlFlow<Attempted, Begun<C::Session>> {
     let not_started =
@@ -155,6 +152,11 @@ pub(super) fn start<C: Source>(
             return ControlFlow::Break((Ended::Nested(outer), Account::new()));
         }
     }
+    let limits = match limits_of(&mut session, progress.dialect()) {
+        Ok(limits) => limits,
+        Err(failure) => return not_started(Phase::Begin, failure, Account::new()),
+    };
+    let begin = progress.begin(plan, limits);
     let began = clock::now();
     if let Err(failure) = session.begin(&begin) {
         if began_nothing(&failure) {
@@ -176,6 +178,27 @@ pub(super) fn start<C: Source>(
         }
     }
     ControlFlow::Continue(Begun { session, begin, began })
+}
+
+/// The limits that the session has of its own, read where the connection doesn't know them; `None` if they aren't told.
+fn limits_of<S: Session>(
+    session: &mut S,
+    dialect: &dyn Dialect,
+) -> Result<Option<Limits>, Failure> {
+    let Some(sql) = dialect.question(Ask::Limits) else { return Ok(None) };
+    if let Some(known) = session.known_limits()? {
+        return Ok(Some(known));
+    }
+    match session.ask(Question { sql, binds: &[] }) {
+        Ok(answer) => {
+            let limits = answer.and_then(|answer| dialect.limits(&answer));
+            limits.into_iter().for_each(|limits| session.keep_limits(limits));
+            Ok(limits)
+        }
+        Err(failure) if failure.is_lost() => Err(failure),
+        // What is wrong with the connection is BEGIN's to find out; a database that can't say has nothing to keep to.
+        Err(_) => Ok(None),
+    }
 }
 
 /// Claims the key of the call, if it has one, and then makes the application's own settings, if they aren't made yet. Returns
@@ -239,12 +262,13 @@ pub(super) fn finish<S: Session>(
         }
     }
     let dialect = progress.dialect();
-    let question = MarkQuestion::new(begin.mark(), dialect, settings.answer_timeout);
+    let patience = settings.answer_timeout;
+    let question = begin.mark().and_then(|mark| MarkQuestion::new(mark, dialect, patience));
     if session.is_unsure() && asks_first(result.is_ok(), &standing) {
         standing = asked(&mut session, question.as_ref()).inside(standing);
-    } else if idle::asks_first(session.account(), &standing, &settings)
-        && let Some(question) = &question
-        && let Err(failure) = session.ask(question.question())
+    } else if idle::asks_first(session.account(), &standing, progress.idle_timeout())
+        && let Some(question) = is_there(question.as_ref(), dialect)
+        && let Err(failure) = session.ask(question)
     {
         standing = not_asked(failure);
     }
