@@ -26,6 +26,8 @@ impl Case {
             ownership::CASES,
             ownership::ASYNC_CASES,
             not_retried::CASES,
+            holders::CASES,
+            holders::ASYNC_CASES,
             remedies::CASES,
             remedies::CLOSURE_CASES,
             cancellation::CASES,
@@ -88,6 +90,7 @@ macro_rules! closure_cases {
 mod cancellation;
 mod commits;
 mod guard;
+mod holders;
 mod keys;
 mod limits;
 mod local;

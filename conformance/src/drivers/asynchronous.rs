@@ -1,6 +1,6 @@
 //! What drivers whose transactions are futures have in common: all but the words of their statements.
 
-use super::{Call, Database as AnyDatabase};
+use super::{AnyConnection, Call, Database as AnyDatabase};
 use crate::{
     error::AppError,
     script::{Script, Step},
@@ -8,7 +8,7 @@ use crate::{
 use futures_util::future::BoxFuture;
 use std::{ops::ControlFlow, time::Duration};
 use tokio::time::timeout;
-use txsafe::{Database, Keyed, NoOrder, Unlocked, driver::AsyncDriver};
+use txsafe::{Database, Keyed, NoOrder, RunningTransaction, Unlocked, driver::AsyncDriver};
 
 /// How a driver plays steps.
 pub(super) trait Play: AsyncDriver {
@@ -32,6 +32,9 @@ pub(super) trait Play: AsyncDriver {
 
     /// Runs SQL on a connection of the pool.
     fn leave<'t>(pool: &'t Self::Pool, sql: &'static str) -> BoxFuture<'t, Result<(), AppError>>;
+
+    /// Takes a connection of the pool.
+    fn hold(pool: &Self::Pool) -> BoxFuture<'_, Result<AnyConnection, AppError>>;
 }
 
 impl<D: Play> AnyDatabase for Database<D> {
@@ -64,6 +67,14 @@ impl<D: Play> AnyDatabase for Database<D> {
 
     fn leave(&self, sql: &'static str) -> BoxFuture<'_, Result<(), AppError>> {
         D::leave(self.pool(), sql)
+    }
+
+    fn hold(&self) -> BoxFuture<'_, Result<AnyConnection, AppError>> {
+        D::hold(self.pool())
+    }
+
+    fn running(&self) -> Vec<RunningTransaction> {
+        Self::running(self)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Diesel's blocking connections, over r2d2.
 
-use super::{Call, Database, Setup};
+use super::{AnyConnection, Call, Database, Setup};
 use crate::{
     error::AppError,
     script::{Script, Step},
@@ -13,9 +13,9 @@ use diesel::{
     r2d2::{ConnectionManager, CustomizeConnection, Error as PoolError},
 };
 use futures_util::future::BoxFuture;
-use std::{ops::ControlFlow, panic::resume_unwind, sync::Arc};
+use std::{future::ready, ops::ControlFlow, panic::resume_unwind, sync::Arc};
 use tokio::{runtime::Handle, task::spawn_blocking};
-use txsafe::Keyed;
+use txsafe::{Keyed, RunningTransaction};
 use txsafe_diesel::blocking::{Database as Db, Tx, pool_builder};
 
 pub(super) fn open(url: &str, connections: u32, service: &str, setup: Setup) -> Arc<dyn Database> {
@@ -72,6 +72,15 @@ impl Database for Db {
             let mut conn = db.pool().get().map_err(|_| AppError::Opaque)?;
             Ok(conn.batch_execute(sql)?)
         })
+    }
+
+    fn hold(&self) -> BoxFuture<'_, Result<AnyConnection, AppError>> {
+        let held = self.pool().get().map(|conn| Box::new(conn) as AnyConnection);
+        Box::pin(ready(held.map_err(|_| AppError::Opaque)))
+    }
+
+    fn running(&self) -> Vec<RunningTransaction> {
+        Self::running(self)
     }
 }
 

@@ -1,6 +1,6 @@
 //! diesel-async.
 
-use super::{Call, Database, Setup, asynchronous::Play};
+use super::{AnyConnection, Call, Database, Setup, asynchronous::Play};
 use crate::{
     error::AppError,
     script::{Script, Step},
@@ -106,6 +106,10 @@ impl Play for Driver {
         sql: &'static str,
     ) -> BoxFuture<'t, Result<(), AppError>> {
         Box::pin(async move { Ok(taken(pool).await?.batch_execute(sql).await?) })
+    }
+
+    fn hold(pool: &Pool<AsyncPgConnection>) -> BoxFuture<'_, Result<AnyConnection, AppError>> {
+        Box::pin(async move { Ok(Box::new(taken(pool).await?) as AnyConnection) })
     }
 }
 

@@ -11,12 +11,14 @@ pub use sqlx::open_sqlite;
 use crate::{error::AppError, script::Script};
 use futures_util::future::BoxFuture;
 use std::{
+    any::Any,
     fmt,
     future::ready,
     sync::{Arc, Mutex},
 };
 use txsafe::{
-    Builder, Configured, Keyed, Report, TxOptions, WithKey, driver::lock_mutex, guard::Policy,
+    Builder, Configured, Keyed, Report, RunningTransaction, TxOptions, WithKey, driver::lock_mutex,
+    guard::Policy,
 };
 
 /// A driver that has an adapter.
@@ -159,6 +161,14 @@ impl Database for ByHand {
     fn leave(&self, sql: &'static str) -> BoxFuture<'_, Result<(), AppError>> {
         self.0.leave(sql)
     }
+
+    fn hold(&self) -> BoxFuture<'_, Result<AnyConnection, AppError>> {
+        self.0.hold()
+    }
+
+    fn running(&self) -> Vec<RunningTransaction> {
+        self.0.running()
+    }
 }
 
 /// What a database is set up with, besides its pool and the name of its service.
@@ -250,7 +260,16 @@ pub trait Database: Send + Sync {
     fn leave(&self, _sql: &'static str) -> BoxFuture<'_, Result<(), AppError>> {
         Box::pin(ready(Err(LENDS_NONE)))
     }
+
+    /// Takes a connection of the pool, as code outside of transactions does.
+    fn hold(&self) -> BoxFuture<'_, Result<AnyConnection, AppError>>;
+
+    /// The transactions that hold a connection.
+    fn running(&self) -> Vec<RunningTransaction>;
 }
+
+/// A connection of some pool; dropped, it goes back.
+pub type AnyConnection = Box<dyn Any + Send>;
 
 const LENDS_NONE: AppError = AppError::Own("this database lends no connections");
 

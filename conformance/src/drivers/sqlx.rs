@@ -1,6 +1,6 @@
 //! SQLx, on PostgreSQL and on SQLite.
 
-use super::{Call, Database, Setup, asynchronous::Play};
+use super::{AnyConnection, Call, Database, Setup, asynchronous::Play};
 use crate::{
     error::AppError,
     script::{Script, Step},
@@ -128,6 +128,10 @@ macro_rules! play_on {
                     raw_sql(sql).execute(&mut *conn).await?;
                     Ok(())
                 })
+            }
+
+            fn hold(pool: &$pool) -> BoxFuture<'_, Result<AnyConnection, AppError>> {
+                Box::pin(async move { Ok(Box::new(pool.acquire().await?) as AnyConnection) })
             }
         }
     };

@@ -29,6 +29,8 @@ pub(crate) struct Told {
 /// A statement as its caller started it.
 pub(crate) struct Started {
     pub(crate) at: Instant,
+    /// As it is shown, where that is kept from its start to its end.
+    pub(crate) sql: Option<String>,
     /// With bind values, if the trail or what it locks or leaves asks for them.
     pub(crate) with_binds: Option<String>,
     /// Diesel looks up a type in the midst of the statement before.
@@ -73,6 +75,7 @@ impl Told {
         }
         self.started.push_back(Started {
             at: Instant::now(),
+            sql: None,
             with_binds,
             #[cfg(feature = "blocking")]
             looks_up_type: false,
@@ -83,19 +86,25 @@ impl Told {
     /// can't be written, is over. But one for which Diesel looks up a type goes on behind that.
     #[cfg(feature = "blocking")]
     pub(crate) fn started_next(&mut self, query: &dyn Display) {
-        let looks_up_type =
-            !self.started.is_empty() && query.to_string().starts_with(LOOKS_UP_TYPE);
+        // Rendered once, for whoever asks what runs, and for the trail.
+        let sql = without_binds(&query.to_string()).to_owned();
+        let looks_up_type = !self.started.is_empty() && sql.starts_with(LOOKS_UP_TYPE);
         if !looks_up_type {
             self.started.clear();
         }
         self.started(query);
-        self.started.back_mut().into_iter().for_each(|last| last.looks_up_type = looks_up_type);
+        if let Some(last) = self.started.back_mut() {
+            (last.sql, last.looks_up_type) = (Some(sql), looks_up_type);
+        }
     }
 
     /// What was started there and has ended now.
     #[cfg(feature = "blocking")]
-    pub(crate) fn take_next(&mut self, sql: &str) -> Option<Started> {
-        let looks_up_type = sql.starts_with(LOOKS_UP_TYPE);
+    pub(crate) fn take_next(&mut self, query: &dyn Display) -> Option<Started> {
+        if self.started.len() < 2 {
+            return self.started.pop_front();
+        }
+        let looks_up_type = query.to_string().starts_with(LOOKS_UP_TYPE);
         let is_it = |started: &Started| looks_up_type && started.looks_up_type;
         match self.started.iter().position(is_it) {
             Some(in_the_midst) => self.started.remove(in_the_midst),

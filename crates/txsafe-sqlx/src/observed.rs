@@ -85,7 +85,7 @@ impl<DB: Engine> Observed<DB> {
     fn started(&mut self, sql: SqlStr, runs: bool) {
         self.given_up();
         self.calls.returned();
-        self.calls.started();
+        self.calls.started(sql.as_str());
         let leaves = DB::leaves_transaction(sql.as_str());
         self.changed_limits |= DB::may_change_limits(sql.as_str());
         // Until its end is known.

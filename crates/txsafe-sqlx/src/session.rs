@@ -21,8 +21,8 @@ use tokio::runtime::Handle;
 use txsafe::{
     Failure,
     driver::{
-        Account, Alarm, AsyncHook, AsyncSession, Begin, Connection as Watched, Limits, Notes,
-        OwnedSession, Question, SessionOptions, Slot, Standing, to_the_end,
+        Account, Alarm, AsyncHook, AsyncSession, Begin, Connection as Watched, Holding, Limits,
+        Notes, OwnedSession, Question, SessionOptions, Slot, Standing, to_the_end,
     },
 };
 
@@ -249,7 +249,8 @@ impl<DB: Engine> AsyncSession for Session<'_, DB> {
     fn give_back(mut self) {
         match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Pooled(conn) if self.is_committed => {
-                release::<DB>((conn, std::mem::take(&mut self.begun)), true);
+                let holding = self.account.take_holding();
+                finish::<DB>(conn, std::mem::take(&mut self.begun), holding);
             }
             // Dropping it returns it to the pool.
             Lease::Pooled(_) => {}
@@ -317,16 +318,23 @@ pub(crate) async fn settle<DB: Engine>(conn: &mut Conn<DB>, observed: &mut Obser
 
 /// COMMIT came to its answer. The connection goes back to its pool, after what is left of it has ended.
 #[inline]
-fn release<DB: Engine>((mut conn, begun): (PoolConnection<DB>, Begun), is_committed: bool) {
-    if !is_committed {
+fn release<DB: Engine>((conn, begun): (PoolConnection<DB>, Begun), is_committed: bool) {
+    if is_committed {
+        finish::<DB>(conn, begun, None);
+    } else {
         drop(conn.detach());
-        return;
     }
+}
+
+/// Ends what is left of a transaction behind its COMMIT, which holds the connection until then.
+#[inline]
+fn finish<DB: Engine>(mut conn: PoolConnection<DB>, begun: Begun, holding: Option<Holding>) {
     tokio::spawn(async move {
         match DB::finish(&mut conn, &begun).await {
             Ok(()) => drop(conn),
             Err(_) => drop(conn.detach()),
         }
+        drop(holding);
     });
 }
 

@@ -18,6 +18,7 @@ pub use dialect::{
     deadlock::{Deadlock, Opponent},
     error_code::ErrorCode,
     failure::Failure,
+    holders::{Holders, RunningTransaction, Taker},
     isolation::Isolation,
     sqlstate::SqlState,
 };
@@ -85,13 +86,13 @@ pub mod exports {
     pub use crate::{
         AdvisoryRank, Allows, AsyncFuncMut, AsyncFuncOnce, At, Attempt, Backlog, Budget, Builder,
         Cause, Condition, DeadMessage, Deadlock, Deletes, Effect, Error, ErrorCode, ErrorKind,
-        Failure, ForUpdate, GiveUp, Higher, Holding, IDEMPOTENCY_KEYS_SQL, InvalidSetting,
+        Failure, ForUpdate, GiveUp, Higher, Holders, Holding, IDEMPOTENCY_KEYS_SQL, InvalidSetting,
         Inversion, Isolation, KeyShare, Keyed, LockGraph, LockKey, LockOf, LockOrder,
         LockOrderRefusal, LockSet, Locked, ManyRows, Message, Mode, NewMessage, NoKeyUpdate,
         NoOrder, OUTBOX_SQL, ObservedOrder, OneKey, OneRow, Opponent, Outbox, Outcome,
         ParentsLocked, Passed, Phase, PoolState, Position, Rank, Ranked, References, Remedy,
-        Report, RetryPolicy, SEQUENCES_SQL, SequenceRank, Share, SqlState, Statement, TableRank,
-        Timeout, Trail, TxOptions, Unlocked, WriteEffect, Writes, WrittenMessage, advisory,
-        lock_order, rank, ranked, references, row, rows,
+        Report, RetryPolicy, RunningTransaction, SEQUENCES_SQL, SequenceRank, Share, SqlState,
+        Statement, TableRank, Taker, Timeout, Trail, TxOptions, Unlocked, WriteEffect, Writes,
+        WrittenMessage, advisory, lock_order, rank, ranked, references, row, rows,
     };
 }

@@ -201,9 +201,9 @@ impl Listener for Link {
         // In the midst of a statement Diesel may look types up, by another one: what goes by until the outer one's end is the
         // database's as well.
         told.notes().gaps.statement_ends();
-        let sql = without_binds(&query.to_string()).to_owned();
         // Diesel tells the end of rows that failed half-way twice, and the second time as a success.
-        let Some(started) = told.take_next(&sql) else { return };
+        let Some(started) = told.take_next(query) else { return };
+        let sql = started.sql.unwrap_or_else(|| without_binds(&query.to_string()).to_owned());
         if sql.is_empty() {
             return;
         }
@@ -252,6 +252,12 @@ impl Connection for Link {
 
     fn statements(&self) -> (usize, Option<String>) {
         self.state().told.as_ref().map(Told::statements).unwrap_or_default()
+    }
+
+    fn running(&self) -> Option<(Option<String>, Duration)> {
+        let state = self.state();
+        let started = state.told.as_ref()?.started.front()?;
+        Some((started.sql.clone(), started.at.elapsed()))
     }
 
     fn idle(&self) -> Option<Duration> {

@@ -462,6 +462,17 @@ impl Connection for Link {
         self.state().attempt.as_ref().map(|attempt| attempt.told.statements()).unwrap_or_default()
     }
 
+    fn running(&self) -> Option<(Option<String>, Duration)> {
+        let state = self.state();
+        let Attempt { told, statement, last_answer, .. } = state.attempt.as_ref()?;
+        if !state.on_wire {
+            return told.started.front().map(|started| (None, started.at.elapsed()));
+        }
+        let sql = state.in_flight.iter().rev().flatten().next().map(|sql| sql.to_string());
+        let is_any = !state.is_idle() && state.lost.is_none();
+        is_any.then(|| (sql, statement.unwrap_or(*last_answer).elapsed()))
+    }
+
     fn is_waiting(&self) -> bool {
         let state = self.state();
         state.lost.is_none() && !state.is_idle()

@@ -4,6 +4,7 @@ use super::{
     condition::{Condition, Effect},
     deadlock::Deadlock,
     error_code::ErrorCode,
+    holders::Holders,
     postgres::{codes, messages},
     sqlstate::SqlState,
 };
@@ -31,6 +32,7 @@ pub struct Failure {
     took: Option<Duration>,
     cure: Option<&'static str>,
     deadlock: Option<Box<Deadlock>>,
+    holders: Option<Box<Holders>>,
 }
 
 /// What the server says of an error besides its code and message.
@@ -117,13 +119,12 @@ impl Failure {
         Self::lost(None, message)
     }
 
-    /// All connections of the pool were in use for as long as one was waited for; `usage` says of how many.
+    /// All connections of the pool were in use for as long as one was waited for; `usage` says of how many. The run loop adds who
+    /// held them.
     #[must_use]
     pub fn none_free(waited: Duration, usage: impl fmt::Display) -> Self {
-        Self::no_connection(format!(
-            "no connection came free in {waited:.1?}: {usage}; make transactions shorter, don't take a second \
-             connection inside one, or enlarge the pool",
-        ))
+        let message = format!("no connection came free in {waited:.1?}: {usage}");
+        Self::no_connection(message).with_holders(Holders::default())
     }
 
     /// The connection turned out to live: what looked like its end was an ERROR, which came from elsewhere.
@@ -223,6 +224,13 @@ impl Failure {
         self
     }
 
+    /// Adds who held the connections of the pool.
+    #[must_use]
+    pub(crate) fn with_holders(mut self, holders: Holders) -> Self {
+        self.holders = Some(Box::new(holders));
+        self
+    }
+
     /// What it is.
     #[must_use]
     pub fn condition(&self) -> Condition {
@@ -310,6 +318,12 @@ impl Failure {
         self.deadlock.as_deref()
     }
 
+    /// Of a pool whose connections were all in use for as long as one was waited for: who held them, when the time was up.
+    #[must_use]
+    pub fn holders(&self) -> Option<&Holders> {
+        self.holders.as_deref()
+    }
+
     /// A failure of this kind.
     fn new(condition: Condition, effect: Effect, message: impl Into<String>) -> Self {
         Self {
@@ -322,6 +336,7 @@ impl Failure {
             took: None,
             cure: None,
             deadlock: None,
+            holders: None,
         }
     }
 }
@@ -337,6 +352,9 @@ impl fmt::Display for Failure {
         }
         if let Some(deadlock) = &self.deadlock {
             write!(f, "; {deadlock}")?;
+        }
+        if let Some(holders) = &self.holders {
+            write!(f, "; {holders}")?;
         }
         if let Some(cure) = self.cure {
             write!(f, "; {cure}")?;

@@ -8,6 +8,7 @@ pub(crate) mod condition;
 pub(crate) mod deadlock;
 pub(crate) mod error_code;
 pub(crate) mod failure;
+pub(crate) mod holders;
 pub(crate) mod isolation;
 pub(crate) mod leaving;
 pub(crate) mod limits;

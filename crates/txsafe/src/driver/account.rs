@@ -8,7 +8,11 @@ use crate::{
         postgres::session_state,
     },
     error::{outcome::Outcome, trail::Trail},
-    guard::{gaps::Gaps, session_log::SessionLog},
+    guard::{
+        gaps::Gaps,
+        holding::{Holding, Stage},
+        session_log::SessionLog,
+    },
     locks::{
         graph::log::LockLog,
         held::{self, HeldLocks},
@@ -50,6 +54,8 @@ pub struct Account<H> {
     /// Where what the connection sees is noted, besides.
     pub notes: Notes,
     rollback_only: bool,
+    /// That the attempt holds its connection.
+    holding: Option<Holding>,
 }
 
 /// A driver whose transactions lead to the account of their attempt.
@@ -133,6 +139,7 @@ impl<H> Account<H> {
             locks: HeldLocks::default(),
             notes: Notes::default(),
             rollback_only: false,
+            holding: None,
         }
     }
 
@@ -150,6 +157,29 @@ impl<H> Account<H> {
         self.transaction = Arc::clone(transaction);
         self.locks.watch(notes.locks.clone());
         self.notes = notes;
+    }
+
+    /// The attempt holds its connection.
+    pub(crate) fn holds(&mut self, holding: Holding) {
+        self.holding = Some(holding);
+    }
+
+    /// The attempt has come so far.
+    pub(crate) fn enters(&self, stage: Stage) {
+        if let Some(holding) = &self.holding {
+            holding.enters(stage);
+        }
+    }
+
+    /// Takes the account of an attempt that has ended. That its connection is held stays with the session.
+    pub(crate) fn take(&mut self) -> Self {
+        let holding = self.take_holding();
+        std::mem::replace(self, Self { holding, ..Self::new() })
+    }
+
+    /// For adapters: takes what says that the connection is held, where that lasts longer than the session.
+    pub fn take_holding(&mut self) -> Option<Holding> {
+        self.holding.take()
     }
 
     /// A savepoint was set.
@@ -194,7 +224,8 @@ impl Account<AsyncHook> {
     }
 
     /// For adapters: COMMIT came to its answer after its caller had gone away, and the connection was given back.
-    pub async fn conclude_abandoned(self, answer: Result<(), Failure>) {
+    pub async fn conclude_abandoned(mut self, answer: Result<(), Failure>) {
+        drop(self.take_holding());
         let failure = answer.as_ref().err();
         let outcome = match failure {
             None => Outcome::Committed,

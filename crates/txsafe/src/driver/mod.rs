@@ -66,6 +66,7 @@ pub use crate::{
     guard::{
         connection::{Calls, Connection, Waiting},
         gaps::Gaps,
+        holding::Holding,
         pool::Pool,
         session_log::SessionLog,
     },

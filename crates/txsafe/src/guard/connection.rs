@@ -31,6 +31,11 @@ pub trait Connection: Send + Sync {
     /// How many statements have ended in this attempt, and the last one.
     fn statements(&self) -> (usize, Option<String>);
 
+    /// The statement that runs, where it is known which one, and for how long. None while none runs, and where that isn't known.
+    fn running(&self) -> Option<(Option<String>, Duration)> {
+        None
+    }
+
     /// Whether the server owes it an answer that somebody waits for. Only asked between polls.
     fn is_waiting(&self) -> bool {
         false
@@ -56,11 +61,21 @@ pub struct Calls {
     /// Whether the connection is lent to somebody whose statements aren't seen.
     is_lent: AtomicBool,
     was_waiting: AtomicBool,
-    /// A statement has started, and not ended.
-    is_running: AtomicBool,
+    /// When the statement started that hasn't ended; 0 if there is none.
+    started: AtomicU64,
     /// When something was waited for last; 0 before the first attempt.
     answered: AtomicU64,
-    ended: Mutex<(usize, String)>,
+    texts: Mutex<Texts>,
+}
+
+/// The texts of statements, whose memory is used again.
+#[derive(Default)]
+struct Texts {
+    /// How many have ended.
+    ended: usize,
+    last: String,
+    /// The one that runs.
+    running: String,
 }
 
 impl Calls {
@@ -72,26 +87,33 @@ impl Calls {
     }
 
     /// A statement starts.
-    pub fn started(&self) {
-        self.is_running.store(true, Relaxed);
+    pub fn started(&self, sql: &str) {
+        let running = &mut self.texts().running;
+        running.clear();
+        running.push_str(sql);
+        self.started.store(now(), Relaxed);
     }
 
     /// A statement has ended.
     pub fn ended(&self, sql: &str) {
         self.answered.store(now(), Relaxed);
-        self.is_running.store(false, Relaxed);
-        let mut ended = self.lock();
-        ended.0 += 1;
-        ended.1.clear();
-        ended.1.push_str(sql);
+        let was_started = self.started.swap(0, Relaxed) != 0;
+        let Texts { ended, last, running } = &mut *self.texts();
+        *ended += 1;
+        if was_started && running == sql {
+            std::mem::swap(last, running);
+        } else {
+            last.clear();
+            last.push_str(sql);
+        }
     }
 
     /// An attempt begins.
     pub fn begin(&self) {
         self.is_lent.store(false, Relaxed);
-        self.is_running.store(false, Relaxed);
+        self.started.store(0, Relaxed);
         self.answered.store(now(), Relaxed);
-        self.lock().0 = 0;
+        self.texts().ended = 0;
     }
 
     /// The connection is lent: what is waited for from now on may be the server, or something else.
@@ -104,8 +126,8 @@ impl Calls {
         self.is_lent.store(false, Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, (usize, String)> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,8 +142,15 @@ impl Connection for Calls {
     }
 
     fn statements(&self) -> (usize, Option<String>) {
-        let ended = self.lock();
-        (ended.0, (ended.0 > 0).then(|| ended.1.clone()))
+        let texts = self.texts();
+        (texts.ended, (texts.ended > 0).then(|| texts.last.clone()))
+    }
+
+    fn running(&self) -> Option<(Option<String>, Duration)> {
+        let texts = self.texts();
+        let started = self.started.load(Relaxed);
+        let sql = Some(texts.running.clone());
+        (started != 0).then(|| (sql, Duration::from_nanos(now().saturating_sub(started))))
     }
 
     fn is_waiting(&self) -> bool {
@@ -134,7 +163,7 @@ impl Connection for Calls {
 
     fn idle(&self) -> Option<Duration> {
         let answered = self.answered.load(Relaxed);
-        let is_busy = self.is_running.load(Relaxed) || self.is_waiting() || self.is_lent();
+        let is_busy = self.started.load(Relaxed) != 0 || self.is_waiting() || self.is_lent();
         let is_known = answered != 0 && !is_busy;
         is_known.then(|| Duration::from_nanos(now().saturating_sub(answered)))
     }

@@ -11,6 +11,7 @@ pub mod finding;
 pub mod gaps;
 pub mod handle;
 pub(crate) mod heard;
+pub(crate) mod holding;
 mod kept;
 #[cfg(feature = "origins")]
 mod late;

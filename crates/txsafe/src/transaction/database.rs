@@ -250,6 +250,16 @@ macro_rules! pooled_database {
                 D::state(&self.pool)
             }
 
+            /// The transactions of this database that hold a connection now, the oldest first: what an endpoint for
+            /// operators shows when the pool runs dry. Each [displays](std::fmt::Display) what it does, in one line.
+            ///
+            /// Those on a connection that their caller holds are among them. It takes a lock that each attempt takes when it
+            /// gets its connection and when it gives it back, and asks their connections.
+            #[must_use]
+            pub fn running(&self) -> Vec<$crate::RunningTransaction> {
+                self.shared.running()
+            }
+
             /// Sets the gauges of the pool to what is true now: `txsafe_pool_connections` (by `state`: `idle`, `in_use`),
             /// `txsafe_pool_max_connections`, and `txsafe_pool_waiting` where the pool tells.
             ///

@@ -12,6 +12,7 @@ pub(crate) mod cure;
 pub(crate) mod database;
 mod doubt;
 mod ending;
+mod holders;
 mod identity;
 mod idle;
 pub(crate) mod keyed;

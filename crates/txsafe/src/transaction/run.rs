@@ -25,6 +25,7 @@ use crate::{
     },
     error::ErrorKind,
     guard::{
+        holding::Stage,
         session_state::keep_session_state,
         within::{raise_all, within},
     },
@@ -171,8 +172,13 @@ pub(super) async fn start<C: AsyncSource>(
     progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,
-        Err(failure) => return not_started(Phase::Checkout, failure, Account::new()),
+        Err(failure) => {
+            let failure = progress.with_holders(failure);
+            return not_started(Phase::Checkout, failure, Account::new());
+        }
     };
+    let holding = progress.hold(session.connection());
+    session.account().holds(holding);
     session.account().begin(&progress.call.named.name, progress.call.notes());
     if let Some(sql) = progress.asks_for_its_database() {
         let answer = session.ask(Question { sql, binds: &[] }).await.unwrap_or_default();
@@ -206,6 +212,7 @@ pub(super) async fn start<C: AsyncSource>(
             return not_started(Phase::Begin, claim_failed(failure, standing), account);
         }
     }
+    session.account().enters(Stage::Runs);
     ControlFlow::Continue(Begun { session, begin, began })
 }
 
@@ -262,7 +269,7 @@ pub(super) async fn deadline_passed<S: AsyncSession>(mut session: S) -> Attempte
         _ if session.is_unsure() => ErrorKind::Unidentified,
         _ => ErrorKind::DeadlineExceeded,
     };
-    (Ended::DeadlinePassed(kind), std::mem::take(session.account()))
+    (Ended::DeadlinePassed(kind), session.account().take())
 }
 
 /// Ends an attempt whose closure has returned: by COMMIT, ROLLBACK, or by closing its connection. `patience` is the longest to
@@ -274,6 +281,7 @@ pub(super) async fn finish<S: AsyncSession>(
     patience: Duration,
 ) -> Attempted {
     let Begun { mut session, begin, began } = begun;
+    session.account().enters(Stage::Ends);
     let settings = progress.settings();
     // The caller gets what the closure returned, whatever becomes of the transaction.
     let is_marked = result.is_ok() && session.account().is_rollback_only();
@@ -359,7 +367,7 @@ async fn commit<S: AsyncSession>(
     }
     progress.committing();
     let answer = session.commit(progress.commit_patience()).await;
-    let account = std::mem::take(session.account());
+    let account = session.account().take();
     let Err(failure) = answer else {
         if account.parting(true) == Parting::GiveBack {
             session.give_back();
@@ -468,7 +476,7 @@ async fn end_asking<S: AsyncSession>(mut session: S, step: Step, inquiry: &Inqui
             Err(_) => is_clean = false,
         }
     }
-    let account = std::mem::take(session.account());
+    let account = session.account().take();
     if is_clean {
         part(session, account.parting(false), dialect).await;
     }

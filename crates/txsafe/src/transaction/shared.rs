@@ -4,7 +4,7 @@ use super::{identity::Counted, options::TxOptions, settings::Settings};
 use crate::{
     dialect::Dialect,
     error::report::Report,
-    guard::{policy::Policy, pool::Pool, report::Guard},
+    guard::{holding::Holdings, policy::Policy, pool::Pool, report::Guard},
     invalid::InvalidSetting,
     locks::graph::edges::LockGraph,
     name,
@@ -40,6 +40,8 @@ pub struct Shared {
     pub(crate) close_on_session_state: bool,
     /// Where connections come from, for the guard.
     pub(crate) pool: OnceLock<Arc<dyn Pool>>,
+    /// The transactions that hold a connection.
+    pub(crate) holdings: Arc<Holdings>,
     gauges: PoolGauges,
     preset: TxOptions,
     hides_bind_values: bool,
@@ -93,6 +95,7 @@ impl Shared {
             guard,
             close_on_session_state: false,
             pool: OnceLock::new(),
+            holdings: Arc::default(),
             gauges: PoolGauges::new(&pool_name.unwrap_or_else(|| id.to_string())),
             preset,
             hides_bind_values: false,

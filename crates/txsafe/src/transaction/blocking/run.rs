@@ -13,6 +13,7 @@ use crate::{
     },
     error::ErrorKind,
     guard::{
+        holding::Stage,
         session_state::keep_session_state,
         within::{raise_all_blocking, within_blocking},
     },
@@ -142,8 +143,13 @@ pub(super) fn start<C: Source>(
     progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,
-        Err(failure) => return not_started(Phase::Checkout, failure, Account::new()),
+        Err(failure) => {
+            let failure = progress.with_holders(failure);
+            return not_started(Phase::Checkout, failure, Account::new());
+        }
     };
+    let holding = progress.hold(session.connection());
+    session.account().holds(holding);
     session.account().begin(&progress.call.named.name, progress.call.notes());
     if let Some(sql) = progress.asks_for_its_database() {
         let answer = session.ask(Question { sql, binds: &[] }).unwrap_or_default();
@@ -177,6 +183,7 @@ pub(super) fn start<C: Source>(
             return not_started(Phase::Begin, claim_failed(failure, standing), account);
         }
     }
+    session.account().enters(Stage::Runs);
     ControlFlow::Continue(Begun { session, begin, began })
 }
 
@@ -233,7 +240,7 @@ pub(super) fn deadline_passed<S: Session>(mut session: S) -> Attempted {
         _ if session.is_unsure() => ErrorKind::Unidentified,
         _ => ErrorKind::DeadlineExceeded,
     };
-    (Ended::DeadlinePassed(kind), std::mem::take(session.account()))
+    (Ended::DeadlinePassed(kind), session.account().take())
 }
 
 /// Ends an attempt whose closure has returned: by COMMIT, ROLLBACK, or by closing its connection.
@@ -243,6 +250,7 @@ pub(super) fn finish<S: Session>(
     result: Result<(), CallersError>,
 ) -> Attempted {
     let Begun { mut session, begin, began } = begun;
+    session.account().enters(Stage::Ends);
     let settings = progress.settings();
     // The caller gets what the closure returned, whatever becomes of the transaction.
     let is_marked = result.is_ok() && session.account().is_rollback_only();
@@ -326,7 +334,7 @@ fn commit<S: Session>(
     }
     progress.committing();
     let answer = session.commit();
-    let account = std::mem::take(session.account());
+    let account = session.account().take();
     let Err(failure) = answer else {
         if account.parting(true) == Parting::GiveBack {
             session.give_back();
@@ -435,7 +443,7 @@ fn end_asking<S: Session>(mut session: S, step: Step, inquiry: &Inquiry<'_>) -> 
             Err(_) => is_clean = false,
         }
     }
-    let account = std::mem::take(session.account());
+    let account = session.account().take();
     if is_clean {
         part(session, account.parting(false), dialect);
     }
