@@ -152,5 +152,9 @@ mod tests {
         };
         assert_eq!(told(&shown(" -- binds: [1]", true), &shown(" -- binds: [2]", false)), "");
         assert!(told(&shown("", true), &trail(["x"])).starts_with("statement 1 was `UPDATE t"));
+        let mut short = Trail::new(now);
+        short.push_shown("é".into(), Some(1), (now, now), None);
+        short.push_shown("a".into(), Some(7), (now, now), None);
+        assert_eq!(told(&short, &trail(["é", "a"])), "", "no bytes but those that are there");
     }
 }

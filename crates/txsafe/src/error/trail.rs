@@ -125,7 +125,7 @@ impl Trail {
     }
 
     /// For adapters: the same of a statement that is `shown` with its bind values behind its SQL. Rerun mode compares the first
-    /// `sql` bytes, which must end at a character; or nothing, where it is the driver that asked for something.
+    /// `sql` bytes, or all of it where there aren't so many; or nothing, where it is the driver that asked for something.
     pub fn push_shown(
         &mut self,
         shown: String,
@@ -136,7 +136,7 @@ impl Trail {
         let begin = *self.begin.get_or_insert(start);
         let external = self.ledger.as_ref().map(|ledger| ledger.times().external);
         let external = external.unwrap_or_default();
-        let compared = sql.map(|bytes| self.compare(&shown[..bytes]));
+        let compared = sql.map(|bytes| self.compare(shown.get(..bytes).unwrap_or(&shown)));
         let statement = Statement {
             sql: shortened(shown),
             after: start.saturating_duration_since(begin),
