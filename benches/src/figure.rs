@@ -19,7 +19,7 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 34] = [
+pub(crate) const FIGURES: [Figure; 35] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
@@ -159,6 +159,11 @@ pub(crate) const FIGURES: [Figure; 34] = [
         name: "in_transaction_ns",
         bound: Bound::AtMost(3.0),
         compares: "time in ns of a look at `in_transaction()`, in a transaction",
+    },
+    Figure {
+        name: "holders_vs_bare",
+        bound: Bound::AtMost(0.01),
+        compares: "time to note who holds a connection, two threads at once / time of a bare transaction, local, no disk",
     },
     Figure {
         name: "guard_database_time_off",

@@ -13,6 +13,7 @@ mod figure;
 mod graph;
 mod ground;
 mod guard;
+mod holders;
 mod hot_row;
 mod load;
 mod locks;
@@ -42,7 +43,7 @@ type Result<T> = std::result::Result<T, Error>;
 type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 
 /// The measurements, and the figures that each of them brings.
-const MEASUREMENTS: [(Measure, &[&str]); 27] = [
+const MEASUREMENTS: [(Measure, &[&str]); 28] = [
     (round_trips::diesel_async, &["round_trips_extra"]),
     (round_trips::diesel, &["round_trips_extra_diesel"]),
     (round_trips::sqlx, &["round_trips_extra_sqlx", "round_trips_behind_sqlx"]),
@@ -67,6 +68,7 @@ const MEASUREMENTS: [(Measure, &[&str]); 27] = [
     (guard::poll_staging, &["guard_poll_staging_ns"]),
     (guard::transaction, &["guard_transaction_ns"]),
     (guard::look, &["in_transaction_ns"]),
+    (holders::vs_bare, &["holders_vs_bare"]),
     (guard::database_time, &["guard_database_time_off"]),
     (outbox::written, &["outbox_write_vs_insert"]),
     (outbox::delivered, &["outbox_delivery_vs_loop"]),

@@ -88,6 +88,9 @@ async fn a_statement_that_runs_is_named(driver: Driver) {
 async fn a_handler_that_holds_a_connection_is_told_the_cure(driver: Driver) {
     let shop = Shop::open("keeps_it").await.unwrap();
     let db = shop.database_at(driver, &shop.url, 2);
+    // The hooks of its pool make themselves known.
+    db.run(Call::new("before"), Script::new([])).await.unwrap();
+    nothing_is_held(&db).await;
     let all_hold = Arc::new(Barrier::new(2));
     let handler = || {
         let (db, all_hold) = (Arc::clone(&db), Arc::clone(&all_hold));
@@ -107,6 +110,15 @@ async fn a_handler_that_holds_a_connection_is_told_the_cure(driver: Driver) {
         let told = "2 are held by code outside of transactions";
         assert!(error.to_string().contains(told), "{error}");
         assert!(!error.to_string().contains("shorter"), "no transaction is to blame: {error}");
+        let takers: Vec<_> = holders.takers().iter().map(ToString::to_string).collect();
+        if driver.tells_who_took_a_connection() {
+            assert_eq!(takers.len(), 2, "{error}");
+            let mine = takers.iter().filter(|taker| taker.ends_with(" by the code that waits"));
+            assert_eq!(mine.count(), 1, "{error}");
+            assert!(takers.iter().any(|taker| taker.ends_with(" by another task")), "{error}");
+        } else {
+            assert!(takers.is_empty(), "{error}");
+        }
     }
 }
 
@@ -234,7 +246,9 @@ fn wait_at(gate: &Arc<Barrier>) -> Step {
 async fn starved(db: &Arc<dyn Database>, name: &'static str) -> Error {
     let options =
         TxOptions::new().checkout_timeout(20 * MS).retry(RetryPolicy::new().max_attempts(1));
-    let starved = db.run(Call::new(name).with(options), Script::new([])).await;
+    // Where it blocks, too, the code that waits is the caller.
+    let call = Call::new(name).with(options).inline();
+    let starved = db.run(call, Script::new([])).await;
     let error = starved.unwrap_err().ours();
     assert_eq!(error.cause(), Some(Cause::NoConnection), "{error}");
     error

@@ -102,6 +102,12 @@ impl Driver {
         self.library() == Library::Diesel
     }
 
+    /// Whether hooks of its pool tell who has taken which connection. SQLx's don't tell which one it is.
+    #[must_use]
+    pub fn tells_who_took_a_connection(self) -> bool {
+        self.library() != Library::Sqlx
+    }
+
     /// Whether the answer to BEGIN is waited for before the closure runs.
     #[must_use]
     pub fn awaits_begin(self) -> bool {
@@ -261,8 +267,10 @@ pub trait Database: Send + Sync {
         Box::pin(ready(Err(LENDS_NONE)))
     }
 
-    /// Takes a connection of the pool, as code outside of transactions does.
-    fn hold(&self) -> BoxFuture<'_, Result<AnyConnection, AppError>>;
+    /// Takes a connection of the pool, as code outside of transactions does. A database that lends none fails.
+    fn hold(&self) -> BoxFuture<'_, Result<AnyConnection, AppError>> {
+        Box::pin(ready(Err(LENDS_NONE)))
+    }
 
     /// The transactions that hold a connection.
     fn running(&self) -> Vec<RunningTransaction>;

@@ -8,6 +8,7 @@
 mod by_hand;
 mod custom_types;
 mod driver_errors;
+mod held;
 mod hooks;
 mod idle;
 mod join;

@@ -21,7 +21,10 @@ use tokio_postgres::{
     config::{Host, SslMode, SslNegotiation},
     tls::{MakeTlsConnect, TlsConnect},
 };
-use txsafe::{driver::lock_mutex as lock, guard::connection_taken};
+use txsafe::{
+    driver::{Takers, lock_mutex as lock},
+    guard::connection_taken,
+};
 
 /// A manager for a pool of observed connections to `url`, over TCP without TLS or over a Unix socket.
 ///
@@ -84,20 +87,30 @@ where
     T::TlsConnect: Send,
     <T::TlsConnect as TlsConnect<Socket>>::Future: Send + 'static,
 {
+    let takers = Takers::new(POOL, false);
     let mut setup = ManagerConfig::<AsyncPgConnection>::default();
     setup.custom_setup = Box::new(move |url| {
         connection_taken(POOL);
+        let takers = takers.clone();
         let connecting = url.parse::<Config>().map(|config| connect(config, tls.clone()));
         Box::pin(async move {
             // The URL may hold a password: it is not repeated.
-            connecting
-                .map_err(|error| ConnectionError::InvalidConnectionUrl(error.to_string()))?
-                .await
+            let connecting = connecting
+                .map_err(|error| ConnectionError::InvalidConnectionUrl(error.to_string()))?;
+            let mut conn = connecting.await?;
+            if let Some(link) = Observer::<Link>::known_link_of(&mut conn) {
+                link.set_tracked(takers.track());
+                link.taken();
+            }
+            Ok(conn)
         })
     });
     // A connection that ended in doubt never comes back to the pool, so there is nothing to ask each one for.
-    setup.recycling_method = RecyclingMethod::CustomFunction(Box::new(|_| {
+    setup.recycling_method = RecyclingMethod::CustomFunction(Box::new(|conn| {
         connection_taken(POOL);
+        if let Some(link) = Observer::<Link>::known_link_of(conn) {
+            link.taken();
+        }
         Box::pin(std::future::ready(Ok(())))
     }));
     AsyncDieselConnectionManager::new_with_config(url, setup)

@@ -5,7 +5,7 @@ use deadpool_diesel::postgres::{Manager, Pool as DeadpoolPool};
 use futures_util::future::BoxFuture;
 use std::{future::pending, thread, time::Duration};
 use tokio::{runtime::Handle, select, task::block_in_place};
-use txsafe::{Keyed, NoOrder, guard::Policy};
+use txsafe::{Keyed, NoOrder, RunningTransaction, guard::Policy};
 use txsafe_conformance::{
     drivers::{Call, Database, play_blocking},
     error::AppError,
@@ -178,6 +178,10 @@ impl Database for InteractDb {
             });
             played.await.map(Keyed::Ran)
         })
+    }
+
+    fn running(&self) -> Vec<RunningTransaction> {
+        self.0.running()
     }
 }
 

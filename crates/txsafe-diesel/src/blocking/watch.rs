@@ -11,7 +11,9 @@ use diesel::{
         },
     },
 };
-use txsafe::guard::{checkout_timed_out, connection_taken};
+#[cfg(feature = "deadpool-diesel")]
+use std::time::Instant;
+use txsafe::{driver::Takers, guard::checkout_timed_out};
 
 /// What findings call a pool of r2d2.
 const R2D2: &str = "a pool of r2d2";
@@ -70,13 +72,15 @@ pub fn pool_builder() -> Builder<ConnectionManager<PgConnection>> {
 pub fn pool_builder_with(
     event_handler: Box<dyn HandleEvent>,
 ) -> Builder<ConnectionManager<PgConnection>> {
-    Builder::new().event_handler(Box::new(Teller { next: event_handler }))
+    let takers = Takers::new(R2D2, true);
+    Builder::new().event_handler(Box::new(Teller { takers, next: event_handler }))
 }
 
 /// Tells the guard of the events of an r2d2 pool, which calls it on the thread that takes a connection; then calls the
 /// application's handler.
 #[derive(Debug)]
 struct Teller {
+    takers: Takers,
     next: Box<dyn HandleEvent>,
 }
 
@@ -86,20 +90,23 @@ impl HandleEvent for Teller {
     }
 
     fn handle_release(&self, event: ReleaseEvent) {
+        self.takers.given_back(event.connection_id());
         self.next.handle_release(event);
     }
 
     fn handle_checkout(&self, event: CheckoutEvent) {
-        connection_taken(R2D2);
+        self.takers.taken(event.connection_id());
         self.next.handle_checkout(event);
     }
 
     fn handle_timeout(&self, event: TimeoutEvent) {
+        self.takers.timed_out();
         checkout_timed_out(R2D2, event.timeout());
         self.next.handle_timeout(event);
     }
 
     fn handle_checkin(&self, event: CheckinEvent) {
+        self.takers.given_back(event.connection_id());
         self.next.handle_checkin(event);
     }
 }
@@ -125,9 +132,14 @@ impl HandleEvent for Teller {
 /// ```
 #[cfg(feature = "deadpool-diesel")]
 pub fn watched(builder: PoolBuilder) -> PoolBuilder {
+    let takers = Takers::new("a pool of deadpool-diesel", false);
+    let start = Instant::now();
     let taken = || {
-        Hook::sync_fn(|_, _| {
-            connection_taken("a pool of deadpool-diesel");
+        let takers = takers.clone();
+        Hook::sync_fn(move |_, metrics| {
+            // No two are made in one nanosecond.
+            let made = metrics.created.saturating_duration_since(start).as_nanos();
+            takers.taken(u64::try_from(made).unwrap_or(u64::MAX));
             Ok(())
         })
     };

@@ -25,7 +25,7 @@ use std::{
 use txsafe::{
     Failure, Trail,
     driver::{
-        Alarm, Connection, KnownLimits, Limits, Notes, Standing, lock_mutex as lock,
+        Alarm, Connection, KnownLimits, Limits, Notes, Standing, Tracked, lock_mutex as lock,
         may_change_limits,
     },
 };
@@ -44,6 +44,8 @@ pub(crate) struct Link {
     reader: AtomicWaker,
     hung_up: AtomicBool,
     cancel: OnceLock<Cancel>,
+    /// Who took it from its pool, if that tells.
+    tracked: OnceLock<Tracked>,
     /// Bounds what is waited for on this connection.
     pub(crate) alarm: Alarm,
 }
@@ -96,6 +98,7 @@ impl Link {
             reader: AtomicWaker::new(),
             hung_up: AtomicBool::new(false),
             cancel: OnceLock::new(),
+            tracked: OnceLock::new(),
             alarm: Alarm::default(),
         }
     }
@@ -377,6 +380,17 @@ impl Link {
     pub(crate) fn set_cancel(&self, cancel: Cancel) {
         // Set once, where the connection is made.
         let _ = self.cancel.set(cancel);
+    }
+
+    /// It is of a pool that tells who takes it.
+    pub(crate) fn set_tracked(&self, tracked: Tracked) {
+        // Set once, where the connection is made.
+        let _ = self.tracked.set(tracked);
+    }
+
+    /// The code that runs takes it from its pool.
+    pub(crate) fn taken(&self) {
+        self.tracked.get().into_iter().for_each(Tracked::taken);
     }
 
     /// The request to cancel what is running, if this connection can be asked to.

@@ -235,7 +235,7 @@ impl fmt::Display for RunningTransaction {
 impl fmt::Display for Taker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { age, taken_by } = self;
-        write!(f, "taken {age:.1?} before {taken_by}")
+        write!(f, "taken {age:.1?} ago {taken_by}")
     }
 }
 

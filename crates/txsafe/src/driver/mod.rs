@@ -66,9 +66,10 @@ pub use crate::{
     guard::{
         connection::{Calls, Connection, Waiting},
         gaps::Gaps,
-        holding::Holding,
+        holding::{Holding, Holdings, Stage},
         pool::Pool,
         session_log::SessionLog,
+        takers::{Takers, Tracked},
     },
     locks::{
         graph::log::{BindKey, HeldTable, LockLog},

@@ -104,8 +104,8 @@ impl Code {
             Self::SecondConnection => (
                 "TXS005",
                 "second connection",
-                "enough of these at once empty the pool and wait for each other for ever: pass the transaction down, or \
-                 use the other one before it begins or behind it",
+                "enough of these at once empty the pool and wait for each other: pass the transaction down, drop the other \
+                 connection before it begins, or run it on that one by `transaction_on`",
             ),
             Self::EndlessCheckout => (
                 "TXS006",

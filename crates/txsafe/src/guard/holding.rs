@@ -3,16 +3,21 @@
 //! A transaction pays for it twice, when it has its connection and when it gives it back, and never for a statement: what it
 //! does is asked of its connection, by whoever wants to know.
 
-use super::connection::Connection;
+use super::{
+    connection::Connection,
+    pool::Pool,
+    takers::{Taken, Takers},
+};
 use crate::{
     clock::{excused::lock, times::now},
     dialect::holders::{Doing, Holders, MOST_NAMED, RunningTransaction},
+    telemetry::pool::PoolState,
 };
 use std::{
     fmt,
     panic::Location,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -20,7 +25,11 @@ use std::{
 
 /// The transactions of one database that hold a connection. They are as many as connections, so their number is bounded.
 #[derive(Default)]
-pub(crate) struct Holdings(Mutex<Slots>);
+pub struct Holdings {
+    slots: Mutex<Slots>,
+    /// Who takes connections of its pool outside of them, once a hook of that has made itself known.
+    takers: OnceLock<Takers>,
+}
 
 #[derive(Default)]
 struct Slots {
@@ -42,9 +51,13 @@ struct Held {
 
 /// How far an attempt has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+#[expect(clippy::exhaustive_enums, reason = "an attempt has no other ones")]
+pub enum Stage {
+    /// It waits for BEGIN, and for what precedes its closure.
     Begins = 0,
+    /// Its closure runs, or its caller works with it.
     Runs = 1,
+    /// It waits for COMMIT or ROLLBACK.
     Ends = 2,
 }
 
@@ -57,8 +70,8 @@ pub struct Holding {
 }
 
 impl Holdings {
-    /// An attempt of the transaction has its connection.
-    pub(crate) fn hold(
+    /// An attempt of the transaction has its connection, which `is_on_held` if it is the caller's.
+    pub fn hold(
         self: &Arc<Self>,
         transaction: &Arc<str>,
         place: &'static Location<'static>,
@@ -75,7 +88,7 @@ impl Holdings {
             stage_since: AtomicU64::new(since),
             connection,
         });
-        let slots = &mut *lock(&self.0);
+        let slots = &mut *lock(&self.slots);
         let slot = slots.free.pop().unwrap_or_else(|| {
             slots.held.push(None);
             slots.held.len() - 1
@@ -89,21 +102,45 @@ impl Holdings {
         self.held().iter().map(|held| held.look()).collect()
     }
 
-    /// Who holds the connections of a pool of which `in_use` are in use.
-    pub(crate) fn holders(&self, in_use: usize) -> Holders {
+    /// Who holds the connections of its pool.
+    pub(crate) fn holders(&self, pool: PoolState) -> Holders {
         let held = self.held();
-        let own = held.iter().filter(|held| !held.is_on_held).count();
         let named = held.iter().take(MOST_NAMED).map(|held| held.look()).collect();
         let left_out = held.len().saturating_sub(MOST_NAMED);
-        Holders::new(named, left_out, in_use.saturating_sub(own), Vec::new())
+        let outside = outside(pool, &held);
+        let takers = self.takers.get().cloned().or_else(|| Takers::of_size(pool.size));
+        let takers = takers.map(|takers| takers.holders(pool.size, pool.idle, outside));
+        let takers = takers.iter().flatten().take(MOST_NAMED).map(Taken::tell).collect();
+        Holders::new(named, left_out, outside, takers)
+    }
+
+    /// A connection of its pool that the code that runs took, and holds for certain; and what the pool is called.
+    pub(crate) fn held_by_me(&self, pool: &dyn Pool) -> Option<(Taken, &'static str)> {
+        let takers = self.takers.get().filter(|takers| takers.has_mine())?;
+        let state = pool.state();
+        let taken = takers.holders(state.size, state.idle, outside(state, &self.held()));
+        let mine = taken.into_iter().find(Taken::is_mine)?;
+        Some((mine, takers.name()))
+    }
+
+    /// These hooks are those of its pool.
+    pub(super) fn claim(&self, takers: &Takers) {
+        if self.takers.get().is_none() && self.takers.set(takers.clone()).is_ok() {
+            takers.set_claimed();
+        }
     }
 
     /// The oldest first.
     fn held(&self) -> Vec<Arc<Held>> {
-        let mut held: Vec<_> = lock(&self.0).held.iter().flatten().map(Arc::clone).collect();
+        let mut held: Vec<_> = lock(&self.slots).held.iter().flatten().map(Arc::clone).collect();
         held.sort_by_key(|held| held.since);
         held
     }
+}
+
+/// How many connections are in use, and aren't those of these transactions.
+fn outside(pool: PoolState, held: &[Arc<Held>]) -> usize {
+    pool.in_use().saturating_sub(held.iter().filter(|held| !held.is_on_held).count())
 }
 
 impl Held {
@@ -127,7 +164,7 @@ impl Held {
 
 impl Holding {
     /// It has come so far.
-    pub(crate) fn enters(&self, stage: Stage) {
+    pub fn enters(&self, stage: Stage) {
         self.held.stage_since.store(now(), Relaxed);
         self.held.stage.store(stage as u8, Relaxed);
     }
@@ -135,7 +172,7 @@ impl Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        let slots = &mut *lock(&self.holdings.0);
+        let slots = &mut *lock(&self.holdings.slots);
         slots.held[self.slot] = None;
         slots.free.push(self.slot);
     }
@@ -143,6 +180,12 @@ impl Drop for Holding {
 
 fn since(at: u64) -> Duration {
     Duration::from_nanos(now().saturating_sub(at))
+}
+
+impl fmt::Debug for Holdings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.running()).finish()
+    }
 }
 
 impl fmt::Debug for Holding {
@@ -163,11 +206,15 @@ mod tests {
         (holdings.hold(&name.into(), place, is_on_held, connection), calls)
     }
 
+    fn in_use(size: usize) -> PoolState {
+        PoolState::new(size, size, 0, None)
+    }
+
     #[test]
     fn the_oldest_are_named_and_the_rest_is_counted() {
         let holdings = Arc::<Holdings>::default();
         let held: Vec<_> = (0..7).map(|n| hold(&holdings, &format!("tx {n}"), false)).collect();
-        let holders = holdings.holders(9);
+        let holders = holdings.holders(in_use(9));
         let names: Vec<_> = holders.transactions().iter().map(|tx| tx.name()).collect();
         assert_eq!(names, ["tx 0", "tx 1", "tx 2", "tx 3", "tx 4"]);
         assert_eq!((holders.left_out(), holders.outside()), (2, 2));
@@ -180,8 +227,8 @@ mod tests {
         drop(held);
         assert!(holdings.running().is_empty());
         let _lone = hold(&holdings, "on its own", true);
-        assert_eq!(lock(&holdings.0).held.len(), 7, "slots are used again");
-        assert_eq!(holdings.holders(1).outside(), 1, "the connection is its caller's");
+        assert_eq!(lock(&holdings.slots).held.len(), 7, "slots are used again");
+        assert_eq!(holdings.holders(in_use(1)).outside(), 1, "the connection is its caller's");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod second;
 pub(crate) mod session_state;
 pub mod standstill;
 pub mod system;
+pub(crate) mod takers;
 mod thread;
 pub mod todo;
 mod wake;

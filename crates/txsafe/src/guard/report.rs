@@ -1,7 +1,5 @@
 //! From what was seen to what is told: rules, severities, repetitions.
 
-#[cfg(feature = "origins")]
-use super::origin::{self, Trace};
 use super::{
     code::Code,
     day::Day,
@@ -12,6 +10,11 @@ use super::{
     rerun::RerunMode,
     scope::{Scope, Telling},
     todo::Todo,
+};
+#[cfg(feature = "origins")]
+use super::{
+    origin::{self, Trace},
+    takers::want_traces,
 };
 use crate::{
     clock::{
@@ -142,6 +145,10 @@ impl Guard {
     /// Checks the policy, and reads its to-do file.
     pub(crate) fn new(policy: Policy) -> Result<Self, InvalidSetting> {
         policy.validate()?;
+        #[cfg(feature = "origins")]
+        if policy.origins {
+            want_traces();
+        }
         let todo = policy.todo_file.as_deref().map(Todo::open).transpose()?;
         let rerun = RerunMode::of(&policy)?;
         Ok(Self { policy, rerun, todo, sites: Mutex::default() })

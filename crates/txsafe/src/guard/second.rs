@@ -4,9 +4,13 @@ use super::{
     code::Code,
     marker::Waiting,
     report::{Seen, Where},
-    scope::{scope, watched},
+    scope::{Scope, scope, watched},
+    takers::Taken,
 };
-use std::{panic::Location, sync::atomic::Ordering::Relaxed};
+use std::{
+    panic::Location,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 /// For pools and adapters: a connection is being taken from a pool by the code that runs. In a transaction that is a
 /// finding ([`TXS005`](Code::SecondConnection)).
@@ -28,6 +32,18 @@ pub fn connection_taken(pool: &str) {
             waited: None,
         },
     );
+}
+
+/// Tells of a transaction that began while the code that runs it held a connection of the same pool, which is a finding as well.
+pub(crate) fn began_with_one(scope: &Arc<Scope>, taken: &Taken, pool: &str) {
+    let (age, span) = (taken.age(), taken.in_span());
+    let what = format!(
+        "took a second connection, of {pool}: the code that runs it holds one already, taken {age:.1?} before{span}",
+    );
+    let subject = pool.to_owned();
+    let site = taken.site();
+    let seen = Seen { code: Code::SecondConnection, what, subject, site, waited: None };
+    scope.guard.report(scope, seen);
 }
 
 /// A transaction inside another one, on another database. The outer one waits for it as for anything else, but of that is

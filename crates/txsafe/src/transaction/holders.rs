@@ -1,9 +1,9 @@
 //! Who holds the connections of a database's pool: noted for each attempt, and told to whoever waited for one in vain.
 
-use super::{progress::Progress, shared::Shared};
+use super::{call::Call, progress::Progress, shared::Shared};
 use crate::{
     dialect::{failure::Failure, holders::RunningTransaction},
-    guard::{connection::Connection, holding::Holding},
+    guard::{connection::Connection, holding::Holding, scope::Scope, second::began_with_one},
 };
 use std::sync::Arc;
 
@@ -14,12 +14,22 @@ impl<H> Progress<H> {
         call.shared.holdings.hold(&call.named.name, call.place, call.on_held, connection)
     }
 
+    /// Tells of a connection that the code that runs holds beside the one that the attempt has got.
+    pub(super) fn look_for_held(&self, scope: &Arc<Scope>) {
+        let Call { shared, on_held, .. } = &self.call;
+        let pool = shared.pool.get().filter(|_| !on_held);
+        let held = pool.and_then(|pool| shared.holdings.held_by_me(pool.as_ref()));
+        if let Some((taken, pool)) = held {
+            began_with_one(scope, &taken, pool);
+        }
+    }
+
     /// The failure, with those who held the connections if that is what failed.
     pub(super) fn with_holders(&self, failure: Failure) -> Failure {
         let shared = &self.call.shared;
         match (failure.holders(), shared.pool.get()) {
             (Some(_), Some(pool)) => {
-                let holders = shared.holdings.holders(pool.state().in_use());
+                let holders = shared.holdings.holders(pool.state());
                 failure.with_holders(holders)
             }
             _ => failure,

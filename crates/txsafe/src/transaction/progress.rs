@@ -158,6 +158,7 @@ impl<H> Progress<H> {
             locks: account.notes.locks.clone(),
         });
         self.rerun.runs_in(&scope);
+        self.look_for_held(&scope);
         scope
     }
 

@@ -27,6 +27,7 @@ use crate::{
     guard::{
         holding::Stage,
         session_state::keep_session_state,
+        takers::taking,
         within::{raise_all, within},
     },
     retry::remedy::Phase,
@@ -168,7 +169,8 @@ pub(super) async fn start<C: AsyncSource>(
     let not_started =
         |phase, failure, account| ControlFlow::Break((Ended::NotStarted(phase, failure), account));
     let settings = progress.settings();
-    let opened = source.open(settings.of_session(progress.remaining())).await;
+    let opening = source.open(settings.of_session(progress.remaining()));
+    let opened = taking(&progress.call.shared.holdings, opening).await;
     progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,

@@ -15,6 +15,7 @@ use crate::{
     guard::{
         holding::Stage,
         session_state::keep_session_state,
+        takers::taking_blocking,
         within::{raise_all_blocking, within_blocking},
     },
     retry::remedy::Phase,
@@ -139,7 +140,8 @@ pub(super) fn start<C: Source>(
     let not_started =
         |phase, failure, account| ControlFlow::Break((Ended::NotStarted(phase, failure), account));
     let settings = progress.settings();
-    let opened = source.open(settings.of_session(progress.remaining()));
+    let options = settings.of_session(progress.remaining());
+    let opened = taking_blocking(&progress.call.shared.holdings, || source.open(options));
     progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,
