@@ -109,8 +109,10 @@ impl Row {
 
     fn options(&self) -> TxOptions {
         let is_blackhole = self.fault == Fault::Blackhole;
+        // Where the deadline ends the wait, it is waited for.
+        let ends_by_deadline = is_blackhole && self.expected() == End::RolledBack;
         TxOptions::new()
-            .timeout(if is_blackhole { 4 * LOST_AFTER } else { DEADLINE })
+            .timeout(if ends_by_deadline { 4 * LOST_AFTER } else { DEADLINE })
             .answer_timeout(if is_blackhole { LOST_AFTER } else { DEADLINE })
             .commit_timeout(if is_blackhole { LOST_AFTER } else { DEADLINE })
             .checkout_timeout(LOST_AFTER)
