@@ -132,23 +132,31 @@ enum Request {
     Reads,
     /// It is there already, which the service answers by 409.
     Registers,
-    /// Somebody else wrote the row meanwhile, the first time: without txsafe the request fails.
     Pays,
+    /// Somebody else wrote the row meanwhile, the first time: without txsafe the request fails.
+    Collides,
 }
 
-const REQUESTS: [Request; 3] = [Request::Reads, Request::Registers, Request::Pays];
+const REQUESTS: [Request; 6] = [
+    Request::Reads,
+    Request::Registers,
+    Request::Reads,
+    Request::Pays,
+    Request::Reads,
+    Request::Collides,
+];
 
 impl Request {
     const fn sql(self) -> &'static str {
         match self {
             Self::Reads => "SELECT balance FROM accounts WHERE id = 1",
             Self::Registers => "INSERT INTO accounts VALUES (1, 0)",
-            Self::Pays => "UPDATE accounts SET balance = balance + 1 WHERE id = 1",
+            Self::Pays | Self::Collides => "UPDATE accounts SET balance = balance + 1 WHERE id = 1",
         }
     }
 
     const fn collides(self) -> bool {
-        matches!(self, Self::Pays)
+        matches!(self, Self::Collides)
     }
 }
 
@@ -159,7 +167,7 @@ fn answer(result: Result<(), sqlx::Error>) {
     }
 }
 
-/// 2,400 requests of a service write at most twice as many lines as they do on SQLx alone, at any level.
+/// 2,400 requests of a service, a third of which fail, write at most twice as many lines as they do on SQLx alone, at any level.
 #[test]
 fn a_service_logs_at_most_twice_the_lines_that_it_did() {
     alone("a_service_logs_at_most_twice_the_lines_that_it_did", || {
@@ -207,7 +215,7 @@ fn a_service_logs_at_most_twice_the_lines_that_it_did() {
         for levels in [&[" WARN ", "ERROR"][..], &[" WARN ", "ERROR", " INFO ", "DEBUG"]] {
             let [bare, safe] = [&bare, &safe].map(|log| lines(log, levels));
             assert!(
-                (800..=2 * bare).contains(&safe),
+                (400..=2 * bare).contains(&safe),
                 "{levels:?}: {safe} lines, {bare} without txsafe"
             );
         }
