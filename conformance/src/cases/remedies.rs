@@ -185,7 +185,7 @@ async fn too_many_connections_are_waited_out(driver: Driver) {
     let db = shop.database(driver);
     let script = Script::new([Step::Credit(1, 1)]);
     let call =
-        Call::new("crowded").with(TxOptions::new().timeout(100 * MS).checkout_timeout(60 * MS));
+        Call::new("crowded").with(TxOptions::new().timeout(500 * MS).checkout_timeout(300 * MS));
     let error = db.run(call, script.clone()).await.unwrap_err().ours();
     assert_eq!(error.outcome(), Outcome::RolledBack);
     let said = error.report().unwrap().failures[0].failure.to_string();

@@ -309,7 +309,7 @@ async fn bind_values_are_not_promised() {
 #[tokio::test]
 async fn what_was_running_at_the_deadline_is_told() {
     let shop = Shop::open("deadline").await.unwrap();
-    let options = TxOptions::new().timeout(Duration::from_millis(100));
+    let options = TxOptions::new().timeout(Duration::from_millis(500));
     let db = database(&shop);
     let slow = db.with(options).transaction("slow", async |mut tx| {
         raw_sql("SELECT pg_sleep(60)").execute(&mut tx).await?;
