@@ -44,12 +44,9 @@ use txsafe::{
 ///     });
 ///     Ok(left.await?)
 /// }
-/// # fn main() {
-/// #     txsafe_tests::on_postgres!(async |url| {
-/// #         assert_eq!(pay(&txsafe_tests::database!(url), 30).await?, 70);
-/// #         Ok::<_, Box<dyn std::error::Error>>(())
-/// #     })
-/// # }
+/// // What the driver returned stays as it was.
+/// let error = diesel::result::Error::from(DriverError::from(diesel::result::Error::NotFound));
+/// assert!(matches!(error, diesel::result::Error::NotFound));
 /// ```
 #[derive(Debug)]
 pub struct DriverError(DieselError);

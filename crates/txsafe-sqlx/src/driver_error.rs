@@ -45,13 +45,9 @@ use txsafe::{
 ///     });
 ///     Ok(left.await?)
 /// }
-/// # fn main() {
-/// #     txsafe_tests::on_postgres!(async |url| {
-/// #         let db = Database::builder(sqlx::PgPool::connect_lazy(url)?).build()?;
-/// #         assert_eq!(pay(&db, 30).await?, 70);
-/// #         Ok::<_, Box<dyn std::error::Error>>(())
-/// #     })
-/// # }
+/// // What the driver returned stays as it was.
+/// let error = sqlx::Error::from(DriverError::from(sqlx::Error::RowNotFound));
+/// assert!(matches!(error, sqlx::Error::RowNotFound));
 /// ```
 #[derive(Debug)]
 pub struct DriverError(SqlxError);
