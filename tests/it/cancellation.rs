@@ -151,6 +151,47 @@ async fn a_panic_goes_on_and_leaves_nothing() {
     assert_eq!(shop.balance_of(1).await, 102);
 }
 
+/// Whoever has the connection after a COMMIT whose caller went away changes its session, which the next transaction notices.
+#[tokio::test]
+async fn behind_a_commit_whose_caller_went_away_the_session_is_watched() {
+    let shop = Shop::with("abandoned_commit", 1, |builder| builder).await;
+    let sql = "
+        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_advisory_xact_lock_shared(hashtext(current_schema)); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER wait AFTER UPDATE ON accounts DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION wait();
+        SELECT pg_advisory_lock(hashtext(current_schema))";
+    shop.watcher.batch_execute(sql).await.unwrap();
+    let db = shop.db.clone();
+    let commits = tokio::spawn(async move {
+        db.transaction("commits", async |mut tx| {
+            credit(&mut tx, 1, 1).await?;
+            Ok::<_, AppError>(())
+        })
+        .await
+    });
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                 AND objid = hashtext(current_schema)::bit(32)::bigint";
+    until("COMMIT", async || shop.ask(waits).await == 1).await;
+    commits.abort();
+    assert!(commits.await.unwrap_err().is_cancelled());
+    shop.watcher
+        .batch_execute("SELECT pg_advisory_unlock(hashtext(current_schema))")
+        .await
+        .unwrap();
+
+    let mut conn = shop.db.pool().get().await.unwrap();
+    conn.batch_execute("SET statement_timeout = '7s'").await.unwrap();
+    drop(conn);
+    let shown = shop.db.transaction("shows", async |mut tx| {
+        let show =
+            diesel::dsl::sql::<diesel::sql_types::Text>("current_setting('statement_timeout')");
+        Ok::<_, AppError>(diesel::select(show).get_result::<String>(&mut tx).await?)
+    });
+    assert_eq!(shown.await.unwrap(), "7s");
+    assert_eq!(shop.balance_of(1).await, 101);
+}
+
 #[tokio::test]
 async fn a_statement_dropped_inside_is_waited_for_before_commit() {
     let shop = Shop::open("select").await;

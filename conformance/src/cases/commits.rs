@@ -1,8 +1,8 @@
 //! What is committed, what isn't, and what the caller gets to hear.
 
-use super::Case;
+use super::{Case, local::check};
 use crate::{
-    drivers::{Call, Driver},
+    drivers::{Call, Driver, Library},
     error::AppError,
     script::{Script, Step, raise},
     shop::Shop,
@@ -25,6 +25,7 @@ pub(super) const CASES: &[Case] = cases![
     what_is_rollback_only_is_rolled_back_and_its_value_returned,
     a_dry_run_has_no_effect,
     a_dry_run_fails_where_the_real_one_would,
+    what_is_asked_before_each_commit_is_prepared_once,
 ];
 
 async fn ok_commits(driver: Driver) {
@@ -33,6 +34,26 @@ async fn ok_commits(driver: Driver) {
     shop.database(driver).run(Call::new("transfer"), script.clone()).await.unwrap();
     assert_eq!((shop.balance_of(1).await, script.attempts()), (105, 1));
     assert_eq!((shop.ask("SELECT count(*) FROM ledger").await, shop.busy().await), (1, 0));
+}
+
+/// SQLx asks by simple queries. What is asked about once on a connection, as for the session's limits, isn't prepared by any.
+async fn what_is_asked_before_each_commit_is_prepared_once(driver: Driver) {
+    let shop = Shop::open("witness").await.unwrap();
+    let db = shop.database_at(driver, &shop.url, 1);
+    let prepared = |start: &str, end: &str, times: u32| {
+        check(&format!(
+            "{times} = (SELECT count(*) FROM pg_prepared_statements
+                        WHERE statement LIKE '%{start}' || '{end}%')"
+        ))
+    };
+    let witness = u32::from(driver.library() == Library::Diesel);
+    let verified = || Call::new("verified").with(TxOptions::new().verify_commit(true));
+    db.run(verified(), Script::new([Step::Credit(1, 1)])).await.unwrap();
+    let steps = [
+        prepared("pg_current_xact_id", "_if_assigned", witness),
+        prepared("idle_in_transaction", "_session_timeout", 0),
+    ];
+    db.run(verified(), Script::new(steps)).await.unwrap();
 }
 
 async fn an_error_of_ones_own_rolls_back_and_comes_back(driver: Driver) {

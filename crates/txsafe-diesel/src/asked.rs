@@ -1,4 +1,4 @@
-//! Questions of our own, as queries of Diesel's: prepared once, and one round trip then.
+//! Questions of our own, as queries of Diesel's: prepared once, and one round trip then, unless they are rare.
 
 use diesel::{
     pg::Pg,
@@ -8,8 +8,7 @@ use diesel::{
 };
 use txsafe::driver::Question;
 
-/// A question with its bind values, which answers one text or none. One without any is asked rarely, and has no prepared statement
-/// of its own: behind a pooler that doesn't follow those, their names are those of others.
+/// A question with its bind values, which answers one text or none.
 pub(crate) struct Asked<'a>(pub(crate) Question<'a>);
 
 /// A question whose answers are rows of one `text[]` each.
@@ -57,7 +56,7 @@ impl AskedForRows<'_> {
 
 impl QueryFragment<Pg> for Asked<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        if self.0.binds.is_empty() {
+        if self.0.is_rare {
             out.unsafe_to_cache_prepared();
         }
         let mut parts = self.0.parts();

@@ -61,7 +61,7 @@ impl Locks for Driver {
     ) -> BoxFuture<'t, Result<Option<String>, Error>> {
         Box::pin(async move {
             let binds = &[call.parameter()];
-            let asked = Asked(Question { sql: call.sql(), binds }).ask(tx).await;
+            let asked = Asked(Question::new(call.sql(), binds)).ask(tx).await;
             asked.map_err(|error| failure_of(&error).into())
         })
     }

@@ -25,7 +25,8 @@ impl Asks for Driver {
         ask: &'t Ask,
     ) -> BoxFuture<'t, Result<Rows, Error>> {
         Box::pin(async move {
-            let question = Question { sql: ask.sql(), binds: &ask.binds() };
+            let binds = ask.binds();
+            let question = Question::new(ask.sql(), &binds);
             let rows = AskedForRows(Asked(question)).ask(tx).await;
             rows.map_err(|error| failure_of(&error).into())
         })

@@ -228,11 +228,12 @@ impl AsyncSession for Session<'_> {
         let commit = Commit { link: Arc::clone(&self.link), before };
         let answer = match std::mem::replace(&mut self.lease, Lease::Gone) {
             Lease::Pooled(mut object) => {
+                let link = Arc::clone(&self.link);
                 let finish = async move {
                     let answer = commit.within(patience, &mut object).await;
-                    (object, answer)
+                    ((object, link), answer)
                 };
-                let (object, answer) = to_the_end(&mut self.account, finish, release).await;
+                let ((object, _), answer) = to_the_end(&mut self.account, finish, release).await;
                 self.lease = Lease::Pooled(object);
                 answer
             }
@@ -325,8 +326,9 @@ impl fmt::Debug for Session<'_> {
 
 /// COMMIT came to its answer after its caller had gone away.
 #[inline]
-fn release(object: Box<Object<AsyncPgConnection>>, is_committed: bool) {
+fn release((object, link): (Box<Object<AsyncPgConnection>>, Arc<Link>), is_committed: bool) {
     if is_committed {
+        link.finish();
         drop(object);
     } else {
         drop(Object::take(*object));
@@ -366,7 +368,7 @@ fn close_when_answered(link: Arc<Link>, patience: Duration) {
 async fn is_in_transaction(link: &Link, conn: &mut AsyncPgConnection) -> Result<bool, Failure> {
     const SET_SQL: &str = "SELECT set_config('txsafe.open', 'yes', true)";
     const QUESTION: Question<'_> =
-        Question { sql: "SELECT current_setting('txsafe.open', true) AS answer", binds: &[] };
+        Question::rare("SELECT current_setting('txsafe.open', true) AS answer");
     if depth(conn).is_some() || link.is_in_transaction() {
         return Ok(true);
     }

@@ -102,7 +102,7 @@ impl<P: Pool> Locks for Driver<P> {
         call: LockCall,
     ) -> BoxFuture<'t, Result<Option<String>, Error>> {
         let binds = &[call.parameter()];
-        let asked = Asked(Question { sql: call.sql(), binds }).ask_blocking(tx);
+        let asked = Asked(Question::new(call.sql(), binds)).ask_blocking(tx);
         Box::pin(made(asked.map_err(|error| failure_of(&error).into())))
     }
 }

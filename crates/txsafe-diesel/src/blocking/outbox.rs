@@ -37,7 +37,8 @@ impl<P: Pool> Asks for Driver<P> {
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
         ask: &'t Ask,
     ) -> BoxFuture<'t, Result<Rows, Error>> {
-        let question = Question { sql: ask.sql(), binds: &ask.binds() };
+        let binds = ask.binds();
+        let question = Question::new(ask.sql(), &binds);
         let rows = AskedForRows(Asked(question)).ask_blocking(tx);
         Box::pin(made(rows.map_err(|error| failure_of(&error).into())))
     }

@@ -63,6 +63,23 @@ pub struct Question<'a> {
     pub sql: &'a str,
     /// Its bind values, all `text`.
     pub binds: &'a [&'a str],
+    /// Asked about once on a connection: not worth a prepared statement, which besides is somebody else's behind a pooler that
+    /// doesn't follow those.
+    pub is_rare: bool,
+}
+
+impl<'a> Question<'a> {
+    /// One that is asked often.
+    #[must_use]
+    pub const fn new(sql: &'a str, binds: &'a [&'a str]) -> Self {
+        Self { sql, binds, is_rare: false }
+    }
+
+    /// One that is asked about once on a connection, without bind values.
+    #[must_use]
+    pub const fn rare(sql: &'a str) -> Self {
+        Self { sql, binds: &[], is_rare: true }
+    }
 }
 
 impl Question<'_> {
@@ -239,7 +256,7 @@ mod tests {
 
     #[test]
     fn binds_become_literals_that_cannot_be_left() {
-        let inlined = |sql, binds| Question { sql, binds }.inlined();
+        let inlined = |sql, binds| Question::new(sql, binds).inlined();
         assert_eq!(inlined("SELECT 1", &[]), "SELECT 1");
         assert_eq!(
             inlined("f($2::text, $1)", &["o'clock", r"\'; DROP TABLE t; --"]),

@@ -99,7 +99,7 @@ impl<'c> Claim<'c> {
     pub(crate) fn question(&self) -> Question<'_> {
         let has_fingerprint = !matches!(self.ask, Ask::ClaimKey | Ask::AwaitKey);
         let binds = if has_fingerprint { self.binds.as_slice() } else { &self.binds[..2] };
-        Question { sql: self.sql, binds }
+        Question::new(self.sql, binds)
     }
 
     /// Whether the next question waits for a call that has the key, and for nothing else.

@@ -101,7 +101,7 @@ impl<'m> MarkQuestion<'m> {
     }
 
     pub(crate) fn question(&self) -> Question<'_> {
-        Question { sql: self.sql, binds: &self.binds }
+        Question::new(self.sql, &self.binds)
     }
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn is_there<'q>(
     mark: Option<&'q MarkQuestion<'_>>,
     dialect: &dyn Dialect,
 ) -> Option<Question<'q>> {
-    let other = || dialect.question(Ask::Limits).map(|sql| Question { sql, binds: &[] });
+    let other = || dialect.question(Ask::Limits).map(|sql| Question::new(sql, &[]));
     mark.map(MarkQuestion::question).or_else(other)
 }
 

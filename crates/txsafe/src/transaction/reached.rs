@@ -28,7 +28,7 @@ impl<D: AsyncDriver> Pool for Reached<D> {
         Some(Box::pin(async move {
             let binds = [binds[0].as_str(), binds[1].as_str()];
             // A question that can't be asked has no answer; the transaction has its own trouble.
-            D::ask_beside(&pool, Question { sql, binds: &binds }).await.unwrap_or_default()
+            D::ask_beside(&pool, Question::new(sql, &binds)).await.unwrap_or_default()
         }))
     }
 }

@@ -183,7 +183,7 @@ pub(super) async fn start<C: AsyncSource>(
     session.account().holds(holding);
     session.account().begin(&progress.call.named.name, progress.call.notes());
     if let Some(sql) = progress.asks_for_its_database() {
-        let answer = session.ask(Question { sql, binds: &[] }).await.unwrap_or_default();
+        let answer = session.ask(Question::rare(sql)).await.unwrap_or_default();
         if let Some(outer) = progress.identified(answer) {
             session.give_back();
             return ControlFlow::Break((Ended::Nested(outer), Account::new()));
@@ -227,7 +227,7 @@ async fn limits_of<S: AsyncSession>(
     if let Some(known) = session.known_limits().await? {
         return Ok(Some(known));
     }
-    match session.ask(Question { sql, binds: &[] }).await {
+    match session.ask(Question::rare(sql)).await {
         Ok(answer) => {
             let limits = answer.and_then(|answer| dialect.limits(&answer));
             limits.into_iter().for_each(|limits| session.keep_limits(limits));
@@ -259,7 +259,7 @@ async fn prepare<S: AsyncSession>(
     }
     progress.key_was_new();
     if let Some((sql, binds)) = progress.sets_behind_claim() {
-        session.ask(Question { sql, binds: &binds }).await?;
+        session.ask(Question::new(sql, &binds)).await?;
     }
     Ok(None)
 }
@@ -358,7 +358,7 @@ async fn commit<S: AsyncSession>(
     if settings.verify_commit
         && let Some(sql) = progress.dialect().question(Ask::Witness)
     {
-        match session.ask(Question { sql, binds: &[] }).await {
+        match session.ask(Question::new(sql, &[])).await {
             Ok(answer) => witness = answer.as_deref().and_then(Witness::read),
             Err(failure) => {
                 let standing = not_asked(failure);
@@ -386,7 +386,7 @@ async fn commit<S: AsyncSession>(
 /// Rolls back what would have been committed, once the constraints that COMMIT checks are checked.
 async fn dry_run<S: AsyncSession>(mut session: S, dialect: &dyn Dialect) -> Attempted {
     if let Some(sql) = dialect.question(Ask::DeferredConstraints)
-        && let Err(failure) = session.ask(Question { sql, binds: &[] }).await
+        && let Err(failure) = session.ask(Question::new(sql, &[])).await
     {
         let standing = not_asked(failure.clone());
         let account = end(session, step(true, &standing), dialect).await;
@@ -471,8 +471,8 @@ async fn end_asking<S: AsyncSession>(mut session: S, step: Step, inquiry: &Inqui
     let mut answer = None;
     let binds = deadlock.filter(|_| is_clean).and_then(PostMortem::binds);
     if let (Some([processes, ago]), Some(sql)) = (&binds, dialect.question(Ask::Opponents)) {
-        let question = Question { sql, binds: &[processes, ago] };
-        match session.ask(question).await {
+        let binds = [&**processes, &**ago];
+        match session.ask(Question::new(sql, &binds)).await {
             Ok(told) => answer = told,
             // It is in an unknown state, and closed.
             Err(_) => is_clean = false,
@@ -492,7 +492,7 @@ async fn part<S: AsyncSession>(mut session: S, parting: Parting, dialect: &dyn D
         Parting::Close => {}
         Parting::UnlockAndClose => {
             if let Some(sql) = dialect.question(Ask::UnlockAll) {
-                drop(session.ask(Question { sql, binds: &[] }).await);
+                drop(session.ask(Question::rare(sql)).await);
             }
         }
     }

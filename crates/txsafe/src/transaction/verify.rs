@@ -73,7 +73,7 @@ pub(crate) async fn verify<C: AsyncSource>(
         let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
         // A session that gets no answer is dropped, and so closed: the server may still be on its way up.
         if let Ok(mut session) = source.open(options).await
-            && let Ok(Some(answer)) = session.ask(Question { sql: status, binds: &[&xid] }).await
+            && let Ok(Some(answer)) = session.ask(Question::new(status, &[&xid])).await
         {
             let verdict = witness.judge(&answer);
             if verdict == Verdict::InProgress
@@ -81,7 +81,7 @@ pub(crate) async fn verify<C: AsyncSource>(
                 && let Some(sql) = dialect.question(Ask::EndSession)
             {
                 let binds = &[witness.pid.as_str(), xid.as_str()];
-                let _ = session.ask(Question { sql, binds }).await;
+                let _ = session.ask(Question::new(sql, binds)).await;
             }
             session.give_back();
             if verdict != Verdict::InProgress {
@@ -109,7 +109,7 @@ pub(crate) fn verify_blocking<C: Source>(
     for round in 1.. {
         let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
         if let Ok(mut session) = source.open(options)
-            && let Ok(Some(answer)) = session.ask(Question { sql: status, binds: &[&xid] })
+            && let Ok(Some(answer)) = session.ask(Question::new(status, &[&xid]))
         {
             let verdict = witness.judge(&answer);
             if verdict == Verdict::InProgress
@@ -117,7 +117,7 @@ pub(crate) fn verify_blocking<C: Source>(
                 && let Some(sql) = dialect.question(Ask::EndSession)
             {
                 let binds = &[witness.pid.as_str(), xid.as_str()];
-                let _ = session.ask(Question { sql, binds });
+                let _ = session.ask(Question::new(sql, binds));
             }
             session.give_back();
             if verdict != Verdict::InProgress {

@@ -154,7 +154,7 @@ pub(super) fn start<C: Source>(
     session.account().holds(holding);
     session.account().begin(&progress.call.named.name, progress.call.notes());
     if let Some(sql) = progress.asks_for_its_database() {
-        let answer = session.ask(Question { sql, binds: &[] }).unwrap_or_default();
+        let answer = session.ask(Question::rare(sql)).unwrap_or_default();
         if let Some(outer) = progress.identified(answer) {
             session.give_back();
             return ControlFlow::Break((Ended::Nested(outer), Account::new()));
@@ -198,7 +198,7 @@ fn limits_of<S: Session>(
     if let Some(known) = session.known_limits()? {
         return Ok(Some(known));
     }
-    match session.ask(Question { sql, binds: &[] }) {
+    match session.ask(Question::rare(sql)) {
         Ok(answer) => {
             let limits = answer.and_then(|answer| dialect.limits(&answer));
             limits.into_iter().for_each(|limits| session.keep_limits(limits));
@@ -230,7 +230,7 @@ fn prepare<S: Session>(
     }
     progress.key_was_new();
     if let Some((sql, binds)) = progress.sets_behind_claim() {
-        session.ask(Question { sql, binds: &binds })?;
+        session.ask(Question::new(sql, &binds))?;
     }
     Ok(None)
 }
@@ -325,7 +325,7 @@ fn commit<S: Session>(
     if settings.verify_commit
         && let Some(sql) = progress.dialect().question(Ask::Witness)
     {
-        match session.ask(Question { sql, binds: &[] }) {
+        match session.ask(Question::new(sql, &[])) {
             Ok(answer) => witness = answer.as_deref().and_then(Witness::read),
             Err(failure) => {
                 let standing = not_asked(failure);
@@ -353,7 +353,7 @@ fn commit<S: Session>(
 /// Rolls back what would have been committed, once the constraints that COMMIT checks are checked.
 fn dry_run<S: Session>(mut session: S, dialect: &dyn Dialect) -> Attempted {
     if let Some(sql) = dialect.question(Ask::DeferredConstraints)
-        && let Err(failure) = session.ask(Question { sql, binds: &[] })
+        && let Err(failure) = session.ask(Question::new(sql, &[]))
     {
         let standing = not_asked(failure.clone());
         let account = end(session, step(true, &standing), dialect);
@@ -438,8 +438,8 @@ fn end_asking<S: Session>(mut session: S, step: Step, inquiry: &Inquiry<'_>) -> 
     let mut answer = None;
     let binds = deadlock.filter(|_| is_clean).and_then(PostMortem::binds);
     if let (Some([processes, ago]), Some(sql)) = (&binds, dialect.question(Ask::Opponents)) {
-        let question = Question { sql, binds: &[processes, ago] };
-        match session.ask(question) {
+        let binds = [&**processes, &**ago];
+        match session.ask(Question::new(sql, &binds)) {
             Ok(told) => answer = told,
             // It is in an unknown state, and closed.
             Err(_) => is_clean = false,
@@ -459,7 +459,7 @@ fn part<S: Session>(mut session: S, parting: Parting, dialect: &dyn Dialect) {
         Parting::Close => {}
         Parting::UnlockAndClose => {
             if let Some(sql) = dialect.question(Ask::UnlockAll) {
-                drop(session.ask(Question { sql, binds: &[] }));
+                drop(session.ask(Question::rare(sql)));
             }
         }
     }

@@ -160,6 +160,6 @@ impl<D: BlockingDriver> Pool for Reached<D> {
         binds: [String; 2],
     ) -> Option<BoxFuture<'static, Option<String>>> {
         let binds = [binds[0].as_str(), binds[1].as_str()];
-        Some(Box::pin(ready(D::ask_beside(&self.0, Question { sql, binds: &binds }))))
+        Some(Box::pin(ready(D::ask_beside(&self.0, Question::new(sql, &binds)))))
     }
 }
