@@ -2,7 +2,10 @@
 
 use crate::{
     clock::excused::lock,
-    dialect::postgres::session_state::{Kind, Left, Mark, SessionState, may_change},
+    dialect::postgres::{
+        changes::may_change,
+        session_state::{Kind, Left, Mark, SessionState},
+    },
 };
 use std::sync::{Arc, Mutex};
 

@@ -1,6 +1,9 @@
 //! The limits of a session, as PostgreSQL tells them.
 
-use super::session_state::{changes_setting, may_change};
+use super::{
+    changes::{self, Change, may_change},
+    session_state::Kind,
+};
 use crate::dialect::limits::Limits;
 use std::time::Duration;
 
@@ -44,11 +47,20 @@ fn limit(shown: &str) -> Option<Option<Duration>> {
 }
 
 /// Whether a statement that ran may have changed a limit of its session, as far as its text tells: by SET, RESET,
-/// `set_config(…, …, false)` or DISCARD ALL. What functions and procedures do isn't seen, nor a change of the server's
+/// `set_config(…, …, false)` or DISCARD ALL; or by a `set_config` whose bind values say whether it did. What functions and procedures do isn't seen, nor a change of the server's
 /// configuration.
 #[must_use]
 pub fn may_change_limits(sql: &str) -> bool {
-    may_change(sql) && changes_setting(sql, |name| !is_other(name))
+    let is_limit = |change: Change| match change {
+        Change::Leaves(Kind::Setting | Kind::SetConfig, name) | Change::MaySet(name) => {
+            !is_other(&name)
+        }
+        Change::Undoes(Kind::Setting | Kind::SetConfig, name) => {
+            name.is_none_or(|name| !is_other(&name))
+        }
+        _ => false,
+    };
+    may_change(sql) && changes::of(sql).any(|(_, change)| is_limit(change))
 }
 
 /// Whether a setting with this name is no limit.
@@ -109,6 +121,8 @@ mod tests {
             "DISCARD ALL",
             "SELECT set_config('statement_timeout', '50ms', false)",
             "SELECT set_config($1, $2, false)",
+            "SELECT set_config($1, $2, $3)",
+            "SELECT set_config('statement_timeout', '50ms', is_local => $1)",
         ] {
             assert!(may_change_limits(sql), "{sql}");
         }
@@ -122,6 +136,7 @@ mod tests {
             "DISCARD TEMP",
             "SELECT set_config('statement_timeout', '50ms', true)",
             "SELECT set_config('app.tenant', '7', false)",
+            "SELECT set_config('app.tenant', $1, $2)",
             "UPDATE jobs SET statement_timeout = 1",
             "BEGIN NOT DEFERRABLE; SET txsafe.transaction = '1'; SET LOCAL lock_timeout = 20",
         ] {

@@ -1,6 +1,8 @@
 //! PostgreSQL: the texts that it is sent, and what is read from the texts of others.
 
 mod begin;
+pub(crate) mod changes;
+mod clause;
 pub(crate) mod codes;
 pub(crate) mod limits;
 pub(crate) mod literal;

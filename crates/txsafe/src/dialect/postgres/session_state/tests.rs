@@ -1,5 +1,5 @@
 use super::*;
-use crate::dialect::words::odd_texts;
+use crate::dialect::{postgres::changes::may_change, words::odd_texts};
 
 /// What is left by statements that run one after another.
 fn left(statements: &[&str]) -> SessionState {
