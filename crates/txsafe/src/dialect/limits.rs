@@ -18,7 +18,7 @@ pub struct Limits {
 }
 
 /// The limit that holds for one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// It is txsafe's, set for the transaction.
     Ours(Duration),
@@ -26,7 +26,8 @@ pub(crate) enum Limit {
     Sessions(Duration),
     /// There is none.
     Never,
-    /// The session's own was left in force, and nobody has asked for it.
+    /// The session's own was left in force, and it isn't known.
+    #[default]
     Unknown,
 }
 

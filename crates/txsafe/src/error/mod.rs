@@ -75,8 +75,8 @@ pub enum ErrorKind {
         /// The key.
         key: String,
     },
-    /// A request was made with the idempotency key of an earlier one, which has committed, and its fingerprint is another one.
-    /// It did nothing, and it is the same at each attempt: its caller has to take a new key.
+    /// An earlier call with this idempotency key has committed, and its fingerprint differs. This call did nothing, and fails the
+    /// same way each time: use a new key.
     IdempotencyKeyReused {
         /// The key.
         key: String,
@@ -329,8 +329,8 @@ impl fmt::Display for ErrorKind {
             Self::IdempotencyKeyReused { key } => write!(
                 f,
                 "idempotency key {key:?} was used for another request, which has committed: the fingerprints differ, so this \
-                 one did nothing; take a new key for each operation, or make the fingerprint of what is the same in each \
-                 repetition",
+                 one did nothing; take a new key for each operation, or compute the fingerprint only from what each \
+                 repetition sends unchanged",
             ),
             Self::IdempotencyKeyInProgress { key } => write!(
                 f,

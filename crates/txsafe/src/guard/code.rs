@@ -140,13 +140,14 @@ impl Code {
                 "idle transaction",
                 "its locks are held meanwhile, and what it did is lost when the server ends its session: do what takes long \
                  before the transaction or behind it (claim a job by a lease, and work on it outside of a transaction), or \
-                 raise `idle_in_transaction_session_timeout` for this call",
+                 raise `idle_in_transaction_session_timeout` where it was set, for this call or for the role",
             ),
             Self::RerunDiffers => (
                 "TXS012",
                 "rerun differs",
-                "a retry would do the same, in production: clone inside the closure what it takes, return what it gathers, and \
-                 decide by the time, by dice or by a cache before it; or call `transaction_once`, which is never run again",
+                "in production a retry does the same: clone inside the closure what it takes, return what it collects, and read \
+                 clocks, random numbers and caches before the transaction; or call `transaction_once`, which never runs its \
+                 closure again",
             ),
         }
     }

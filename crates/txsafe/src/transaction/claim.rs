@@ -84,15 +84,11 @@ pub(crate) struct Claim<'c> {
 }
 
 impl<'c> Claim<'c> {
-    /// `None` where the database can't be asked.
-    pub(super) fn new(
-        dialect: &'static dyn Dialect,
-        claims: Ask,
-        nowait: bool,
-        binds: [&'c str; 3],
-    ) -> Option<Self> {
-        let sql = dialect.question(claims)?;
-        Some(Self { dialect, claims, nowait, binds, ask: claims, sql })
+    fn new(dialect: &'static dyn Dialect, claims: Ask, nowait: bool, binds: [&'c str; 3]) -> Self {
+        let Some(sql) = dialect.question(claims) else {
+            unreachable!("a database that can't claim a key rejects the call");
+        };
+        Self { dialect, claims, nowait, binds, ask: claims, sql }
     }
 
     /// What is asked now.
@@ -137,8 +133,15 @@ impl<H> Progress<H> {
     /// The claim of the key, if the call has one.
     pub(crate) fn claim<'c>(&self, binds: &'c [String; 3]) -> Option<Claim<'c>> {
         let key = self.call.key.as_ref()?;
-        let nowait = key.nowait && !self.claimed_before && self.in_doubt.is_none();
-        Claim::new(self.dialect(), key.ask(), nowait, binds.each_ref().map(String::as_str))
+        let nowait = key.nowait && !self.may_hold_key && self.in_doubt.is_none();
+        Some(Claim::new(self.dialect(), key.ask(), nowait, binds.each_ref().map(String::as_str)))
+    }
+
+    /// The application's own settings, as a transaction with a key makes them, behind its claim: the role may not be allowed to
+    /// write the key, and the search path may not lead to its table.
+    pub(crate) fn sets_behind_claim(&self) -> Option<(&str, Vec<&str>)> {
+        let local = self.call.settings.local_sql.as_ref()?;
+        Some((&local.question, local.binds.iter().map(String::as_str).collect()))
     }
 
     /// What follows from a key that couldn't be claimed.

@@ -2,14 +2,12 @@
 //!
 //! Like the layer below it this is pure: the run loops tell it the time and the dice.
 
-use super::settings::{LOCK_TIMEOUT, Settings};
+use super::{
+    in_force::InForce,
+    settings::{LOCK_TIMEOUT, Settings},
+};
 use crate::{
-    dialect::{
-        condition::Condition,
-        failure::Failure,
-        limits::{Limit, Limits},
-        postgres::locks::may_lock,
-    },
+    dialect::{failure::Failure, limits::Limits},
     retry::{
         budget::Budget,
         patience::Patience,
@@ -39,17 +37,6 @@ impl Plan {
     pub(crate) fn awaiting_begin(self) -> Self {
         Self { await_begin: true, ..self }
     }
-}
-
-/// The limits that hold for one attempt: ours, or the session's where those are shorter.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct InForce {
-    pub(crate) lock: Limit,
-    /// What is to be set at COMMIT.
-    pub(crate) lock_at_commit: Option<Duration>,
-    pub(crate) statement: Limit,
-    pub(crate) idle: Limit,
-    pub(crate) transaction: Limit,
 }
 
 /// What a decision is told of the moment it is made at.
@@ -90,13 +77,7 @@ impl Course {
             stale: 0,
             was_canceled: false,
             conflicts: 0,
-            limits: InForce {
-                lock: Limit::Unknown,
-                lock_at_commit: None,
-                statement: Limit::Unknown,
-                idle: Limit::Unknown,
-                transaction: Limit::Unknown,
-            },
+            limits: InForce::default(),
             pauses: None,
             once,
             nested: false,
@@ -112,19 +93,26 @@ impl Course {
         self.reruns = true;
     }
 
-    /// The lock timeout of the attempt that runs or ran last.
-    pub(crate) fn lock_limit(&self) -> Limit {
-        self.limits.lock
+    /// The limits of the attempt that runs or ran last.
+    pub(crate) fn limits(&self) -> &InForce {
+        &self.limits
     }
 
-    /// Its statement timeout.
-    pub(crate) fn statement_limit(&self) -> Limit {
-        self.limits.statement
+    /// Learns which limits the attempt's session has of its own.
+    pub(crate) fn meet(
+        &mut self,
+        plan: Plan,
+        settings: &Settings,
+        sessions: Option<Limits>,
+    ) -> InForce {
+        self.limits = InForce::of(plan, settings, sessions);
+        self.limits
     }
 
-    /// How long it may send nothing.
-    pub(crate) fn idle_limit(&self) -> Limit {
-        self.limits.idle
+    /// Whether a statement that was canceled on request was, most likely, canceled by its own lock timeout. An operator may mean
+    /// such a statement, too; so it is believed once in a transaction.
+    pub(crate) fn is_lock_timeout(&self, failure: &Failure) -> bool {
+        !self.was_canceled && self.limits.is_lock_timeout(failure)
     }
 
     /// Starts an attempt; `remaining` is the time to the caller's deadline.
@@ -158,70 +146,9 @@ impl Course {
         Ok(plan)
     }
 
-    /// The limits of the attempt, on a session that has these of its own: the smaller ones. Not known, they can't be kept to.
-    pub(crate) fn meet(
-        &mut self,
-        plan: Plan,
-        settings: &Settings,
-        sessions: Option<Limits>,
-    ) -> InForce {
-        let sessions_lock = sessions.map(|limits| limits.lock_timeout);
-        let lock = Limit::smaller(plan.lock_timeout, sessions_lock);
-        let at_commit = Limit::smaller(settings.lock_timeout, sessions_lock).duration();
-        self.limits = InForce {
-            lock,
-            // What the attempt has set is in the way of the session's own.
-            lock_at_commit: lock.to_set().and(at_commit),
-            statement: Limit::smaller(
-                plan.statement_timeout,
-                sessions.map(|limits| limits.statement_timeout),
-            ),
-            idle: Limit::smaller(
-                settings.idle_in_transaction_session_timeout,
-                sessions.map(|limits| limits.idle_in_transaction_session_timeout),
-            ),
-            transaction: Limit::smaller(
-                settings.transaction_timeout,
-                sessions.map(|limits| limits.transaction_timeout),
-            ),
-        };
-        self.limits
-    }
-
-    /// Whether a statement that was canceled on request was, most likely, canceled by its own lock timeout.
-    ///
-    /// PostgreSQL's timer interrupts its own session as `pg_cancel_backend` does, beside a note that it was the timer.
-    /// If the lock comes free in that very moment, the session's next wait tears the note up before it is read, and
-    /// the server reports a cancellation on request (`57014`): once in some 100,000 transactions that fight over rows.
-    /// What tells it apart: the statement may lock rows, and ran for a few waits, of which the last was one timeout long. An
-    /// operator may mean such a statement, too; so it is believed once in a transaction.
-    pub(crate) fn is_lock_timeout(&self, failure: &Failure) -> bool {
-        const WAITS: u32 = 4;
-        let (Some(ran), Some(sql)) = (failure.took(), failure.statement()) else { return false };
-        let Some(lock_timeout) = self.limits.lock.duration() else { return false };
-        failure.condition() == Condition::Canceled
-            && !self.was_canceled
-            && may_lock(sql)
-            && ran >= lock_timeout
-            && ran <= lock_timeout.saturating_mul(WAITS)
-            && self.limits.statement.duration().is_none_or(|timeout| ran < timeout)
-    }
-
     /// A cancellation was taken for a lock timeout.
     pub(crate) fn believed_canceled(&mut self) {
         self.was_canceled = true;
-    }
-
-    /// Whether a lock was waited for less long than this attempt would have: the caller has set a shorter timeout of its own
-    /// inside, and means it. One of the session's own is a bound like ours, and where that isn't known nothing tells them apart.
-    pub(crate) fn is_shorter_lock_timeout(&self, failure: &Failure) -> bool {
-        match self.limits.lock {
-            Limit::Ours(timeout) | Limit::Sessions(timeout) => {
-                failure.took().is_some_and(|ran| ran < timeout)
-            }
-            Limit::Never => true,
-            Limit::Unknown => false,
-        }
     }
 
     /// The pause before the next attempt after a failure that asks for one, or why there is none.
@@ -276,7 +203,7 @@ fn whole_ms(timeout: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::postgres::Postgres;
+    use crate::dialect::{limits::Limit, postgres::Postgres};
     use crate::{RetryPolicy, Timeout, TxOptions};
 
     const MS: Duration = Duration::from_millis(1);
@@ -356,11 +283,11 @@ mod tests {
         let timed_out = Failure::of_message(message).with_statement(Some("UPDATE a".into()));
         assert!(!desk.course.is_lock_timeout(&timed_out.with_took(Some(timeout))));
         desk.next(Some(timeout + Duration::from_micros(999))).unwrap();
-        assert_eq!(desk.course.lock_limit(), Limit::Ours(timeout), "as the server is told");
+        assert_eq!(desk.course.limits().lock, Limit::Ours(timeout), "as the server is told");
         let statement_timeout = desk.next(Some(timeout)).unwrap().statement_timeout;
         assert!(!desk.course.is_lock_timeout(&update(statement_timeout.unwrap())));
         desk.next(None).unwrap();
-        let again = update(desk.course.lock_limit().duration().unwrap());
+        let again = update(desk.course.limits().lock.duration().unwrap());
         assert!(desk.course.is_lock_timeout(&again));
         desk.course.believed_canceled();
         assert!(!desk.course.is_lock_timeout(&again), "an operator means it");
@@ -372,9 +299,9 @@ mod tests {
         let timeout = desk.next(None).unwrap().lock_timeout.unwrap();
         let after =
             |took| Failure::of_message("canceling statement due to lock timeout").with_took(took);
-        assert!(desk.course.is_shorter_lock_timeout(&after(Some(timeout - MS))));
-        assert!(!desk.course.is_shorter_lock_timeout(&after(Some(timeout))));
-        assert!(!desk.course.is_shorter_lock_timeout(&after(None)));
+        assert!(desk.course.limits().is_shorter_lock_timeout(&after(Some(timeout - MS))));
+        assert!(!desk.course.limits().is_shorter_lock_timeout(&after(Some(timeout))));
+        assert!(!desk.course.limits().is_shorter_lock_timeout(&after(None)));
     }
 
     #[test]
@@ -405,7 +332,7 @@ mod tests {
         let plan = desk.next(None).unwrap();
         let mut is_callers = |sessions: Option<Limits>, took| {
             desk.course.meet(plan, &desk.settings, sessions);
-            desk.course.is_shorter_lock_timeout(&after(took))
+            desk.course.limits().is_shorter_lock_timeout(&after(took))
         };
         let limits = |lock_timeout| Some(Limits { lock_timeout, ..Limits::default() });
         assert!(!is_callers(limits(Some(20 * MS)), 20 * MS), "the session's own is a bound");

@@ -6,7 +6,16 @@ use crate::{
     retry::remedy::Phase,
 };
 
-/// Adds the cure, where one is known; to a limit that has struck, whose it was and where it is changed.
+/// Where a limit of the session's own is changed.
+macro_rules! where_it_was_set {
+    () => {
+        "change the limit where it was set: for the role or the database (ALTER ROLE, ALTER DATABASE), in the server's \
+         configuration, in the URL, or by a hook of the pool"
+    };
+}
+pub(super) use where_it_was_set;
+
+/// Adds the cure, where one is known. For a limit that struck, it also says whose limit it was and where to change it.
 pub(crate) fn with_cure(
     failure: Failure,
     phase: Phase,
@@ -22,7 +31,7 @@ pub(crate) fn with_cure(
         {
             failure.with_cure("transaction_timeout needs PostgreSQL 17 or later")
         }
-        Condition::StatementTimeout => struck(failure, course.statement_limit()),
+        Condition::StatementTimeout => struck(failure, course.limits().statement),
         _ => failure,
     }
 }
@@ -43,8 +52,7 @@ fn struck(failure: Failure, limit: Limit) -> Failure {
             format!(
                 "the session's own `statement_timeout` is {limit:?}, which txsafe doesn't raise"
             ),
-            "do less in one statement, or change the limit where it was set: for the role or the database (ALTER ROLE, ALTER \
-             DATABASE), in the server's configuration, in the URL, or by a hook of the pool",
+            concat!("do less in one statement, or ", where_it_was_set!()),
         ),
         Limit::Never => (INSIDE.into(), INSIDE_CURE),
         Limit::Unknown => (

@@ -2,8 +2,9 @@
 
 use super::{
     ending::Next,
+    failed::Otherwise,
     keyed::Keyed,
-    progress::{Otherwise, Progress},
+    progress::Progress,
     verify::{Verdict, Witness},
 };
 use crate::{
@@ -93,7 +94,7 @@ impl<H> Progress<H> {
     /// The key was new: the COMMIT that was in doubt has rolled back, for its own row would have been there, or waited
     /// for. What comes after is about this attempt alone.
     pub(crate) fn key_was_new(&mut self) {
-        self.claimed_before = true;
+        self.may_hold_key = true;
         if let Some(doubt) = self.in_doubt.take() {
             self.due.push_back((doubt.account, false));
         }

@@ -1,6 +1,9 @@
 //! How an attempt ends, and what can follow.
 
-use super::{claim::Taken, keyed::Keyed, returned::RunError, verify::Witness};
+use super::{
+    call::Call, claim::Taken, keyed::Keyed, postmortem::PostMortem, returned::RunError,
+    verify::Witness,
+};
 use crate::{
     dialect::{
         Ask, Dialect,
@@ -8,7 +11,10 @@ use crate::{
         failure::Failure,
         mark::{Identity, Mark},
     },
-    driver::session::{CallersError, Question, Standing},
+    driver::{
+        account::Account,
+        session::{CallersError, Question, Standing},
+    },
     error::ErrorKind,
     guard::scope::Scope,
     retry::remedy::{Cause, Phase, Remedy},
@@ -226,6 +232,64 @@ impl RolledBack {
             Err(failure) if failure.is_lost() => Self::Lost,
             Err(_) => Self::No,
         }
+    }
+
+    /// How an attempt has ended that was healthy as far as was seen, and was rolled back to run its closure again.
+    pub(crate) fn to_rerun(self) -> Ended {
+        match self {
+            Self::Before => Ended::NotCommitted(Ok(()), Standing::Ended),
+            Self::Now | Self::No | Self::Lost => Ended::RolledBackToRerun,
+        }
+    }
+}
+
+/// What to ask about a transaction that isn't committed, once it has ended.
+#[derive(Clone, Copy)]
+pub(crate) struct Inquiry<'q> {
+    /// Where something ran unseen: whether it was still the one that was begun, if that can be asked.
+    pub(crate) mark: Option<Option<&'q MarkQuestion<'q>>>,
+    pub(crate) deadlock: Option<&'q PostMortem>,
+    pub(crate) dialect: &'q dyn Dialect,
+}
+
+impl<'q> Inquiry<'q> {
+    /// Of a transaction that has nothing to hide.
+    pub(crate) fn nothing(dialect: &'q dyn Dialect) -> Self {
+        Self { mark: None, deadlock: None, dialect }
+    }
+}
+
+/// What is left when a transaction that isn't committed has ended.
+pub(crate) struct Parted<H> {
+    pub(crate) account: Account<H>,
+    pub(crate) rolled_back: RolledBack,
+    /// What the server said of its mark, where something ran unseen.
+    pub(crate) asked: Option<Asked>,
+    /// What it said of a deadlock.
+    pub(crate) answer: Option<String>,
+}
+
+impl<H> Parted<H> {
+    /// How the attempt has ended that stood like this before.
+    pub(crate) fn ended(
+        self,
+        result: Result<(), CallersError>,
+        standing: Standing,
+        deadlock: Option<PostMortem>,
+        call: &Call,
+    ) -> (Ended, Account<H>) {
+        let Self { account, rolled_back, asked, answer } = self;
+        let standing = match deadlock {
+            Some(deadlock) => deadlock.explain(standing, answer, call, &account),
+            None => standing,
+        };
+        let standing = match (asked, &standing, rolled_back) {
+            (Some(asked), _, _) => asked.after(rolled_back, standing),
+            // It was healthy as far as was seen, and not open any more.
+            (None, Standing::Open(_), RolledBack::Before) => Standing::Ended,
+            _ => standing,
+        };
+        (Ended::NotCommitted(result, standing), account)
     }
 }
 

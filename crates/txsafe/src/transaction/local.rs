@@ -7,7 +7,8 @@ use super::{
     keyed::Keyed,
     progress::Progress,
     returned::Returned,
-    run::{follow, in_a_box, inside, left_until, start},
+    run::{follow, in_a_box, inside, left_until},
+    start::start,
     work::Source,
 };
 use crate::{

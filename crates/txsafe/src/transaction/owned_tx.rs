@@ -3,10 +3,12 @@
 use super::{
     by_hand::Ending,
     call::Call,
+    finish::{deadline_passed, finish},
     keyed::Keyed,
     progress::Progress,
     returned::RunError,
-    run::{Begun, PATIENCE_AFTER_ERROR, deadline_passed, finish, follow, in_a_box, start},
+    run::{PATIENCE_AFTER_ERROR, follow, in_a_box},
+    start::{Begun, start},
 };
 use crate::{
     dialect::failure::Failure,

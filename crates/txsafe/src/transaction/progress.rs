@@ -2,15 +2,14 @@
 
 use super::{
     call::Call,
-    course::{Course, Moment, Plan},
-    cure::with_cure,
+    course::{Course, Plan},
     doubt::InDoubt,
     ending::{Ended, Next},
+    failed::Otherwise,
     idle,
     keyed::Keyed,
     nested::{nested, outer_of},
     rerun::Rerun,
-    returned::RunError,
     settings::Settings,
 };
 use crate::{
@@ -19,14 +18,10 @@ use crate::{
         Dialect,
         begin::{Begin, BeginSettings},
         condition::Condition,
-        failure::Failure,
-        limits::Limits,
+        limits::{Limit, Limits},
         mark::Mark,
     },
-    driver::{
-        account::Account,
-        session::{CallersError, Standing},
-    },
+    driver::account::Account,
     error::{Error, ErrorKind, outcome::Outcome, report::Attempt, trail::Trail},
     guard::{
         by_hand::ByHand,
@@ -34,10 +29,7 @@ use crate::{
         scope::{self, Scope, Subject},
         second::Inside,
     },
-    retry::{
-        policy::GiveUp,
-        remedy::{Cause, Phase, Remedy},
-    },
+    retry::{policy::GiveUp, remedy::Phase},
     telemetry::events,
 };
 use std::{
@@ -60,8 +52,8 @@ pub(crate) struct Progress<H> {
     pub(super) in_doubt: Option<InDoubt<H>>,
     /// What is asked of the database now waits for another call with the key of this one, and for nothing else.
     pub(crate) awaits_key: bool,
-    /// An attempt of this call has claimed its key, and its session may go on where its connection was lost.
-    pub(super) claimed_before: bool,
+    /// A session of this call may hold its key: it claimed it, or was lost while it did, and no ROLLBACK of it was answered.
+    pub(super) may_hold_key: bool,
     /// Ended attempts whose hooks are to be run, and whether they committed.
     pub(super) due: VecDeque<(Account<H>, bool)>,
     pub(super) rerun: Rerun,
@@ -81,13 +73,6 @@ pub(super) enum Teller {
     Commit,
     /// It has been counted.
     Done,
-}
-
-/// What the caller gets if there is no further attempt.
-pub(super) enum Otherwise {
-    /// The closure's own error: the caller knows what it means, and the report says what became of the attempts.
-    Callers,
-    Ours(ErrorKind),
 }
 
 impl<H> Progress<H> {
@@ -113,7 +98,7 @@ impl<H> Progress<H> {
             failures: Vec::new(),
             in_doubt: None,
             awaits_key: false,
-            claimed_before: false,
+            may_hold_key: false,
             due: VecDeque::new(),
             teller: Teller::Nobody,
             inside,
@@ -148,7 +133,7 @@ impl<H> Progress<H> {
             transaction: Arc::clone(&named.name),
             application_name: Arc::clone(&named.application_name),
             place,
-            idle_timeout: self.idle_timeout(),
+            idle_timeout: self.idle_limit().duration(),
             wraps_a_test: settings.test_wrapper,
             guard: Arc::clone(&shared.guard),
             connection,
@@ -162,9 +147,9 @@ impl<H> Progress<H> {
         scope
     }
 
-    /// How long the attempt may send nothing, where that is known and there is a limit.
-    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        self.course.idle_limit().duration()
+    /// How long the attempt may send nothing.
+    pub(crate) fn idle_limit(&self) -> Limit {
+        self.course.limits().idle
     }
 
     /// What the next attempt may take.
@@ -238,18 +223,20 @@ impl<H> Progress<H> {
                 Next::Return(Err(nested(&outer, &self.call).into()))
             }
             Ended::NotStarted(phase, failure) => {
-                // Its session may go on for a while, and have the key.
-                self.claimed_before |= failure.is_lost();
+                self.may_hold_key |= failure.is_lost() && phase != Phase::Checkout;
                 let kind = match failure.condition() {
                     Condition::OpenTransaction => ErrorKind::OpenTransaction,
-                    Condition::LockTimeout if self.awaits_key => self.key_in_progress(),
+                    // Whichever limit was shorter: it waited for the key alone.
+                    Condition::LockTimeout | Condition::StatementTimeout if self.awaits_key => {
+                        self.key_in_progress()
+                    }
                     _ => ErrorKind::Failed,
                 };
                 self.failed(phase, failure, false, Otherwise::Ours(kind), trail)
             }
             Ended::NotCommitted(result, standing) => {
                 self.due.push_back((account, false));
-                let standing = idle::named(standing, &trail, self.idle_timeout());
+                let standing = idle::named(standing, &trail, self.idle_limit());
                 self.not_committed(result, standing, trail)
             }
             Ended::RolledBackToRerun => self.rolled_back_to_rerun(account, trail),
@@ -258,8 +245,8 @@ impl<H> Progress<H> {
                 self.refuse(kind, Some(GiveUp::Deadline), trail)
             }
             Ended::CommitFailed(failure, witness) => {
-                let idle_timeout = self.idle_timeout();
-                let failure = idle::named_failure(failure, Phase::Commit, &trail, idle_timeout);
+                let limit = self.idle_limit();
+                let failure = idle::named_failure(failure, Phase::Commit, &trail, limit);
                 self.commit_failed(failure, witness, account, trail)
             }
         }
@@ -268,13 +255,6 @@ impl<H> Progress<H> {
     /// The next attempt whose hooks are to be run now, and whether it committed.
     pub(crate) fn take_due(&mut self) -> Option<(Account<H>, bool)> {
         self.due.pop_front()
-    }
-
-    /// The application's own settings, as a transaction with a key makes them, behind its claim: the role may not be allowed to
-    /// write the key, and the search path may not lead to its table.
-    pub(crate) fn sets_behind_claim(&self) -> Option<(&str, Vec<&str>)> {
-        let local = self.call.settings.local_sql.as_ref()?;
-        Some((&local.question, local.binds.iter().map(String::as_str).collect()))
     }
 
     pub(super) fn committed(
@@ -296,163 +276,6 @@ impl<H> Progress<H> {
             self.hand_out(&report);
         }
         Next::Return(Ok(value))
-    }
-
-    fn not_committed(
-        &mut self,
-        result: Result<(), CallersError>,
-        standing: Standing,
-        trail: Trail,
-    ) -> Next {
-        let phase = Phase::Body;
-        match (result, standing) {
-            (_, Standing::NotBegun(failure)) => {
-                let otherwise = Otherwise::Ours(ErrorKind::Failed);
-                self.failed(Phase::Begin, failure, true, otherwise, trail)
-            }
-            (_, Standing::Unprotected(failure)) => {
-                self.note(Phase::Begin, failure, Cause::Other);
-                self.refuse(ErrorKind::RanUnprotected, None, trail)
-            }
-            (_, Standing::Ended) => self.refuse(ErrorKind::EndedByClosure, None, trail),
-            (_, Standing::OutOfStep(failure)) => {
-                self.note(phase, failure, Cause::Other);
-                self.refuse(ErrorKind::OutOfStep, None, trail)
-            }
-            (_, Standing::Unidentified(failure)) => {
-                self.note(phase, failure, Cause::Other);
-                self.refuse(ErrorKind::Unidentified, None, trail)
-            }
-            (Ok(_), Standing::SavepointOpen | Standing::InFlight(None) | Standing::Open(None)) => {
-                self.refuse(ErrorKind::SavepointLeftOpen, None, trail)
-            }
-            (Ok(_), Standing::Open(Some(failure)))
-            | (Ok(_), Standing::InFlight(Some(failure)))
-            | (Ok(_), Standing::Aborted(failure)) => {
-                let otherwise = Otherwise::Ours(ErrorKind::RolledBackAtCommit);
-                self.failed(phase, failure, true, otherwise, trail)
-            }
-            (Ok(_), Standing::Lost(failure)) => {
-                self.failed(phase, failure, true, Otherwise::Ours(ErrorKind::Failed), trail)
-            }
-            (
-                Err(CallersError),
-                Standing::Open(Some(failure)) | Standing::InFlight(Some(failure)),
-            )
-            | (Err(CallersError), Standing::Aborted(failure) | Standing::Lost(failure)) => {
-                self.failed(phase, failure, true, Otherwise::Callers, trail)
-            }
-            // Nothing of the database failed: it is the caller's own error, and nobody else's business.
-            (Err(CallersError), Standing::Open(None) | Standing::InFlight(None))
-            | (Err(CallersError), Standing::SavepointOpen) => {
-                self.count(Outcome::RolledBack, clock::since(self.started));
-                Next::Return(Err(RunError::Callers))
-            }
-        }
-    }
-
-    /// A failure that has not ended in doubt: another attempt, or the end.
-    pub(super) fn failed(
-        &mut self,
-        phase: Phase,
-        failure: Failure,
-        closure_ran: bool,
-        otherwise: Otherwise,
-        trail: Trail,
-    ) -> Next {
-        let cause = self.cause_of(&failure, phase);
-        if cause == Cause::LockTimeout && failure.condition() == Condition::Canceled {
-            self.course.believed_canceled();
-        }
-        self.note(phase, with_cure(failure, phase, &self.call.settings, &self.course), cause);
-        if cause.remedy() == Remedy::Reconnect {
-            self.call.shared.identify(None);
-        }
-        if cause == Cause::StatementCanceled && self.has_expired() {
-            // The server's timeout was cut to the caller's deadline, and came first by a hair.
-            return self.refuse(ErrorKind::DeadlineExceeded, Some(GiveUp::Deadline), trail);
-        }
-        match cause.remedy() {
-            // The key couldn't be looked at; what became of the COMMIT before is worth asking again.
-            Remedy::Abort if self.in_doubt.is_some() => self.retry_in_doubt(trail),
-            Remedy::Abort => self.give_up(None, otherwise, trail),
-            Remedy::Reconnect if self.call.borrowed => {
-                self.give_up(Some(GiveUp::BorrowedConnection), otherwise, trail)
-            }
-            Remedy::Reconnect | Remedy::Retry | Remedy::Verify => {
-                self.retry(cause, closure_ran, otherwise, trail)
-            }
-        }
-    }
-
-    pub(super) fn retry(
-        &mut self,
-        cause: Cause,
-        closure_ran: bool,
-        otherwise: Otherwise,
-        trail: Trail,
-    ) -> Next {
-        match self.pause_after(cause, closure_ran) {
-            Ok(pause) => Next::Pause(pause),
-            Err(reason) => {
-                let otherwise = match otherwise {
-                    Otherwise::Ours(ErrorKind::Failed) => {
-                        Otherwise::Ours(ErrorKind::GaveUp(reason))
-                    }
-                    otherwise => otherwise,
-                };
-                self.give_up(Some(reason), otherwise, trail)
-            }
-        }
-    }
-
-    pub(super) fn pause_after(
-        &mut self,
-        cause: Cause,
-        closure_ran: bool,
-    ) -> Result<Duration, GiveUp> {
-        let now = Moment {
-            elapsed: clock::since(self.started),
-            remaining: self.remaining(),
-            dice: fastrand::f64(),
-        };
-        let Call { settings, shared, named, .. } = &self.call;
-        let pause = self.course.after(cause, closure_ran, settings, &shared.budget, now)?;
-        events::pausing(&named.name, pause);
-        if let Some(attempt) = self.failures.last_mut() {
-            attempt.pause = Some(pause);
-        }
-        Ok(pause)
-    }
-
-    fn give_up(&mut self, reason: Option<GiveUp>, otherwise: Otherwise, trail: Trail) -> Next {
-        match otherwise {
-            Otherwise::Ours(kind) => self.refuse(kind, reason, trail),
-            Otherwise::Callers => {
-                let report = self.report(Outcome::RolledBack, reason, trail);
-                self.tell(&report, self.is_callers(reason));
-                Next::Return(Err(RunError::Callers))
-            }
-        }
-    }
-
-    pub(super) fn cause_of(&self, failure: &Failure, phase: Phase) -> Cause {
-        let settings = &self.call.settings;
-        let cause = match Cause::of(failure, phase) {
-            Cause::CommitInDoubt => return Cause::CommitInDoubt,
-            // The transaction itself is read only: another server wouldn't help.
-            Cause::ReadOnlyServer if settings.is_read_only() => Cause::Other,
-            Cause::StatementCanceled if self.course.is_lock_timeout(failure) => Cause::LockTimeout,
-            Cause::LockTimeout if self.course.is_shorter_lock_timeout(failure) => {
-                Cause::LockNotAvailable
-            }
-            cause => cause,
-        };
-        if settings.opted_out(failure) {
-            return Cause::OptedOut;
-        }
-        let is_opted_in = cause.remedy() == Remedy::Abort && settings.opted_in(failure.sqlstate());
-        if is_opted_in { Cause::OptedIn } else { cause }
     }
 
     /// Whether the deadline has passed.

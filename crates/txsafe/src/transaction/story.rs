@@ -39,7 +39,7 @@ impl<H> Progress<H> {
             ErrorKind::Failed => self.is_callers(reason),
             ErrorKind::IdempotencyKeyReused { .. } => true,
             // Nobody has waited: it is what the caller asked to hear.
-            ErrorKind::IdempotencyKeyInProgress { .. } => reason.is_none(),
+            ErrorKind::IdempotencyKeyInProgress { .. } => !self.awaits_key,
             _ => false,
         };
         self.tell(&report, is_callers);
@@ -74,7 +74,7 @@ impl<H> Progress<H> {
             failure,
             cause,
             remedy,
-            lock_timeout: self.course.lock_limit().duration(),
+            lock_timeout: self.course.limits().lock.duration(),
             took: clock::since(self.attempt_started),
             pause: None,
         });

@@ -139,6 +139,27 @@ fn nowait_waits_for_the_session_that_the_same_call_has_lost() {
     assert_eq!(ran.unwrap(), Keyed::Ran(1), "{told:?}");
 }
 
+/// Its own session has released the key; somebody else has taken it.
+#[test]
+fn nowait_is_told_at_once_behind_a_rollback_that_was_answered() {
+    let deadlock = Failure::refused(SqlState::DEADLOCK_DETECTED, "deadlock detected");
+    let deadlocked = Attempt { standing: Some(Standing::Aborted(deadlock)), ..Attempt::default() };
+    let played = play(key().nowait(), &[deadlocked], &[says(NEW), says(IN_PROGRESS)]);
+    assert_eq!(kind(&played), in_progress());
+    assert!(!played.1.contains(&"await key".into()), "{:?}", played.1);
+}
+
+/// A session's own statement timeout may be the shorter limit.
+#[test]
+fn a_key_is_in_progress_whichever_limit_ends_the_wait() {
+    let timeout = || {
+        Failure::refused(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout")
+    };
+    let waits = Attempt { standing: Some(Standing::Aborted(timeout())), ..Attempt::default() };
+    let played = play(key(), &[waits], &[says(IN_PROGRESS), Err(timeout())]);
+    assert_eq!((kind(&played), error(&played).is_transient()), (in_progress(), true));
+}
+
 #[test]
 fn a_table_of_an_earlier_version_names_its_migration() {
     for (code, message) in [

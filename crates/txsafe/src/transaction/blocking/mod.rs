@@ -3,9 +3,11 @@
 pub(crate) mod attempts;
 pub(crate) mod configured;
 pub(crate) mod database;
+mod finish;
 #[cfg(feature = "tokio")]
 pub(crate) mod interact;
 pub(crate) mod owned_tx;
 pub(crate) mod run;
+mod start;
 pub(crate) mod transact;
 pub(crate) mod work;

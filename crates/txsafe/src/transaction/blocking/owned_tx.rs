@@ -2,7 +2,9 @@
 
 use super::{
     database::BlockingDatabase,
-    run::{Begun, deadline_passed, finish, follow, start},
+    finish::{deadline_passed, finish},
+    run::follow,
+    start::{Begun, start},
 };
 use crate::{
     clock::excused::{Excuse, Excusing},
