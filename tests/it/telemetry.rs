@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use txsafe_diesel::{Database, Outcome, Report};
+use txsafe_diesel::{Database, Outcome, Report, guard::Policy};
 
 fn reporting(shop: &Shop) -> (Database, Arc<Mutex<Vec<Report>>>) {
     let reports = Arc::<Mutex<Vec<Report>>>::default();
@@ -88,42 +88,18 @@ async fn bind_values_only_if_asked_for() {
 
 #[test]
 fn counters_by_transaction_name() {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    // A recorder of this thread only: the tests run side by side.
-    metrics::with_local_recorder(&recorder, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let shop = Shop::open("metrics").await;
-            let attempts = Attempts::default();
-            let retried = shop.db.transaction("counted", async |mut tx| {
-                if attempts.is_first() {
-                    raise(&mut tx, "40001").await?;
-                }
-                tx.after_commit(async || Err::<(), _>("no"));
-                Ok::<_, AppError>(())
-            });
-            retried.await.unwrap();
+    let counted = counted_of(async || {
+        let shop = Shop::open("metrics").await;
+        let attempts = Attempts::default();
+        let retried = shop.db.transaction("counted", async |mut tx| {
+            if attempts.is_first() {
+                raise(&mut tx, "40001").await?;
+            }
+            tx.after_commit(async || Err::<(), _>("no"));
+            Ok::<_, AppError>(())
         });
+        retried.await.unwrap();
     });
-    let mut counted: Vec<_> = snapshotter
-        .snapshot()
-        .into_vec()
-        .into_iter()
-        // Those of pools have a test of their own, with all drivers.
-        .filter(|(key, ..)| key.kind() != MetricKind::Gauge)
-        .map(|(key, _, _, value)| {
-            let labels: Vec<_> =
-                key.key().labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
-            let value = match value {
-                DebugValue::Counter(n) => n.to_string(),
-                DebugValue::Histogram(values) => format!("{} values", values.len()),
-                DebugValue::Gauge(_) => unreachable!("they are left out"),
-            };
-            format!("{}{{{}}} {value}", key.key().name(), labels.join(","))
-        })
-        .collect();
-    counted.sort();
     assert_eq!(
         counted,
         [
@@ -136,6 +112,59 @@ fn counters_by_transaction_name() {
             "txsafe_transaction_seconds{transaction=counted} 1 values",
         ]
     );
+}
+
+/// What rerun mode rolls back is no attempt in any counter; only its connection was waited for.
+#[test]
+fn a_rerun_is_not_counted() {
+    let counted = counted_of(async || {
+        let shop =
+            Shop::with("rerun", 1, |builder| builder.guard(Policy::test().rerun(true))).await;
+        let attempts = Attempts::default();
+        let ran = shop.db.transaction("counted", async |mut tx| {
+            attempts.is_first();
+            credit(&mut tx, 1, 1).await?;
+            Ok::<_, AppError>(())
+        });
+        ran.await.unwrap();
+        assert_eq!((attempts.count(), shop.balance_of(1).await), (2, 101));
+    });
+    assert_eq!(
+        counted,
+        [
+            "txsafe_attempts_total{transaction=counted} 1",
+            "txsafe_checkout_seconds{transaction=counted} 2 values",
+            "txsafe_outcomes_total{transaction=counted,outcome=committed} 1",
+            "txsafe_transaction_seconds{transaction=counted} 1 values",
+        ]
+    );
+}
+
+/// What is counted while this runs, but for gauges: those of pools have a test of their own, with all drivers.
+fn counted_of(run: impl AsyncFnOnce()) -> Vec<String> {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    // A recorder of this thread only: the tests run side by side.
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(run());
+    });
+    let snapshot = snapshotter.snapshot().into_vec().into_iter();
+    let counted = snapshot.filter(|(key, ..)| key.kind() != MetricKind::Gauge);
+    let mut counted: Vec<_> = counted
+        .map(|(key, _, _, value)| {
+            let labels: Vec<_> =
+                key.key().labels().map(|l| format!("{}={}", l.key(), l.value())).collect();
+            let value = match value {
+                DebugValue::Counter(n) => n.to_string(),
+                DebugValue::Histogram(values) => format!("{} values", values.len()),
+                DebugValue::Gauge(_) => unreachable!("they are left out"),
+            };
+            format!("{}{{{}}} {value}", key.key().name(), labels.join(","))
+        })
+        .collect();
+    counted.sort();
+    counted
 }
 
 #[derive(Clone, Default)]

@@ -21,6 +21,7 @@ pub(super) const CASES: &[Case] = cases![
     what_a_hook_of_the_pool_has_set_is_kept,
     what_was_set_between_transactions_is_kept,
     what_a_transaction_has_set_for_its_session_is_kept,
+    a_connection_that_its_caller_holds_keeps_its_limits,
     a_limit_says_whose_it_was,
     limits_can_be_left_to_the_server,
     begin_and_commit_can_do_without_set,
@@ -203,6 +204,16 @@ async fn what_a_transaction_has_set_for_its_session_is_kept(driver: Driver) {
             db.run(Call::new("behind"), limit(left)).await.unwrap();
         }
     }
+}
+
+async fn a_connection_that_its_caller_holds_keeps_its_limits(driver: Driver) {
+    let shop = Shop::open("held_limits").await.unwrap();
+    let db = shop.database_at(driver, &shop.url, 1);
+    let limit = |value| Script::new([shows("statement_timeout", value)]);
+    db.run(Call::new("before"), limit("30s")).await.unwrap();
+    let reset = "RESET statement_timeout";
+    db.run_on(HOOK, Call::new("held"), limit("7s"), reset).await.unwrap();
+    db.run_on("SELECT 1", Call::new("held"), limit("30s"), "SELECT 1").await.unwrap();
 }
 
 async fn a_limit_says_whose_it_was(driver: Driver) {

@@ -1,10 +1,10 @@
 //! What is remembered of the limits of a session of PostgreSQL.
 //!
-//! SQLx's connection has no place for anything of ours, and nothing to know it by: but for its cache of prepared statements, where one
-//! of ours has a description that is an allocation of its own on each connection. As long as somebody holds it, no other one has
-//! its address.
+//! SQLx's connection has no field for us and no id. But it caches prepared statements, and the description of one of ours is an
+//! allocation that no other connection shares while we hold it.
 //!
-//! A connection without that cache, as behind a pooler, isn't remembered, and its limits are read for each transaction.
+//! A connection without that cache, as behind a pooler, isn't remembered, and its limits are read for each transaction. Then those of
+//! all connections are, because nothing tells which pool it is of.
 
 use super::{
     postgres::failure_of,

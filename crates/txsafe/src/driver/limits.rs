@@ -15,11 +15,10 @@ impl KnownLimits {
     /// The limits; `None` if they are to be read.
     #[must_use]
     pub fn get(&self) -> Option<Limits> {
-        let (limits, read) = self.0?;
-        (clock::since(read) < FRESH_FOR).then_some(limits)
+        self.at(clock::now())
     }
 
-    /// They were read.
+    /// Keeps the limits that were just read, until something may have changed them.
     pub fn keep(&mut self, limits: Limits) {
         self.0 = Some((limits, clock::now()));
     }
@@ -27,5 +26,29 @@ impl KnownLimits {
     /// Something may have changed them.
     pub fn forget(&mut self) {
         self.0 = None;
+    }
+
+    fn at(&self, now: Instant) -> Option<Limits> {
+        let (limits, read) = self.0?;
+        (now.saturating_duration_since(read) < FRESH_FOR).then_some(limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_read_again_after_a_minute_and_when_something_may_have_changed_them() {
+        let mut known = KnownLimits::default();
+        assert_eq!(known.get(), None);
+        let limits = Limits { lock_timeout: Some(Duration::from_millis(20)), ..Limits::default() };
+        known.keep(limits);
+        let read = clock::now();
+        assert_eq!(known.at(read + Duration::from_secs(59)), Some(limits));
+        assert_eq!(known.at(read + Duration::from_secs(60)), None);
+        assert_eq!(known.get(), Some(limits));
+        known.forget();
+        assert_eq!(known.get(), None);
     }
 }

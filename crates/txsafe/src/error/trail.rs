@@ -124,8 +124,8 @@ impl Trail {
         self.push_shown(sql, Some(bytes), (start, end), failed);
     }
 
-    /// For adapters: the same of a statement that is `shown` with its bind values behind its SQL. Rerun mode compares the first
-    /// `sql` bytes, or all of it where there aren't so many; or nothing, where it is the driver that asked for something.
+    /// For adapters: adds a statement as `shown`, with its bind values behind its SQL. Rerun mode compares the first `sql` bytes, or all
+    /// of it if it is shorter. `None`: the driver asked by itself, and rerun mode skips it.
     pub fn push_shown(
         &mut self,
         shown: String,

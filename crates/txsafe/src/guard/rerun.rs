@@ -13,7 +13,8 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-/// The variable that turns rerun mode on for databases whose policy doesn't say: `1`. It is read once in a process.
+/// The variable that turns rerun mode on (`1`) or off (`0`, empty or unset) for databases whose policy doesn't say. Under `test` and
+/// `dev`, `build()` rejects any other value; under other policies it ignores the variable and warns. It is read once in a process.
 pub const RERUN_VARIABLE: &str = "TXSAFE_RERUN";
 
 static VALUE: LazyLock<String> = LazyLock::new(|| {

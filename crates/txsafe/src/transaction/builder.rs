@@ -81,7 +81,8 @@ impl<D> Builder<D> {
     /// - On SQLx, that the server notices at once when a caller goes away in the midst of a statement.
     ///
     /// Isolation and access then stand in BEGIN itself, whose answer is waited for. A call that sets a limit, a role, a search path
-    /// or another setting is refused. What the closure sets itself is its own business.
+    /// or another setting is refused. What the closure sets itself is its own business. [`dry_run`](crate::TxOptions::dry_run) still
+    /// sends `SET CONSTRAINTS`, and a deadline no longer shortens the statements of blocking connections.
     ///
     /// [`Tx::connection`]: https://docs.rs/txsafe-sqlx/latest/txsafe_sqlx/type.Tx.html
     #[must_use]

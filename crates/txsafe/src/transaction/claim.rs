@@ -25,8 +25,8 @@ impl<'k> CallKey<'k> {
         Self { text: Cow::Borrowed(text), fingerprint: None, nowait: false }
     }
 
-    /// With the fingerprint of this request. The hash is kept in the database for days, so it is one that stays the same
-    /// in every version, and that nobody can find another request for.
+    /// With the fingerprint of this request. The hash is kept in the database for days, so it must not change between versions,
+    /// and nobody may find a second request with the same hash.
     #[must_use]
     pub fn fingerprint(self, request: &[u8]) -> Self {
         let hash = Sha256::digest(request);

@@ -214,8 +214,8 @@ macro_rules! pooled_database {
             ///
             /// `key` tells operations apart: take the id that the client gave its request. It has 1 to 512 bytes. It costs
             /// one round trip, and where the driver prepares its statement another one on each connection's first time.
-            /// Add a [`fingerprint`](crate::WithKey::fingerprint) of the request, or a client that sends another one with a
-            /// key that it has used before is told that it is done.
+            /// Add a [`fingerprint`](crate::WithKey::fingerprint) of the request. Without one, a client that reuses a key for
+            /// another request gets `AlreadyCommitted`, as if that were done.
             ///
             /// While another call with the key is running, this one waits for its end, as for any lock. If that takes too long
             /// it returns [`ErrorKind::IdempotencyKeyInProgress`](crate::ErrorKind::IdempotencyKeyInProgress), and with

@@ -205,7 +205,7 @@ macro_rules! transaction_settings {
         /// waits for the standby. When the time is up the outcome is
         /// [`CommitUnknown`](crate::ErrorKind::CommitUnknown). The connection is closed then, and COMMIT isn't
         /// cancelled, because that could make visible what isn't replicated: it goes on if the server has got it. Blocking connections wait for as long as it takes.
-        /// Default: 30 s, or the `statement_timeout` if that is longer.
+        /// Default: 30 s, or txsafe's own `statement_timeout` if that is longer.
         #[must_use]
         pub fn commit_timeout(mut self, timeout: std::time::Duration) -> Self {
             self $(.$options)? .commit_timeout = Some(timeout);

@@ -19,11 +19,9 @@ use std::time::Duration;
 #[expect(clippy::exhaustive_enums, reason = "a limit is somebody's")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timeout {
-    /// So long, or the session's own limit if that is shorter: it is set for the transaction, and never raises what holds for
-    /// the session.
+    /// At most this long; a shorter limit of the session holds. It is set for the transaction alone.
     AtMost(Duration),
-    /// Nothing is set: what holds for the session holds for the transaction, which may be no limit at all. Where txsafe acts on
-    /// a limit itself, it goes by the one that it has read.
+    /// Nothing is set: what holds for the session holds for the transaction, which may be no limit at all.
     Server,
 }
 

@@ -7,3 +7,4 @@ mod loops;
 mod no_aborted_state;
 mod rerun;
 mod script;
+mod setup_sql;

@@ -95,7 +95,7 @@ pub(super) fn start<C: Source>(
     ControlFlow::Continue(Begun { session, begin, began })
 }
 
-/// The limits that the session has of its own, read where the connection doesn't know them; `None` if they aren't told.
+/// The limits that the session has of its own, read where the connection doesn't know them; `None` if the database doesn't say.
 fn limits_of<S: Session>(
     session: &mut S,
     dialect: &dyn Dialect,
