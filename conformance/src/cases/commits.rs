@@ -46,7 +46,7 @@ async fn what_is_asked_before_each_commit_is_prepared_once(driver: Driver) {
                         WHERE statement LIKE '%{start}' || '{end}%')"
         ))
     };
-    let witness = u32::from(driver.library() == Library::Diesel);
+    let witness = u32::from(driver.library() != Library::Sqlx);
     let verified = || Call::new("verified").with(TxOptions::new().verify_commit(true));
     db.run(verified(), Script::new([Step::Credit(1, 1)])).await.unwrap();
     let steps = [
