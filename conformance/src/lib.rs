@@ -7,6 +7,7 @@ pub mod cases;
 pub mod cli;
 pub mod drivers;
 pub mod error;
+pub mod findings;
 pub mod matrix;
 pub mod policy;
 pub mod report;

@@ -4,13 +4,14 @@ use super::Case;
 use crate::{
     drivers::{Call, Driver},
     error::AppError,
+    findings::{Findings, watching},
     script::{Script, Step, raise},
     shop::Shop,
 };
 use futures_util::FutureExt;
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -52,15 +53,6 @@ pub(super) const ASYNC_CASES: &[Case] = closure_cases![async
 /// As long as a call of something else takes here. It is what is looked at, and nothing is stepped by it. Blocked threads are
 /// excused for what a busy machine may do to them, which is less.
 const CALL: Duration = Duration::from_millis(60);
-
-type Findings = Arc<Mutex<Vec<Finding>>>;
-
-/// A policy that hands its findings out.
-fn watching(policy: Policy) -> (Policy, Findings) {
-    let findings = Findings::default();
-    let receive = Arc::clone(&findings);
-    (policy.on_finding(move |finding| receive.lock().unwrap().push(finding.clone())), findings)
-}
 
 fn call_something_else() -> Step {
     Step::awaiting(|| async {

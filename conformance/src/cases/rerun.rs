@@ -4,6 +4,7 @@ use super::Case;
 use crate::{
     drivers::{Call, Database, Driver, Library},
     error::AppError,
+    findings::only_reruns,
     script::{Script, Step},
     shop::Shop,
 };
@@ -13,10 +14,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use txsafe::{
-    Keyed, RetryPolicy, TxOptions,
-    guard::{Code, Policy, Severity},
-};
+use txsafe::{Keyed, RetryPolicy, TxOptions, guard::Policy};
 
 pub(super) const CASES: &[Case] = cases![
     closures_run_twice_and_commit_once,
@@ -29,12 +27,6 @@ pub(super) const CASES: &[Case] = cases![
     what_is_never_tried_again_is_not_run_again,
     what_was_tried_again_is_not_run_again,
 ];
-
-/// Rerun mode, and nothing else that is looked for.
-fn only_reruns(policy: Policy) -> Policy {
-    let others = Code::ALL.into_iter().filter(|code| *code != Code::RerunDiffers);
-    others.fold(policy, |policy, code| policy.severity(code, Severity::Off)).rerun(true)
-}
 
 /// A database whose findings warn, and what they say.
 fn warned(shop: &Shop, driver: Driver) -> (Arc<dyn Database>, Arc<Mutex<Vec<String>>>) {

@@ -3,16 +3,14 @@
 use super::Case;
 use crate::{
     drivers::{Call, Database, Driver, Setup},
+    findings::watching,
     script::{Script, Step, raise},
     shop::Shop,
 };
 use futures_util::{FutureExt, future::join_all};
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex},
-};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 use tokio::sync::Barrier;
-use txsafe::guard::{Code, Finding, Policy, Severity};
+use txsafe::guard::{Code, Policy, Severity};
 
 pub(super) const CASES: &[Case] = cases![
     each_kind_of_session_state_names_itself,
@@ -94,15 +92,6 @@ const LEAKS: [Leak; 8] = [
         cure: "without `WITH HOLD`",
     },
 ];
-
-type Findings = Arc<Mutex<Vec<Finding>>>;
-
-/// A policy that hands its findings out.
-fn watching(policy: Policy) -> (Policy, Findings) {
-    let findings = Findings::default();
-    let receive = Arc::clone(&findings);
-    (policy.on_finding(move |finding| receive.lock().unwrap().push(finding.clone())), findings)
-}
 
 /// One statement, with a key that no other shop uses.
 fn step(shop: &Shop, sql: &str) -> Step {

@@ -1,5 +1,6 @@
 //! Closures that return the driver's own error, and what it says of what txsafe found.
 
+use axum::{body::to_bytes, response::IntoResponse};
 use diesel::{
     PgConnection,
     connection::SimpleConnection,
@@ -12,12 +13,15 @@ use std::{cell::Cell, time::Duration};
 use txsafe::{Cause, Failure, Outcome, Phase, TxOptions, guard::Policy};
 use txsafe_conformance::{script::raise, shop::Shop};
 use txsafe_diesel::blocking;
+use txsafe_layers::Answer;
 
 const SEATS: &str = "
     CREATE TABLE seats (id int CONSTRAINT one_seat UNIQUE DEFERRABLE INITIALLY DEFERRED);
     INSERT INTO seats VALUES (1)";
 const TAKEN: &str = "INSERT INTO seats VALUES (1)";
 const NOT_A_NUMBER: &str = "SELECT 1/0";
+/// The closure ends its transaction, so nobody knows what of it is committed.
+const COMMITS: &str = "INSERT INTO seats VALUES (4); COMMIT";
 
 /// What a driver's error tells a caller that knows nothing of txsafe.
 #[derive(Debug, PartialEq)]
@@ -62,6 +66,11 @@ fn of_diesel(error: &DieselError) -> Told {
 
 fn is_transient(failure: &Failure) -> bool {
     Cause::of(failure, Phase::Body).is_transient()
+}
+
+async fn says(answer: Answer) -> String {
+    let body = to_bytes(answer.into_response().into_body(), 1_000).await.unwrap();
+    String::from_utf8(body.into()).unwrap()
 }
 
 /// A pool of one connection, whose checkout isn't waited for.
@@ -158,10 +167,16 @@ macro_rules! async_cases {
             #[tokio::test]
             async fn what_is_unknown_is_no_code_to_react_to() {
                 let (_shop, db) = open().await;
-                let error = take(&db, "INSERT INTO seats VALUES (4); COMMIT").await.unwrap_err();
+                let error = take(&db, COMMITS).await.unwrap_err();
                 assert_eq!($told(&error), Told::Other);
-                assert_eq!(error_behind(&error).unwrap().outcome(), Outcome::Unknown);
+                let behind = error_behind(&error).unwrap();
+                assert_eq!(behind.outcome(), Outcome::Unknown);
                 assert!(!is_transient(&failure_of(&error)));
+                // A handler that asks for the failure first would answer with something false.
+                let said = says(Answer::to(behind)).await;
+                assert!(said.starts_with("It is unknown whether the change was made"), "{said}");
+                let said = says(Answer::to_failure(&failure_of(&error))).await;
+                assert!(said.starts_with("Nothing was changed"), "{said}");
             }
 
             /// Futures that aren't `Send` are run on the thread of their caller, with all that a transaction has.
@@ -258,6 +273,11 @@ async fn diesels_own_error_says_it() {
         });
         let error = DieselError::from(swallowed.unwrap_err());
         assert!(txsafe_diesel::error_behind(&error).unwrap().is_rolled_back_at_commit());
+        let error = take(&db, COMMITS).unwrap_err();
+        assert_eq!(of_diesel(&error), Told::Other);
+        let outcome = txsafe_diesel::error_behind(&error).unwrap().outcome();
+        assert_eq!(outcome, Outcome::Unknown);
+        assert!(!is_transient(&txsafe_diesel::failure_of(&error)));
         let held = db.begin("held").unwrap();
         let late =
             db.with(impatient()).transaction("late", |_tx| Ok::<_, txsafe_diesel::DriverError>(()));

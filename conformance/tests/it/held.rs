@@ -4,36 +4,21 @@
 use deadpool_diesel::postgres;
 use diesel::{PgConnection, r2d2};
 use diesel_async::pooled_connection::deadpool;
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{sync::Barrier, task::spawn_blocking};
 use tracing::{Instrument, Span, subscriber::set_default};
 use txsafe::{
     Error, NoOrder, RetryPolicy, TxOptions,
-    guard::{Code, Finding, Policy},
+    guard::{Code, Policy},
 };
+use txsafe_conformance::findings::{Findings, only, watching};
 use txsafe_diesel::blocking::{self, pool_builder, watched};
 use txsafe_testkit::Postgres;
-
-type Findings = Arc<Mutex<Vec<Finding>>>;
-
-fn watching() -> (Policy, Findings) {
-    let findings = Findings::default();
-    let receive = Arc::clone(&findings);
-    let policy = Policy::test();
-    (policy.on_finding(move |found| receive.lock().unwrap().push(found.clone())), findings)
-}
 
 /// It was found once, by both lines: that of the connection, and that of the transaction.
 #[track_caller]
 fn assert_found(findings: &Findings, taken_at: u32, began_at: u32) {
-    let findings = findings.lock().unwrap().clone();
-    let told: Vec<_> = findings.iter().map(ToString::to_string).collect();
-    let found = findings.iter().filter(|found| found.code == Code::SecondConnection);
-    let [found] = found.collect::<Vec<_>>()[..] else { panic!("{told:?}") };
+    let found = only(findings, Code::SecondConnection);
     let site = found.site.as_ref().unwrap();
     assert!(site.file.ends_with("held.rs") && site.line == taken_at, "{found}");
     assert!(found.place.file().ends_with("held.rs") && found.place.line() == began_at, "{found}");
@@ -46,7 +31,7 @@ async fn of_a_deadpool() {
     let schema = server.schema("held").await.unwrap();
     let manager = txsafe_diesel::manager(schema.url());
     let pool = deadpool::Pool::builder(manager).max_size(3).build().unwrap();
-    let (policy, findings) = watching();
+    let (policy, findings) = watching(Policy::test());
     let db = txsafe_diesel::Database::builder(pool).guard(policy).build().unwrap();
     // Somebody else holds one for as long as this runs.
     let (db2, gate) = (db.clone(), Arc::new(Barrier::new(2)));
@@ -83,7 +68,7 @@ async fn of_an_r2d2_pool() {
     let server = Postgres::shared().await.unwrap();
     let schema = server.schema("held").await.unwrap();
     let manager = r2d2::ConnectionManager::<PgConnection>::new(schema.url());
-    let (policy, findings) = watching();
+    let (policy, findings) = watching(Policy::test());
     let db = spawn_blocking(move || {
         let pool = pool_builder().max_size(2).build(manager).unwrap();
         let db = blocking::Database::builder(pool).guard(policy).build().unwrap();
@@ -108,7 +93,7 @@ async fn of_a_pool_of_deadpool_diesel() {
     let schema = server.schema("held").await.unwrap();
     let manager = postgres::Manager::new(schema.url(), deadpool_diesel::Runtime::Tokio1);
     let pool = watched(postgres::Pool::builder(manager).max_size(2)).build().unwrap();
-    let (policy, findings) = watching();
+    let (policy, findings) = watching(Policy::test());
     let db = blocking::Database::builder(pool).guard(policy).build().unwrap();
     let db: blocking::Database<NoOrder, _> = db;
     let gives_back = db.clone();
@@ -173,7 +158,7 @@ async fn on_the_connection_that_is_held_nothing_is_found() {
     let schema = server.schema("held").await.unwrap();
     let manager = txsafe_diesel::manager(schema.url());
     let pool = deadpool::Pool::builder(manager).max_size(1).build().unwrap();
-    let (policy, findings) = watching();
+    let (policy, findings) = watching(Policy::test());
     let db = txsafe_diesel::Database::builder(pool).guard(policy).build().unwrap();
     let mut held = db.pool().get().await.unwrap();
     for _ in 0..2 {

@@ -1,13 +1,12 @@
 //! Helpers that begin a transaction of their own, or join the one that is open, with one signature.
 
+use crate::words::CREDIT;
 use diesel::{PgConnection, connection::SimpleConnection, r2d2::ConnectionManager};
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
 use sqlx::Executor;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use txsafe_conformance::{error::AppError, script::raise, shop::Shop};
 use txsafe_diesel::blocking;
-
-const CREDIT: &str = "UPDATE accounts SET balance = balance + 1 WHERE id = 1";
 
 /// What a helper is to do.
 #[derive(Clone, Copy)]

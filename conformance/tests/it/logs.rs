@@ -1,12 +1,7 @@
 //! What a service's log gets: a line where somebody has to look, and not one for each request.
 
-use std::{
-    env, io,
-    process::Command,
-    sync::{Arc, Mutex},
-};
-use tokio::runtime;
-use tracing::{Level, subscriber::with_default};
+use crate::{log::Log, words::CREDIT};
+use std::{env, process::Command};
 use tracing_log::LogTracer;
 use txsafe::{RetryPolicy, TxOptions, guard::Policy};
 use txsafe_conformance::{
@@ -14,35 +9,6 @@ use txsafe_conformance::{
     script::{Script, Step, raise},
     shop::Shop,
 };
-
-/// A log at its most talkative level but for traces, records of the `log` crate among it.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// Runs `test` on one thread, whose log this is.
-    fn of(test: impl Future<Output = ()>) -> String {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(Level::DEBUG)
-            .with_ansi(false)
-            .with_writer(move || writer.clone());
-        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        with_default(subscriber.finish(), || runtime.block_on(test));
-        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
-    }
-}
 
 /// Runs a test in a process of its own: which levels anybody listens to is known to all of a process, and the logs of other tests
 /// come and go.
@@ -151,7 +117,7 @@ impl Request {
         match self {
             Self::Reads => "SELECT balance FROM accounts WHERE id = 1",
             Self::Registers => "INSERT INTO accounts VALUES (1, 0)",
-            Self::Pays | Self::Collides => "UPDATE accounts SET balance = balance + 1 WHERE id = 1",
+            Self::Pays | Self::Collides => CREDIT,
         }
     }
 

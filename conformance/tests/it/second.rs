@@ -4,35 +4,19 @@ use deadpool_diesel::postgres;
 use diesel::{PgConnection, connection::SimpleConnection, r2d2};
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
 use sqlx::PgPool;
-use std::sync::{Arc, Mutex};
 use tokio::{runtime::Handle, task::spawn_blocking};
 use txsafe::{
     Error, NoOrder,
-    guard::{Code, Finding, Policy},
+    guard::{Code, Policy},
 };
+use txsafe_conformance::findings::{Findings, only, watching};
 use txsafe_diesel::blocking::{self, pool_builder, watched};
 use txsafe_testkit::{Postgres, Schema};
 
-type Findings = Arc<Mutex<Vec<Finding>>>;
-
-/// Names of lines are looked up before the transaction ends, because something may fail it.
-fn watching() -> (Policy, Findings) {
-    let findings = Findings::default();
-    let receive = Arc::clone(&findings);
-    let policy = Policy::test();
-    (policy.on_finding(move |found| receive.lock().unwrap().push(found.clone())), findings)
-}
-
-/// It was found, at this line, once.
+/// It was found, at this line, once. The line is looked up before the transaction ends, because the finding fails it.
+#[track_caller]
 fn assert_found(findings: &Findings, line: u32) {
-    let findings = findings.lock().unwrap().clone();
-    let told: Vec<_> = findings.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        findings.iter().filter(|found| found.code == Code::SecondConnection).count(),
-        1,
-        "{told:?}"
-    );
-    let second = findings.iter().find(|found| found.code == Code::SecondConnection).unwrap();
+    let second = only(findings, Code::SecondConnection);
     let site = second.site.as_ref().unwrap();
     assert!(site.file.ends_with("second.rs") && site.line == line, "{second}");
 }
@@ -43,7 +27,7 @@ async fn of_a_deadpool() {
     let schema = server.schema("second").await.unwrap();
     let pool = deadpool::Pool::builder(txsafe_diesel::manager(schema.url())).max_size(2);
     let pool = pool.build().unwrap();
-    let (policy, findings) = watching();
+    let (policy, findings) = watching(Policy::test());
     let db = txsafe_diesel::Database::builder(pool.clone()).guard(policy).build().unwrap();
     // One to be made, and one that comes back.
     drop(pool.get().await.unwrap());
@@ -67,7 +51,7 @@ async fn of_a_pool_of_sqlx() {
     let options = txsafe_sqlx::pool_options().min_connections(2).max_connections(2);
     let options = options.test_before_acquire(false);
     let pool: PgPool = options.connect(schema.url()).await.unwrap();
-    let (policy, findings) = watching();
+    let (policy, findings) = watching(Policy::test());
     let db = txsafe_sqlx::Database::builder(pool.clone()).guard(policy).build().unwrap();
     drop((pool.acquire().await.unwrap(), pool.acquire().await.unwrap()));
     while pool.num_idle() < 2 {
@@ -90,7 +74,7 @@ async fn of_an_r2d2_pool() {
     let server = Postgres::shared().await.unwrap();
     let schema = server.schema("second").await.unwrap();
     let manager = r2d2::ConnectionManager::<PgConnection>::new(schema.url());
-    let (policy, findings) = watching();
+    let (policy, findings) = watching(Policy::test());
     let outcome = spawn_blocking(move || {
         let pool = pool_builder().max_size(2).build(manager).unwrap();
         let db = blocking::Database::builder(pool.clone()).guard(policy).build().unwrap();
@@ -112,7 +96,7 @@ async fn of_a_pool_of_deadpool_diesel() {
     for there_are in [1, 2] {
         let schema = server.schema("second").await.unwrap();
         let pool = deadpool_diesel(&schema, there_are).await;
-        let (policy, findings) = watching();
+        let (policy, findings) = watching(Policy::test());
         let db = blocking::Database::builder(pool.clone()).guard(policy).build().unwrap();
         let db: blocking::Database<NoOrder, _> = db;
         let outcome = tokio::spawn(async move {
@@ -134,7 +118,7 @@ async fn of_a_pool_of_deadpool_diesel_in_an_async_transaction() {
     let schema = server.schema("second").await.unwrap();
     let other = deadpool_diesel(&schema, 1).await;
     let pool = deadpool::Pool::builder(txsafe_diesel::manager(schema.url())).build().unwrap();
-    let (policy, findings) = watching();
+    let (policy, findings) = watching(Policy::test());
     let db = txsafe_diesel::Database::builder(pool).guard(policy).build().unwrap();
     let outcome = tokio::spawn(async move {
         db.transaction("report", async |mut tx| {

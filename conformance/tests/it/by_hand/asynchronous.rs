@@ -1,69 +1,17 @@
 //! Drivers whose transactions are futures.
 
-use super::{CREDIT, EARLY_RETURNS, found, open, watching};
-use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
-use futures_util::{FutureExt, future::BoxFuture};
+use super::{EARLY_RETURNS, open};
+use crate::words::{CREDIT, Words, on_all};
+use diesel_async::SimpleAsyncConnection;
+use futures_util::FutureExt;
 use sqlx::Executor;
 use std::{ops::ControlFlow, panic::AssertUnwindSafe, time::Duration};
 use tokio::runtime::Runtime;
 use txsafe::{
-    Builder, Database, Error, ErrorKind, Keyed, NoOrder, Outcome, TxOptions, Unlocked,
-    driver::AsyncDriver,
+    Error, ErrorKind, Keyed, NoOrder, Outcome, TxOptions, Unlocked,
     guard::{Code, Policy},
 };
-
-/// A driver, and how simple SQL is run on its transactions.
-trait Words: AsyncDriver {
-    fn open(url: &str, connections: usize) -> Builder<Database<Self>>
-    where
-        Self: Sized;
-
-    fn run<'t>(
-        tx: &'t mut Self::Tx<'_, NoOrder, Unlocked>,
-        sql: &'static str,
-    ) -> BoxFuture<'t, Result<(), String>>;
-}
-
-impl Words for txsafe_sqlx::Driver {
-    fn open(url: &str, connections: usize) -> Builder<Database<Self>> {
-        let connections = u32::try_from(connections).unwrap();
-        let pool = txsafe_sqlx::pool_options().max_connections(connections);
-        Database::builder(pool.connect_lazy(url).unwrap())
-    }
-
-    fn run<'t>(
-        tx: &'t mut txsafe_sqlx::Tx<'_>,
-        sql: &'static str,
-    ) -> BoxFuture<'t, Result<(), String>> {
-        Box::pin(async move { tx.execute(sql).await.map(drop).map_err(|error| error.to_string()) })
-    }
-}
-
-impl Words for txsafe_diesel::Driver {
-    fn open(url: &str, connections: usize) -> Builder<Database<Self>> {
-        let pool = deadpool::Pool::builder(txsafe_diesel::manager(url)).max_size(connections);
-        Database::builder(pool.build().unwrap())
-    }
-
-    fn run<'t>(
-        tx: &'t mut txsafe_diesel::Tx<'_>,
-        sql: &'static str,
-    ) -> BoxFuture<'t, Result<(), String>> {
-        Box::pin(async move { tx.batch_execute(sql).await.map_err(|error| error.to_string()) })
-    }
-}
-
-/// Each of these functions as a test of each driver.
-macro_rules! on_all {
-    ($($test:ident),+ $(,)?) => {
-        mod sqlx_ {
-            $(#[tokio::test] async fn $test() { super::$test::<txsafe_sqlx::Driver>().await; })+
-        }
-        mod diesel_async_ {
-            $(#[tokio::test] async fn $test() { super::$test::<txsafe_diesel::Driver>().await; })+
-        }
-    };
-}
+use txsafe_conformance::findings::{found, watching};
 
 on_all![
     it_is_passed_around_and_committed_elsewhere,

@@ -1,6 +1,7 @@
 //! Diesel's blocking connections.
 
-use super::{CREDIT, EARLY_RETURNS, found, open, watching};
+use super::{EARLY_RETURNS, open};
+use crate::words::CREDIT;
 use diesel::{PgConnection, connection::SimpleConnection, r2d2::ConnectionManager};
 use std::{thread, time::Duration};
 use tokio::{runtime::Handle, task::block_in_place};
@@ -8,7 +9,10 @@ use txsafe::{
     ErrorKind, Keyed, Outcome, TxOptions,
     guard::{Code, Policy},
 };
-use txsafe_conformance::shop::Shop;
+use txsafe_conformance::{
+    findings::{found, watching},
+    shop::Shop,
+};
 use txsafe_diesel::blocking::{Database, OwnedTx, pool_builder};
 
 fn database(shop: &Shop, guard: Policy) -> Database {

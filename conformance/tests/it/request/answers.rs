@@ -1,6 +1,7 @@
 //! What the client is answered when a transaction couldn't be begun, or not be committed.
 
-use super::support::{CREDIT, Tx, Words, assert_credits, credit, database, on_all, open, post};
+use super::support::{Tx, assert_credits, credit, database, open, post, serving, with_one};
+use crate::words::{CREDIT, Words, on_all};
 use axum::{
     Router,
     http::{StatusCode, header::RETRY_AFTER},
@@ -30,7 +31,7 @@ const BUSY: &str = "Nothing was changed. The service is busy; try again in a mom
 
 async fn an_exhausted_pool_is_503<D: Words>() {
     let shop = open().await;
-    let db = D::open(&shop.url, 1).service(shop.name()).build().unwrap();
+    let db = with_one::<D>(&shop, &shop.url);
     let elsewhere = db.begin("elsewhere").await.unwrap();
     let options = TxOptions::new().checkout_timeout(Duration::from_millis(1));
     let options = options.timeout(Duration::from_millis(100));
@@ -49,8 +50,8 @@ async fn a_commit_that_passes_is_503<D: Words>() {
     let shop = open().await;
     let lab = Lab::new(&shop.url).unwrap();
     let session = lab.session().await.unwrap();
-    let db = D::open(session.url(), 1).service(shop.name()).build().unwrap();
-    let app = Router::new().route("/", routing::post(credit::<D>)).layer(TransactionLayer::new(db));
+    let db = with_one::<D>(&shop, session.url());
+    let app = serving(db, credit::<D>);
     session.inject(At::Commit, Fault::Raise("40001")).unwrap();
     let answered = post(&app, "/").await;
     assert_eq!(answered.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answered.body);
@@ -67,9 +68,7 @@ async fn sell_twice<D: Words>(mut tx: Tx<D>) {
 async fn a_constraint_at_commit_is_409<D: Words>() {
     let shop = open().await;
     shop.watcher.batch_execute(DEFERRED).await.unwrap();
-    let app = Router::new()
-        .route("/", routing::post(sell_twice::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), sell_twice::<D>);
     let answered = post(&app, "/").await;
     assert_eq!(answered.status, StatusCode::CONFLICT);
     let says = "Nothing was changed. It contradicts something that is stored already.";
@@ -84,9 +83,7 @@ async fn a_swallowed_failure_is_500<D: Words>() {
         "all is well"
     }
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(handler::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler::<D>);
     let answered = post(&app, "/").await;
     assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answered.body, "Nothing was changed, because of an error of the service.");
@@ -100,9 +97,8 @@ async fn a_lost_commit_is_unknown<D: Words>() {
         let shop = open().await;
         let lab = Lab::new(&shop.url).unwrap();
         let session = lab.session().await.unwrap();
-        let db = D::open(session.url(), 1).service(shop.name()).build().unwrap();
-        let app =
-            Router::new().route("/", routing::post(credit::<D>)).layer(TransactionLayer::new(db));
+        let db = with_one::<D>(&shop, session.url());
+        let app = serving(db, credit::<D>);
         session.inject(At::Commit, fault).unwrap();
         let answered = post(&app, "/").await;
         assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -119,9 +115,7 @@ async fn a_rollback_that_came_too_late_is_unknown<D: Words>() {
         (StatusCode::CONFLICT, "nothing was done")
     }
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(handler::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler::<D>);
     let answered = post(&app, "/").await;
     assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answered.body, UNKNOWN);

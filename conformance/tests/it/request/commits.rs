@@ -1,8 +1,9 @@
 //! Requests that commit.
 
 use super::support::{
-    CREDIT, Tx, Words, assert_credits, credit, database, on_all, open, post, request, until,
+    Tx, assert_credits, credit, database, open, post, request, serving, until, with_one,
 };
+use crate::words::{CREDIT, Words, on_all};
 use axum::{
     Router,
     body::Body,
@@ -33,9 +34,7 @@ on_all![
 
 async fn nothing_begins_unless_it_is_asked_for<D: Words>() {
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(|| async {}))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), || async {});
     assert_eq!(post(&app, "/").await.status, StatusCode::OK);
     assert!(shop.backends().await.is_empty());
 }
@@ -84,9 +83,7 @@ async fn commits_wait(shop: &Shop) {
 async fn it_is_committed_before_the_client_gets_its_response<D: Words>() {
     let shop = open().await;
     lock_commits(&shop).await;
-    let app = Router::new()
-        .route("/", routing::post(credit::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), credit::<D>);
     let client = tokio::spawn(async move { post(&app, "/").await.status });
     commits_wait(&shop).await;
     assert!(!client.is_finished());
@@ -103,9 +100,7 @@ async fn commit_outlives_its_client<D: Words>() {
         D::run(&mut tx, CREDIT).await.unwrap();
         D::tell(&mut tx, &told);
     };
-    let app = Router::new()
-        .route("/", routing::post(handler))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler);
     let client = tokio::spawn(async move { post(&app, "/").await.status });
     commits_wait(&shop).await;
     client.abort();
@@ -128,7 +123,7 @@ async fn assert_committing<D: Words>(
 ) {
     let shop = open().await;
     // The only connection, which is to be there again.
-    let db = D::open(&shop.url, 1).service(shop.name()).build().unwrap();
+    let db = with_one::<D>(&shop, &shop.url);
     let app = Router::new()
         .route("/{status}", routing::post(answer_with::<D>))
         .layer(layer(TransactionLayer::new(db)));
@@ -183,9 +178,7 @@ async fn what_is_marked_rolls_back_and_is_answered<D: Words>() {
         "a preview"
     }
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(handler::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler::<D>);
     let answered = post(&app, "/").await;
     assert_eq!((answered.status, &*answered.body), (StatusCode::OK, "a preview"));
     assert_credits(&shop, 0).await;
@@ -200,9 +193,7 @@ async fn a_body_streams_behind_the_commit<D: Words>() {
         let late = receive.lock().unwrap().take().unwrap();
         Body::from_stream(stream::once(late))
     };
-    let app = Router::new()
-        .route("/", routing::post(handler))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler);
     let response = app.oneshot(request("/")).await.unwrap();
     assert_credits(&shop, 1).await;
     send.send("the rest").unwrap();

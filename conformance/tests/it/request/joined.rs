@@ -1,6 +1,7 @@
 //! Helpers that get the transaction of a request, in the types of each adapter.
 
-use super::support::{CREDIT, assert_credits, open, post};
+use super::support::{assert_credits, open, post, serving};
+use crate::words::CREDIT;
 use axum::{Router, http::StatusCode, routing};
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
 use sqlx::Executor;
@@ -42,9 +43,7 @@ macro_rules! joins {
                 let shop = open().await;
                 let $url = &shop.url;
                 let db = Database::builder($pool).service(shop.name()).build().unwrap();
-                let app = Router::new()
-                    .route("/", routing::post(handler))
-                    .layer(TransactionLayer::new(db));
+                let app = serving(db, handler);
                 assert_eq!(post(&app, "/").await.status, StatusCode::OK);
                 assert_credits(&shop, 3).await;
             }

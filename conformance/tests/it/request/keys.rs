@@ -1,9 +1,15 @@
 //! A request with an idempotency key.
 
-use super::support::{
-    Answered, CREDIT, Tx, Words, answer, assert_credits, database, on_all, open, request,
+use super::support::{Answered, Tx, answer, assert_credits, database, open, request, with_one};
+use crate::words::{CREDIT, Words, on_all};
+use axum::{
+    Router,
+    extract::{Path, Request},
+    http::{StatusCode, header::RETRY_AFTER},
+    middleware::{Next, from_fn},
+    response::Response,
+    routing,
 };
-use axum::{Router, extract::Path, http::StatusCode, routing};
 use txsafe_conformance::shop::Shop;
 use txsafe_layers::{RequestTxError, RequestTxErrorKind, TransactionLayer};
 use txsafe_testkit::{At, Fault, Lab};
@@ -13,6 +19,7 @@ on_all![
     a_handler_answers_to_a_key_that_has_committed,
     a_lost_commit_with_a_key_is_looked_up,
     without_the_setting_the_header_is_not_read,
+    a_key_is_made_where_the_transaction_begins,
 ];
 
 async fn credit<D: Words>(Path(status): Path<u16>, mut tx: Tx<D>) -> StatusCode {
@@ -82,18 +89,39 @@ async fn a_handler_answers_to_a_key_that_has_committed<D: Words>() {
 }
 
 async fn a_lost_commit_with_a_key_is_looked_up<D: Words>() {
-    for (fault, expected) in [(Fault::CutAfterApplied, 200), (Fault::CutBefore, 500)] {
+    for (fault, expected) in [(Fault::CutAfterApplied, 200), (Fault::CutBefore, 503)] {
         let shop = open().await;
         let lab = Lab::new(&shop.url).unwrap();
         let session = lab.session().await.unwrap();
-        let db = D::open(session.url(), 1).service(shop.name()).build().unwrap();
+        let db = with_one::<D>(&shop, session.url());
         let app = Router::new().route("/{status}", routing::post(credit::<D>)).layer(keyed(db));
         session.inject(At::Commit, fault).unwrap();
         let answered = with_key(&app, "/200", "one").await;
-        assert!(!answered.body.contains("unknown"), "{}", answered.body);
-        assert_eq!(answered.status.is_success(), expected == 200, "{}", answered.body);
+        assert_eq!(answered.status, expected, "{}", answered.body);
+        assert_eq!(answered.headers.contains_key(RETRY_AFTER), expected == 503);
         assert_credits(&shop, i64::from(expected == 200)).await;
     }
+}
+
+/// Middleware inside of the layer says who calls.
+async fn a_key_is_made_where_the_transaction_begins<D: Words>() {
+    #[derive(Clone)]
+    struct User(&'static str);
+    async fn is_ada(mut request: Request, next: Next) -> Response {
+        request.extensions_mut().insert(User("ada"));
+        next.run(request).await
+    }
+    let shop = open().await;
+    let layer = TransactionLayer::new(database::<D>(&shop));
+    let layer = layer.idempotency_keys(|key, request| match request.extensions.get::<User>() {
+        Some(User(name)) => format!("{name}/{key}"),
+        None => format!("anonymous/{key}"),
+    });
+    let app = Router::new().route("/{status}", routing::post(credit::<D>));
+    let app = app.layer(from_fn(is_ada)).layer(layer);
+    assert_eq!(with_key(&app, "/200", "one").await.status, StatusCode::OK);
+    assert_eq!(keys(&shop).await, 1);
+    assert_credits(&shop, 1).await;
 }
 
 async fn without_the_setting_the_header_is_not_read<D: Words>() {

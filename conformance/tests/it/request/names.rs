@@ -1,6 +1,10 @@
 //! How transactions are called.
 
-use super::support::{Answered, Log, Tx, Words, answer, on_all, open, post, request};
+use super::support::{Answered, Tx, answer, open, post, request};
+use crate::{
+    log::Log,
+    words::{Words, on_all},
+};
 use axum::{Router, http::StatusCode, routing};
 use std::sync::{Arc, Mutex};
 use txsafe::Database;

@@ -1,6 +1,7 @@
 //! A client of a server that axum serves.
 
-use super::support::{CREDIT, Tx, Words, assert_credits, database, on_all, open};
+use super::support::{Tx, assert_credits, database, open};
+use crate::words::{CREDIT, Words, on_all};
 use axum::{Router, extract::Path, http::StatusCode, routing};
 use std::{future::pending, net::SocketAddr, sync::Arc};
 use tokio::{

@@ -1,8 +1,7 @@
 //! Requests that don't come to their response, or to another one than their handler's.
 
-use super::support::{
-    CREDIT, Tx, Words, assert_credits, database, on_all, open, post, request, until,
-};
+use super::support::{Tx, assert_credits, database, open, post, request, serving, until};
+use crate::words::{CREDIT, Words, on_all};
 use axum::{
     Router,
     body::Body,
@@ -27,6 +26,7 @@ on_all![
     a_panic_rolls_back,
     a_panic_that_is_answered_rolls_back,
     a_panic_that_is_answered_with_success_is_told,
+    a_panic_of_code_that_holds_nothing_is_what_its_response_says,
     a_handler_that_is_dropped_rolls_back,
     one_that_is_dropped_while_others_keep_its_request_rolls_back,
     one_that_is_dropped_in_a_statement_rolls_back,
@@ -40,9 +40,7 @@ async fn an_error_of_the_handler_rolls_back<D: Words>() {
         D::run(&mut tx, "SELECT 1/0").await.map_err(|_| StatusCode::UNPROCESSABLE_ENTITY)
     }
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(handler::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler::<D>);
     assert_eq!(post(&app, "/").await.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_credits(&shop, 0).await;
     assert_eq!(shop.backends().await.len(), 1);
@@ -70,9 +68,7 @@ async fn panics<D: Words>(mut tx: Tx<D>) {
 
 async fn a_panic_rolls_back<D: Words>() {
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(panics::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), panics::<D>);
     let panicked = tokio::spawn(async move { post(&app, "/").await.status }).await;
     assert!(panicked.unwrap_err().is_panic());
     assert_credits(&shop, 0).await;
@@ -117,6 +113,23 @@ async fn a_panic_that_is_answered_with_success_is_told<D: Words>() {
     assert_credits(&shop, 0).await;
 }
 
+async fn a_panic_of_code_that_holds_nothing_is_what_its_response_says<D: Words>() {
+    async fn panics_behind<D: Words>(mut tx: Tx<D>) {
+        D::run(&mut tx, CREDIT).await.unwrap();
+        drop(tx);
+        panic!("on purpose");
+    }
+    let shop = open().await;
+    let layer = TransactionLayer::new(database::<D>(&shop));
+    let panics = || Router::<()>::new().route("/", routing::post(panics_behind::<D>));
+    let answers_500 = panics().layer(from_fn(catch_500)).layer(layer.clone());
+    let answers_200 = panics().layer(from_fn(catch_200)).layer(layer);
+    for (app, status, credits) in [(answers_500, 500, 0), (answers_200, 200, 1)] {
+        assert_eq!(post(&app, "/").await.status, status);
+        assert_credits(&shop, credits).await;
+    }
+}
+
 /// A handler that has written something, says so, and never ends.
 async fn hang<D: Words>(mut tx: Tx<D>, wrote: Arc<Notify>) {
     D::run(&mut tx, CREDIT).await.unwrap();
@@ -159,9 +172,7 @@ async fn one_that_is_dropped_while_others_keep_its_request_rolls_back<D: Words>(
         write.notify_one();
         std::future::pending::<()>().await;
     };
-    let app = Router::new()
-        .route("/", routing::post(handler))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler);
     let client = tokio::spawn(async move { post(&app, "/").await.status });
     wrote.notified().await;
     client.abort();
@@ -176,9 +187,7 @@ async fn one_that_is_dropped_in_a_statement_rolls_back<D: Words>() {
         D::run(&mut tx, "SELECT pg_sleep(600)").await.unwrap();
     }
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(handler::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler::<D>);
     let client = tokio::spawn(async move { post(&app, "/").await.status });
     let sleeps = format!(
         "SELECT count(*) FROM pg_stat_activity

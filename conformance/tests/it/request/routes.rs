@@ -1,6 +1,7 @@
 //! What differs for routes, and several databases.
 
-use super::support::{CREDIT, Tx, Words, assert_credits, credit, database, on_all, open, post};
+use super::support::{Tx, assert_credits, assert_mistake, credit, database, open, post};
+use crate::words::{CREDIT, Words, on_all};
 use axum::{
     Router,
     extract::Request,
@@ -20,6 +21,7 @@ on_all![
     a_route_without_the_layer_is_an_error,
     two_layers_of_one_type_are_an_error,
     a_second_database_has_a_marker,
+    the_inner_one_of_two_databases_commits_first,
 ];
 
 async fn a_route_has_its_own_options<D: Words>() {
@@ -87,8 +89,7 @@ async fn a_route_without_the_layer_is_an_error<D: Words>() {
     let route = RouteTransactionLayer::<Database<D>>::new();
     let app = Router::new().route("/", routing::post(|| async {}).layer(route));
     let answered = post(&app, "/").await;
-    assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(answered.body.starts_with("no `TransactionLayer` of"), "{}", answered.body);
+    assert_mistake(&answered, "no `TransactionLayer` of");
 }
 
 async fn two_layers_of_one_type_are_an_error<D: Words>() {
@@ -98,8 +99,7 @@ async fn two_layers_of_one_type_are_an_error<D: Words>() {
         .layer(TransactionLayer::new(database::<D>(&shop)))
         .layer(TransactionLayer::new(database::<D>(&shop)));
     let answered = post(&app, "/").await;
-    assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(answered.body.starts_with("two `TransactionLayer`s of"), "{}", answered.body);
+    assert_mistake(&answered, "two `TransactionLayer`s of");
     assert!(answered.body.contains(".marked::<…>()"), "{}", answered.body);
     assert!(shop.backends().await.is_empty());
 }
@@ -127,4 +127,38 @@ async fn a_second_database_has_a_marker<D: Words>() {
     assert_eq!(post(&app, "/").await.status, StatusCode::OK);
     assert_credits(&one, 1).await;
     assert_credits(&two, 2).await;
+}
+
+/// They are two transactions: one may commit and the other fail.
+async fn the_inner_one_of_two_databases_commits_first<D: Words>() {
+    async fn both<D: Words>(mut inner: Tx<D>, mut outer: RequestTx<Second<D>>) {
+        D::run(&mut inner, CREDIT).await.unwrap();
+        D::run(&mut outer, CREDIT).await.unwrap();
+        D::run(&mut outer, "INSERT INTO ledger VALUES (7), (7)").await.unwrap();
+    }
+    let (inner, outer) = (open().await, open().await);
+    let deferred = "ALTER TABLE ledger ADD UNIQUE (operation) DEFERRABLE INITIALLY DEFERRED";
+    outer.watcher.batch_execute(deferred).await.unwrap();
+    let app = Router::new()
+        .route("/", routing::post(both::<D>))
+        .layer(TransactionLayer::new(database::<D>(&inner)))
+        .layer(TransactionLayer::new(database::<D>(&outer)).marked::<Second<D>>());
+    assert_eq!(post(&app, "/").await.status, StatusCode::CONFLICT);
+    assert_credits(&inner, 1).await;
+    assert_credits(&outer, 0).await;
+
+    // The inner one fails: its response is an error, for which the outer one rolls back.
+    let (inner, outer) = (outer, inner);
+    let app = Router::new()
+        .route("/", routing::post(fails_inside::<D>))
+        .layer(TransactionLayer::new(database::<D>(&inner)))
+        .layer(TransactionLayer::new(database::<D>(&outer)).marked::<Second<D>>());
+    assert_eq!(post(&app, "/").await.status, StatusCode::CONFLICT);
+    assert_credits(&inner, 0).await;
+    assert_credits(&outer, 1).await;
+}
+
+async fn fails_inside<D: Words>(mut inner: Tx<D>, mut outer: RequestTx<Second<D>>) {
+    D::run(&mut outer, CREDIT).await.unwrap();
+    D::run(&mut inner, "INSERT INTO ledger VALUES (7), (7)").await.unwrap();
 }

@@ -1,7 +1,11 @@
 //! Who may take the transaction, and who may hold it.
 
 use super::support::{
-    CREDIT, Log, Tx, Words, assert_credits, credit, database, on_all, open, post,
+    Tx, assert_credits, assert_mistake, credit, database, open, post, serving, with_one,
+};
+use crate::{
+    log::Log,
+    words::{CREDIT, Words, on_all},
 };
 use axum::{
     Router,
@@ -36,12 +40,9 @@ async fn twice_in_a_handler_is_an_error<D: Words>() {
     let log = Log::default();
     let _hears = log.listen();
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(handler::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler::<D>);
     let answered = post(&app, "/").await;
-    assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(answered.body.starts_with(TAKEN), "{}", answered.body);
+    assert_mistake(&answered, TAKEN);
     assert_credits(&shop, 0).await;
     // The developer reads it in the log as well, and once.
     let log = log.text();
@@ -62,8 +63,7 @@ async fn beside_a_middleware_it_is_an_error<D: Words>() {
         .layer(from_fn(holds::<D>))
         .layer(TransactionLayer::new(database::<D>(&shop)));
     let answered = post(&app, "/").await;
-    assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(answered.body.starts_with(TAKEN), "{}", answered.body);
+    assert_mistake(&answered, TAKEN);
     assert!(answered.body.contains("drop it before `next.run(request)`"), "{}", answered.body);
     assert_credits(&shop, 0).await;
 }
@@ -76,9 +76,7 @@ async fn a_handler_answers_to_its_rejection<D: Words>() {
         "with one"
     }
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(handler::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler::<D>);
     assert_eq!(post(&app, "/").await.body, "with one");
     assert_credits(&shop, 1).await;
 }
@@ -147,9 +145,7 @@ async fn a_body_that_holds_it_keeps_it_from_commit<D: Words>() {
         Body::from_stream(rows.boxed())
     }
     let shop = open().await;
-    let app = Router::new()
-        .route("/", routing::post(handler::<D>))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler::<D>);
     let answered = post(&app, "/").await;
     assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(answered.body.contains("or by the body of the response"), "{}", answered.body);
@@ -163,9 +159,7 @@ async fn behind_the_response_there_is_none<D: Words>() {
     let handler = async move |request: Request| {
         *keep.lock().unwrap() = Some(request.into_parts().0);
     };
-    let app = Router::new()
-        .route("/", routing::post(handler))
-        .layer(TransactionLayer::new(database::<D>(&shop)));
+    let app = serving(database::<D>(&shop), handler);
     assert_eq!(post(&app, "/").await.status, StatusCode::OK);
     let mut parts = kept.lock().unwrap().take().unwrap();
     let error = Tx::<D>::from_request_parts(&mut parts, &()).await.unwrap_err();
@@ -176,7 +170,7 @@ async fn behind_the_response_there_is_none<D: Words>() {
 /// The pool is exhausted while the first one waits for it.
 async fn one_that_goes_away_while_it_begins_leaves_it_to_the_next<D: Words>() {
     let shop = open().await;
-    let db = D::open(&shop.url, 1).service(shop.name()).build().unwrap();
+    let db = with_one::<D>(&shop, &shop.url);
     let elsewhere = Arc::new(Mutex::new(Some(db.begin("elsewhere").await.unwrap())));
     let handler = async move |request: Request| {
         let (mut parts, _) = request.into_parts();
@@ -188,7 +182,7 @@ async fn one_that_goes_away_while_it_begins_leaves_it_to_the_next<D: Words>() {
         let mut tx = Tx::<D>::from_request_parts(&mut parts, &()).await.unwrap();
         D::run(&mut tx, CREDIT).await.unwrap();
     };
-    let app = Router::new().route("/", routing::post(handler)).layer(TransactionLayer::new(db));
+    let app = serving(db, handler);
     assert_eq!(post(&app, "/").await.status, StatusCode::OK);
     assert_credits(&shop, 1).await;
 }

@@ -1,6 +1,7 @@
 //! Transactions that are begun and ended by hand.
 
 use super::bank::{Bank, DUPLICATE, DUPLICATE_ENDS};
+use crate::words::CREDIT;
 use sqlx::{Executor, sqlite::SqlitePoolOptions};
 use txsafe::{ErrorKind, Keyed, Outcome};
 use txsafe_conformance::{
@@ -8,8 +9,6 @@ use txsafe_conformance::{
     script::{Script, Step},
 };
 use txsafe_sqlx::sqlite::{Database, OwnedTx};
-
-const CREDIT: &str = "UPDATE accounts SET balance = balance + 1 WHERE id = 1";
 
 async fn database(bank: &Bank) -> Database {
     let pool = SqlitePoolOptions::new().max_connections(1).connect(&bank.url).await.unwrap();

@@ -1,5 +1,6 @@
 //! SQLite on SQLx: the cases that a database with one writer and no server can have.
 
+mod acquire;
 mod bank;
 mod busy;
 mod by_hand;

@@ -287,7 +287,9 @@ fn it_costs_nothing_and_is_no_failure() {
     let attempts = [Attempt::default(), collision.clone(), collision];
     let (result, _) = play_both_on(builder, &options, None, &attempts, &[]);
     assert!(matches!(result, Err(Opaque::Own("wrapped"))), "{result:?}");
-    for report in reports.lock().unwrap().iter() {
+    let reports = reports.lock().unwrap();
+    assert_eq!(reports.len(), 2, "one of each loop");
+    for report in reports.iter() {
         assert_eq!((report.attempts, report.failures.len(), report.rerun), (2, 2, true));
         assert!(report.to_string().contains("\n  rerun mode: a good attempt was rolled back"));
     }
