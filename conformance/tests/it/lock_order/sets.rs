@@ -1,17 +1,24 @@
 //! Sets of locks, which are taken in their order however they are written down.
 
 use crate::lock_order::town::{diesel_pool, sqlx_pool};
+use std::panic::Location;
+
+/// Where an application sets a library up. Lines of the macro below are one place.
+fn place() -> &'static Location<'static> {
+    Location::caller()
+}
 
 /// The cases, for one driver.
 macro_rules! cases {
     ($module:ident, $driver:ident, $pool:ident) => {
         mod $module {
-            use super::$pool;
+            use super::{place, $pool};
             use crate::lock_order::town::*;
             use std::{
                 sync::atomic::{AtomicU32, Ordering::Relaxed},
                 time::Duration,
             };
+            use txsafe::ErrorKind;
             use txsafe_conformance::error::AppError;
             use $driver::{
                 Database, ForUpdate, Holding, Locked, Share, TxOptions, advisory, row, rows,
@@ -96,6 +103,23 @@ macro_rules! cases {
                     Ok::<_, AppError>(town.free_users().await)
                 });
                 assert_eq!(held.await.unwrap(), [2, 3, 4, 6, 7, 8, 10]);
+            }
+
+            #[tokio::test]
+            async fn a_library_locks_at_the_place_of_its_caller() {
+                let town = Town::found("library").await;
+                let db = database(&town);
+                let db = db.with(TxOptions::new()).called_at(place());
+                let locking =
+                    db.transaction_locking("library", row::<UserRow>(5), async |holding| {
+                        let mut tx = holding.tx;
+                        let _four: Locked<'_, UserRow> = tx.lock(4).await?;
+                        Ok::<_, AppError>(())
+                    });
+                let refused = locking.await.unwrap_err().ours();
+                let ErrorKind::LockOrder(refusal) = refused.kind() else { panic!("{refused}") };
+                assert_eq!(refusal.held_at(), place());
+                assert_ne!(refusal.wanted_at(), place());
             }
 
             #[tokio::test]

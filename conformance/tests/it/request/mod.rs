@@ -2,6 +2,7 @@
 
 mod answers;
 mod commits;
+mod guard;
 mod joined;
 mod keys;
 mod names;

@@ -38,18 +38,21 @@ impl ByHand {
 
     /// The caller uses the transaction at this place. Reports how long its connection had nothing to do before, each gap once.
     pub(crate) fn used(&self, at: &'static Location<'static>) {
-        if !self.scope.guard.accounts() {
-            return;
-        }
-        let Some(idle) = self.scope.connection.idle().filter(|idle| self.is_long(*idle)) else {
-            return;
-        };
+        let Some(idle) = self.long_idle() else { return };
         // Where stacks are read, they lead to the caller through the driver's own `DerefMut`.
         let site = match Where::here(&self.scope.guard.policy) {
             Where::Unknown => Where::Known(at.into()),
             site => site,
         };
-        self.report(self.scope.connection.statements().0, idle, site.behind(), "");
+        self.report_before(idle, site.behind());
+    }
+
+    /// A library ends the transaction for its caller. Reports the gap before that as [`used`](Self::used) does, and without a
+    /// line: the library's own didn't make the gap, and the stack leads to whatever polls the library.
+    pub(crate) fn ended_by_library(&self) {
+        if let Some(idle) = self.long_idle() {
+            self.report_before(idle, Where::Unknown);
+        }
     }
 
     /// Reports the gaps between these statements that nobody has seen: those inside of what the transaction was lent to.
@@ -60,6 +63,16 @@ impl ByHand {
         for (before, statement) in trail.numbered().filter(|(_, s)| self.is_long(s.gap)) {
             self.report(before, statement.gap, Where::Unknown, &statement.sql);
         }
+    }
+
+    /// How long the connection has had nothing to do, if that is long.
+    fn long_idle(&self) -> Option<Duration> {
+        let scope = &self.scope;
+        scope.guard.accounts().then(|| scope.connection.idle())?.filter(|idle| self.is_long(*idle))
+    }
+
+    fn report_before(&self, idle: Duration, site: Where) {
+        self.report(self.scope.connection.statements().0, idle, site, "");
     }
 
     fn is_long(&self, gap: Duration) -> bool {

@@ -25,6 +25,15 @@ impl<H> Progress<H> {
         }
     }
 
+    /// It is ended at this place: by its caller, or by a library for its caller.
+    pub(super) fn ends(&self, at: &'static Location<'static>) {
+        match &self.by_hand {
+            Some(by_hand) if self.call.by_library => by_hand.ended_by_library(),
+            Some(by_hand) => by_hand.used(at),
+            None => {}
+        }
+    }
+
     /// Whether it is a transaction of this call.
     pub(super) fn is_of(
         &self,

@@ -29,6 +29,8 @@ pub struct Call {
     pub(crate) key: Option<CallKey<'static>>,
     pub(crate) once: bool,
     pub(crate) by_hand: bool,
+    /// A library makes it for an application, and ends what it begins by hand.
+    pub(crate) by_library: bool,
     pub(crate) borrowed: bool,
     pub(crate) on_held: bool,
     /// Its statements are txsafe's.
@@ -64,6 +66,7 @@ impl Call {
             key: None,
             once: false,
             by_hand: false,
+            by_library: false,
             borrowed: false,
             on_held: false,
             is_own: false,
@@ -88,6 +91,13 @@ impl Call {
         }
         self.by_hand = true;
         Ok(self)
+    }
+
+    /// A library makes the call for an application, whose place it names.
+    #[must_use]
+    pub(crate) fn by_library(mut self) -> Self {
+        self.by_library = true;
+        self
     }
 
     /// The statements are txsafe's own: there is no closure of a user's to be run again in rerun mode.

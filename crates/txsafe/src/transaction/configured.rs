@@ -44,8 +44,11 @@ impl<'d, B> Configured<'d, B> {
         Self { db, options, called_at: None }
     }
 
-    /// Has reports, findings and the lock graph name this place as that of the call: for a library that begins transactions where
-    /// its caller has set them up, as [`Location::caller`] says there. Default: the line that calls `transaction` or `begin`.
+    /// Reports, findings and the lock graph name this place as that of the call: for a library that begins transactions, and ends
+    /// them, for an application. It is the [`Location::caller`] of the function by which the application sets the library up.
+    /// Default: the line that calls `transaction` or `begin`.
+    ///
+    /// The line that calls `commit`, `rollback` or `finish` is then the library's, and no finding names it.
     #[must_use]
     pub fn called_at(mut self, place: &'static Location<'static>) -> Self {
         self.called_at = Some(place);
@@ -65,8 +68,13 @@ impl<B: Callable> Configured<'_, B> {
         name: &str,
         place: &'static Location<'static>,
     ) -> Result<Call, Error> {
-        let place = self.called_at.unwrap_or(place);
-        Call::new(self.db.shared(), name, place, self.options.as_ref())
+        let call = Call::new(self.db.shared(), name, self.place(place), self.options.as_ref())?;
+        Ok(if self.called_at.is_some() { call.by_library() } else { call })
+    }
+
+    /// The place that is named as that of the call, which is made at `place`.
+    pub(super) fn place(&self, place: &'static Location<'static>) -> &'static Location<'static> {
+        self.called_at.unwrap_or(place)
     }
 }
 
@@ -166,7 +174,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
         E: From<Error> + Send + 'a,
         'd: 'a,
     {
-        let at = Location::caller();
+        let at = self.place(Location::caller());
         let call = self.call(name, at);
         let pool = Source::Pool(&self.db.pool);
         async move { unkeyed(call?, pool, Locking(set, body, at)).await }

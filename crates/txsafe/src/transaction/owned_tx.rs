@@ -141,10 +141,10 @@ impl<D: AsyncDriver, O: LockOrder> OwnedTx<D, O> {
         attempts.instrument(span).await
     }
 
-    /// The transaction itself, whose caller ends it at this place.
+    /// The transaction itself, which is ended at this place.
     pub(super) fn into_open_at(mut self, at: &'static Location<'static>) -> Open<D, O> {
         let open = *self.open.take().unwrap_or_else(|| unreachable!("it has ended"));
-        open.progress.used(at);
+        open.progress.ends(at);
         open
     }
 

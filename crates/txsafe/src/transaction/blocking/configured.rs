@@ -72,7 +72,7 @@ impl<'d, D: OnThisThread, O: LockOrder> Configured<'d, BlockingDatabase<D, O>> {
         F: for<'c> FnMut(Holding<'c, D, O, S>) -> Result<T, E>,
         E: From<Error>,
     {
-        let at = Location::caller();
+        let at = self.place(Location::caller());
         let call = self.call(name, at)?;
         let body = |tx: D::Tx<'_, O, Unlocked>| body(ready(Holding::lock(tx, &set, at))?);
         unkeyed(call, self.db, None, body)

@@ -118,10 +118,10 @@ impl<D: OnThisThread, O: LockOrder> BlockingOwnedTx<D, O> {
         }
     }
 
-    /// The transaction itself, whose caller ends it at this place.
+    /// The transaction itself, which is ended at this place.
     pub(super) fn into_open_at(mut self, at: &'static Location<'static>) -> Open<D, O> {
         let open = *self.open.take().unwrap_or_else(|| unreachable!("it has ended"));
-        open.progress.used(at);
+        open.progress.ends(at);
         open
     }
 
