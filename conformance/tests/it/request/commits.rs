@@ -15,8 +15,9 @@ use axum::{
 };
 use futures_util::{StreamExt, stream};
 use std::sync::{Arc, Mutex};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tower::ServiceExt;
+use txsafe::driver::async_hook;
 use txsafe_conformance::shop::Shop;
 use txsafe_layers::TransactionLayer;
 
@@ -28,6 +29,7 @@ on_all![
     the_status_decides,
     another_rule_decides,
     hooks_run_once_it_has_committed,
+    hooks_outlive_their_client,
     what_is_marked_rolls_back_and_is_answered,
     a_body_streams_behind_the_commit,
 ];
@@ -169,6 +171,31 @@ async fn hooks_run_once_it_has_committed<D: Words>() {
         assert_eq!(heard.try_recv(), Ok(told));
         heard.try_recv().unwrap_err();
     }
+}
+
+async fn hooks_outlive_their_client<D: Words>() {
+    let shop = open().await;
+    let (begins, goes) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let (begun, go) = (Arc::clone(&begins), Arc::clone(&goes));
+    let (told, mut heard) = mpsc::unbounded_channel();
+    let handler = async move |mut tx: Tx<D>| {
+        D::run(&mut tx, CREDIT).await.unwrap();
+        let waits = async_hook(async move || {
+            begins.notify_one();
+            goes.notified().await;
+        });
+        D::account(&mut tx).hooks.push_after_commit(waits);
+        D::tell(&mut tx, &told);
+    };
+    let app = serving(database::<D>(&shop), handler);
+    let client = tokio::spawn(async move { post(&app, "/").await.status });
+    begun.notified().await;
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled());
+    heard.try_recv().unwrap_err();
+    go.notify_one();
+    assert_eq!(heard.recv().await, Some("committed"));
+    assert_credits(&shop, 1).await;
 }
 
 async fn what_is_marked_rolls_back_and_is_answered<D: Words>() {

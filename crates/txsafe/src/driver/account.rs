@@ -1,6 +1,9 @@
 //! What an attempt leaves behind beside its result: hooks to run and the trail.
 
-use super::hooks::{self, AsyncHook, BlockingHook, Hook, Hooks};
+use super::{
+    hooks::{self, AsyncHook, BlockingHook, Hook, Hooks},
+    spawn::in_place_or_spawned,
+};
 use crate::{
     clock::times::Ledger,
     dialect::{
@@ -26,6 +29,7 @@ use std::{
     fmt::{self, Write},
     sync::Arc,
 };
+use tracing::Instrument;
 
 /// What becomes of a connection when nothing is in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,12 +221,6 @@ impl<H> Account<H> {
 }
 
 impl Account<AsyncHook> {
-    /// Runs the hooks of an attempt that ended.
-    pub(crate) async fn run_hooks(mut self, committed: bool) {
-        let hooks = self.take_hooks(committed);
-        hooks::run_async(hooks, |message| events::hook_failed(&self.transaction, message)).await;
-    }
-
     /// For adapters: COMMIT came to its answer after its caller had gone away, and the connection was given back.
     pub async fn conclude_abandoned(mut self, answer: Result<(), Failure>) {
         drop(self.take_holding());
@@ -234,11 +232,30 @@ impl Account<AsyncHook> {
         };
         events::abandoned_commit(&self.transaction, outcome, failure);
         match outcome {
-            Outcome::Committed => self.run_hooks(true).await,
-            Outcome::RolledBack => self.run_hooks(false).await,
+            Outcome::Committed => run_hooks(vec![(self, true)]).await,
+            Outcome::RolledBack => run_hooks(vec![(self, false)]).await,
             Outcome::Unknown => {}
         }
     }
+}
+
+/// Runs the hooks of attempts that ended, each of which committed or not. If the caller goes away meanwhile, the rest of them runs
+/// in the background.
+pub(crate) async fn run_hooks(ended: Vec<(Account<AsyncHook>, bool)>) {
+    let hooks = ended.into_iter().map(|(mut account, committed)| {
+        let hooks = account.take_hooks(committed);
+        (account.transaction, hooks)
+    });
+    let hooks: Vec<_> = hooks.filter(|(_, hooks)| !hooks.is_empty()).collect();
+    if hooks.is_empty() {
+        return;
+    }
+    let run = async move {
+        for (transaction, hooks) in hooks {
+            hooks::run_async(hooks, |message| events::hook_failed(&transaction, message)).await;
+        }
+    };
+    in_place_or_spawned(Box::pin(run.in_current_span())).await;
 }
 
 /// Whether a COMMIT that was answered so may have committed: what it stood for was no more open, or nobody knows.

@@ -196,7 +196,9 @@ macro_rules! __hook_methods {
                 /// Hooks run in order, after the connection went back to its pool and before `transaction` returns. A hook that
                 /// returns an error or panics is reported (an `error` event, the counter `txsafe_hook_failures_total`); it
                 /// doesn't undo the commit or stop the next hook. If the attempt or the savepoint it was queued in is rolled
-                /// back, it is dropped. If the answer to COMMIT is lost for good, it isn't run.
+                /// back, it is dropped. If the answer to COMMIT is lost for good, it isn't run. If an async caller goes away
+                /// during COMMIT or while hooks run, all of them run to their end in a task in the background: no timeout
+                /// around the transaction ends them, so give a hook that may hang one of its own.
                 ///
                 /// The hook lives longer than the closure's borrows: give it clones.
                 after_commit push_after_commit
@@ -207,8 +209,9 @@ macro_rules! __hook_methods {
                 /// Queues what is to happen once this attempt has been rolled back, like [`after_commit`](Self::after_commit).
                 ///
                 /// It runs for every attempt that queued it, those that are tried again included, and before the pause. Queued
-                /// in a savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away or the
-                /// closure panics, it isn't run; one that was begun by hand runs it where its drop rolls back.
+                /// in a savepoint that is rolled back, it runs at the end of the attempt. If the caller goes away before the
+                /// transaction is rolled back, or the closure panics, it isn't run; one that was begun by hand runs it where its
+                /// drop rolls back.
                 after_rollback push_after_rollback
             }
         }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock,
     driver::{
+        account::run_hooks,
         hooks::AsyncHook,
         session::{AsyncSession, AsyncSource, AsyncWork, CallersError},
     },
@@ -25,6 +26,7 @@ use crate::{
 use futures_util::future::{Either, select};
 use std::{
     future::Future,
+    iter,
     ops::ControlFlow,
     pin::{Pin, pin},
     sync::Arc,
@@ -71,9 +73,7 @@ pub(super) async fn follow<C: AsyncSource>(
     mut next: Next,
 ) -> ControlFlow<Result<Keyed<()>, RunError>, Option<Duration>> {
     loop {
-        while let Some((account, committed)) = progress.take_due() {
-            account.run_hooks(committed).await;
-        }
+        run_hooks(iter::from_fn(|| progress.take_due()).collect()).await;
         match next {
             Next::Return(result) => return ControlFlow::Break(result),
             Next::Pause(pause) => return ControlFlow::Continue(Some(pause)),
