@@ -1,69 +1,60 @@
 //! Diesel's own error as the error of a closure.
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
-use std::{error::Error as StdError, fmt, ops::Deref};
 use txsafe::{
     Condition, Error, Failure,
     driver::{OwnError, Violation, violation},
 };
 
-/// Diesel's own error as the error of a closure: for code whose functions return [`QueryResult`](diesel::QueryResult).
-///
-/// The closure ends with `Ok::<_, DriverError>(…)`, and says `?` behind queries and behind what txsafe returns. Behind the
-/// transaction `?` turns it into a [`diesel::result::Error`](DieselError).
-///
-/// What Diesel returned stays as it was. What txsafe says itself becomes:
-///
-/// | txsafe's error | Diesel's | what is lost |
-/// |---|---|---|
-/// | the database refused, as at COMMIT: [`Failed`](txsafe::ErrorKind::Failed), [`GaveUp`](txsafe::ErrorKind::GaveUp) | `DatabaseError` of the kind that its code has, with the server's message, hint, table, column and constraint | the report, which the log has; the code, where Diesel has no kind for it |
-/// | the connection is gone | `DatabaseError(ClosedConnection, …)` | the report |
-/// | no connection came free | `DatabaseError(UnableToSendCommand, …)`, with the text | the report |
-/// | there is no row with a key that was to be locked | `NotFound` | the rank and the key |
-/// | any other, as an unknown outcome or a swallowed failure | `QueryBuilderError`, which holds txsafe's error: see [`error_behind`] | nothing |
-///
-/// `details` of a `DatabaseError` are the server's; where it gave none, they are txsafe's whole text.
-///
-/// # Examples
-/// ```
-/// use diesel::prelude::*;
-/// use diesel_async::RunQueryDsl;
-/// use txsafe_diesel::{Database, DriverError, Tx};
-///
-/// diesel::table! { accounts (id) { id -> Integer, balance -> BigInt } }
-///
-/// async fn spend(tx: &mut Tx<'_>, amount: i64) -> QueryResult<i64> {
-///     let spent = diesel::update(accounts::table.find(1)).set(accounts::balance.eq(accounts::balance - amount));
-///     spent.returning(accounts::balance).get_result(tx).await
-/// }
-///
-/// async fn pay(db: &Database, amount: i64) -> QueryResult<i64> {
-///     let left = db.transaction("pay", async |mut tx| {
-///         let left = spend(&mut tx, amount).await?;
-///         Ok::<_, DriverError>(left)
-///     });
-///     Ok(left.await?)
-/// }
-/// // What the driver returned stays as it was.
-/// let error = diesel::result::Error::from(DriverError::from(diesel::result::Error::NotFound));
-/// assert!(matches!(error, diesel::result::Error::NotFound));
-/// ```
-#[derive(Debug)]
-pub struct DriverError(DieselError);
+txsafe::__driver_error! {
+    /// | txsafe's error | Diesel's | what is lost |
+    /// |---|---|---|
+    /// | the database rejected a statement or COMMIT: [`Failed`](txsafe::ErrorKind::Failed), [`GaveUp`](txsafe::ErrorKind::GaveUp) | `DatabaseError` of the kind that its code has, with the server's message, hint, table, column and constraint | the report; the code, where Diesel has no kind for it |
+    /// | the connection is gone | `DatabaseError(ClosedConnection, …)` | the report |
+    /// | no connection came free | `DatabaseError(UnableToSendCommand, …)`, with the text | the report |
+    /// | there is no row with a key that was to be locked | `NotFound` | the rank and the key |
+    /// | any other, as an unknown outcome or a swallowed failure | `QueryBuilderError`, which holds txsafe's error: see [`error_behind`] | nothing |
+    ///
+    /// [`Builder::on_report`](txsafe::Builder::on_report) gets each report that is lost here. The `details` of a `DatabaseError` are
+    /// the server's; where it gave none, they are txsafe's whole text.
+    ///
+    /// # Examples
+    /// ```
+    /// use diesel::prelude::*;
+    /// use diesel_async::RunQueryDsl;
+    /// use txsafe_diesel::{Database, DriverError, Tx};
+    ///
+    /// diesel::table! { accounts (id) { id -> Integer, balance -> BigInt } }
+    ///
+    /// async fn spend(tx: &mut Tx<'_>, amount: i64) -> QueryResult<i64> {
+    ///     let spent = diesel::update(accounts::table.find(1)).set(accounts::balance.eq(accounts::balance - amount));
+    ///     spent.returning(accounts::balance).get_result(tx).await
+    /// }
+    ///
+    /// async fn pay(db: &Database, amount: i64) -> QueryResult<i64> {
+    ///     let left = db.transaction("pay", async |mut tx| {
+    ///         let left = spend(&mut tx, amount).await?;
+    ///         Ok::<_, DriverError>(left)
+    ///     });
+    ///     Ok(left.await?)
+    /// }
+    /// // What the driver returned stays as it was.
+    /// let error = diesel::result::Error::from(DriverError::from(diesel::result::Error::NotFound));
+    /// assert!(matches!(error, diesel::result::Error::NotFound));
+    /// ```
+    of "Diesel": DieselError
+}
 
-/// txsafe's error behind one of Diesel's that was made of it, by [`DriverError`], where Diesel's type can hold it: to ask for the
-/// [`outcome`](Error::outcome) and the [`report`](Error::report). A `DatabaseError` can't.
+/// txsafe's error, of which [`DriverError`] made this one, where Diesel's type can hold it. It has the
+/// [`outcome`](Error::outcome) and the [`report`](Error::report).
+///
+/// `None` for an error of Diesel's own, and for a `DatabaseError` or `NotFound` that was made of txsafe's. txsafe makes those only
+/// where the transaction was rolled back.
 #[must_use]
 pub fn error_behind(error: &DieselError) -> Option<&Error> {
     match error {
         DieselError::QueryBuilderError(error) => error.downcast_ref(),
         _ => None,
-    }
-}
-
-impl From<DieselError> for DriverError {
-    fn from(error: DieselError) -> Self {
-        Self(error)
     }
 }
 
@@ -81,33 +72,7 @@ impl From<Error> for DriverError {
     }
 }
 
-impl From<DriverError> for DieselError {
-    fn from(error: DriverError) -> Self {
-        error.0
-    }
-}
-
-impl Deref for DriverError {
-    type Target = DieselError;
-
-    fn deref(&self) -> &DieselError {
-        &self.0
-    }
-}
-
-impl fmt::Display for DriverError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for DriverError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
-    }
-}
-
-/// Diesel's kind of a refusal.
+/// Diesel's kind of what the database rejected.
 fn kind_of(failure: &Failure) -> DatabaseErrorKind {
     match (violation(failure), failure.condition()) {
         (Some(Violation::Unique), _) => DatabaseErrorKind::UniqueViolation,
@@ -122,7 +87,7 @@ fn kind_of(failure: &Failure) -> DatabaseErrorKind {
     }
 }
 
-/// What the server said, and what txsafe says of it.
+/// The server's answer, and txsafe's text about it.
 struct Refusal {
     failure: Failure,
     text: String,

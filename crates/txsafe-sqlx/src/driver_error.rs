@@ -4,56 +4,54 @@ use sqlx::{
     Error as SqlxError,
     error::{DatabaseError, ErrorKind},
 };
-use std::{borrow::Cow, error::Error as StdError, fmt, io, ops::Deref};
+use std::{borrow::Cow, error::Error as StdError, fmt, io};
 use txsafe::{
     Error, ErrorCode, Failure,
     driver::{OwnError, Violation, violation},
 };
 
-/// SQLx's own error as the error of a closure: for code whose functions return `sqlx::Result`.
-///
-/// The closure ends with `Ok::<_, DriverError>(…)`, and says `?` behind queries and behind what txsafe returns. Behind the
-/// transaction `?` turns it into a [`sqlx::Error`].
-///
-/// What SQLx returned stays as it was. What txsafe says itself becomes:
-///
-/// | txsafe's error | `sqlx::Error` | what is lost |
-/// |---|---|---|
-/// | the database refused, as at COMMIT: [`Failed`](txsafe::ErrorKind::Failed), [`GaveUp`](txsafe::ErrorKind::GaveUp) | `Database`, with the server's message, its code, kind, constraint and table | nothing |
-/// | the connection is gone | `Io`, of kind `ConnectionAborted` | nothing |
-/// | no connection came free | `PoolTimedOut` | the text, which the log has |
-/// | there is no row with a key that was to be locked | `RowNotFound` | the rank and the key |
-/// | any other, as an unknown outcome or a swallowed failure | `Database` of kind `Other`, without a code | nothing |
-///
-/// Where nothing is lost, [`error_behind`] returns txsafe's error again.
-///
-/// # Examples
-/// ```
-/// use txsafe_sqlx::{Database, DriverError, Tx};
-///
-/// async fn spend(tx: &mut Tx<'_>, amount: i64) -> sqlx::Result<i64> {
-///     sqlx::query_scalar("UPDATE accounts SET balance = balance - $1 WHERE id = 1 RETURNING balance")
-///         .bind(amount)
-///         .fetch_one(tx)
-///         .await
-/// }
-///
-/// async fn pay(db: &Database, amount: i64) -> sqlx::Result<i64> {
-///     let left = db.transaction("pay", async |mut tx| {
-///         let left = spend(&mut tx, amount).await?;
-///         Ok::<_, DriverError>(left)
-///     });
-///     Ok(left.await?)
-/// }
-/// // What the driver returned stays as it was.
-/// let error = sqlx::Error::from(DriverError::from(sqlx::Error::RowNotFound));
-/// assert!(matches!(error, sqlx::Error::RowNotFound));
-/// ```
-#[derive(Debug)]
-pub struct DriverError(SqlxError);
+txsafe::__driver_error! {
+    /// | txsafe's error | `sqlx::Error` | what is lost |
+    /// |---|---|---|
+    /// | the database rejected a statement or COMMIT: [`Failed`](txsafe::ErrorKind::Failed), [`GaveUp`](txsafe::ErrorKind::GaveUp) | `Database`, with the server's message, its code, kind, constraint and table | nothing |
+    /// | the connection is gone | `Io`, of kind `ConnectionAborted` | nothing |
+    /// | no connection came free | `PoolTimedOut` | the text and the report |
+    /// | there is no row with a key that was to be locked | `RowNotFound` | the rank and the key |
+    /// | any other, as an unknown outcome or a swallowed failure | `Database` of kind `Other`, without a code | nothing |
+    ///
+    /// Where nothing is lost, [`error_behind`] returns txsafe's error again. [`Builder::on_report`](txsafe::Builder::on_report) gets
+    /// each report that is lost here.
+    ///
+    /// # Examples
+    /// ```
+    /// use txsafe_sqlx::{Database, DriverError, Tx};
+    ///
+    /// async fn spend(tx: &mut Tx<'_>, amount: i64) -> sqlx::Result<i64> {
+    ///     sqlx::query_scalar("UPDATE accounts SET balance = balance - $1 WHERE id = 1 RETURNING balance")
+    ///         .bind(amount)
+    ///         .fetch_one(tx)
+    ///         .await
+    /// }
+    ///
+    /// async fn pay(db: &Database, amount: i64) -> sqlx::Result<i64> {
+    ///     let left = db.transaction("pay", async |mut tx| {
+    ///         let left = spend(&mut tx, amount).await?;
+    ///         Ok::<_, DriverError>(left)
+    ///     });
+    ///     Ok(left.await?)
+    /// }
+    /// // What the driver returned stays as it was.
+    /// let error = sqlx::Error::from(DriverError::from(sqlx::Error::RowNotFound));
+    /// assert!(matches!(error, sqlx::Error::RowNotFound));
+    /// ```
+    of "SQLx": SqlxError
+}
 
-/// txsafe's error behind one of SQLx's that was made of it, by [`DriverError`]: to ask for the
-/// [`outcome`](Error::outcome) and the [`report`](Error::report).
+/// txsafe's error, of which [`DriverError`] made this one. It has the [`outcome`](Error::outcome) and the
+/// [`report`](Error::report).
+///
+/// `None` for an error of SQLx's own, and for a `PoolTimedOut` or `RowNotFound` that was made of txsafe's. txsafe makes those only
+/// where the transaction was rolled back, or never began.
 #[must_use]
 pub fn error_behind(error: &SqlxError) -> Option<&Error> {
     match error {
@@ -70,12 +68,6 @@ pub(crate) fn failure_behind(error: &SqlxError) -> Option<&Failure> {
     OwnError::of(error_behind(error)?).failure()
 }
 
-impl From<SqlxError> for DriverError {
-    fn from(error: SqlxError) -> Self {
-        Self(error)
-    }
-}
-
 impl From<Error> for DriverError {
     fn from(error: Error) -> Self {
         Self(match OwnError::of(&error) {
@@ -86,32 +78,6 @@ impl From<Error> for DriverError {
                 SqlxError::Database(Box::new(OfTxsafe { text: error.to_string(), error }))
             }
         })
-    }
-}
-
-impl From<DriverError> for SqlxError {
-    fn from(error: DriverError) -> Self {
-        error.0
-    }
-}
-
-impl Deref for DriverError {
-    type Target = SqlxError;
-
-    fn deref(&self) -> &SqlxError {
-        &self.0
-    }
-}
-
-impl fmt::Display for DriverError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for DriverError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
     }
 }
 
@@ -131,7 +97,7 @@ impl OfTxsafe {
 }
 
 impl DatabaseError for OfTxsafe {
-    /// The server's, where it refused: code that looks for words in it finds them.
+    /// The server's, where it rejected something: code that looks for words in it finds them.
     fn message(&self) -> &str {
         self.refusal().map_or(&self.text, Failure::message)
     }

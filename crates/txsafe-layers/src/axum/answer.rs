@@ -21,14 +21,16 @@ use txsafe::{Cause, Error, ErrorKind, Failure, Outcome, Phase, SqlState};
 /// The answers about keys are those of the draft of the IETF, "The Idempotency-Key HTTP Header Field".
 ///
 /// A closure's error comes back as it is, when attempts are used up too: [`to_failure`](Self::to_failure) answers to what the driver
-/// says, if your type has kept it.
+/// says, if your type has kept it. Where closures return the adapter's `DriverError`, the driver's error may be one that was made
+/// of txsafe's: ask `error_behind` first, as below. [`to_failure`](Self::to_failure) would say of an unknown outcome that nothing was
+/// changed.
 ///
 /// # Examples
 /// Into the answers of an application's own error:
 /// ```
 /// use axum::{http::StatusCode, response::{IntoResponse, Response}};
 /// use txsafe_layers::Answer;
-/// use txsafe_sqlx::failure_of;
+/// use txsafe_sqlx::{error_behind, failure_of};
 ///
 /// enum AppError {
 ///     SoldOut,
@@ -42,7 +44,11 @@ use txsafe::{Cause, Error, ErrorKind, Failure, Outcome, Phase, SqlState};
 ///             Self::SoldOut => (StatusCode::CONFLICT, "sold out").into_response(),
 ///             Self::Sqlx(error) => {
 ///                 eprintln!("{error}"); // the details are for the log
-///                 Answer::to_failure(&failure_of(&error)).into_response()
+///                 let answer = match error_behind(&error) {
+///                     Some(error) => Answer::to(error), // it knows whether the transaction may have committed
+///                     None => Answer::to_failure(&failure_of(&error)),
+///                 };
+///                 answer.into_response()
 ///             }
 ///             Self::Txsafe(error) => {
 ///                 eprintln!("{error}");
@@ -69,8 +75,8 @@ impl Answer {
         }
     }
 
-    /// The answer to an error of the driver, by an adapter's `failure_of`: of a statement, after which its transaction was
-    /// rolled back.
+    /// The answer to the failure of a statement, after which its transaction was rolled back: what an adapter's `failure_of`
+    /// makes of an error of the driver's own.
     #[must_use]
     pub fn to_failure(failure: &Failure) -> Self {
         if Cause::of(failure, Phase::Body).is_transient() {
