@@ -56,8 +56,16 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     fn identity(&self, mark: &Mark, answer: &Result<Option<String>, Failure>) -> Option<Identity>;
 }
 
+/// [`KEY_IN_PROGRESS`], for the text of a question.
+macro_rules! key_in_progress {
+    () => {
+        "in progress"
+    };
+}
+pub(crate) use key_in_progress;
+
 /// The answer to [`Ask::ClaimKey`] that says that another transaction has claimed the key and goes on.
-pub(crate) const KEY_IN_PROGRESS: &str = "in progress";
+pub const KEY_IN_PROGRESS: &str = key_in_progress!();
 
 /// What a database is asked by the run loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,7 +88,7 @@ pub enum Ask {
     EndSession,
     /// Which transactions the sessions `$1` run, if they began before `$2`. Without it, a deadlock has no names.
     Opponents,
-    /// Write the idempotency key `$2` of the transaction `$1`. The answer is `in progress` where another transaction has
+    /// Write the idempotency key `$2` of the transaction `$1`. The answer is [`KEY_IN_PROGRESS`] where another transaction has
     /// claimed it and goes on, another text where it is new, and none where it has been committed.
     ClaimKey,
     /// The same, with the fingerprint `$3` of the request in hexadecimal.

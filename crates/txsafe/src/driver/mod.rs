@@ -52,7 +52,7 @@ pub use crate::transaction::{
 pub use crate::{
     clock::{ClockIsSet, excused::lock as lock_mutex, set_clock},
     dialect::{
-        Ask, Dialect,
+        Ask, Dialect, KEY_IN_PROGRESS,
         begin::{Begin, BeginSettings},
         failure::ErrorFields,
         leaving::leaves_transaction,

@@ -1,5 +1,7 @@
 //! What the run loops ask PostgreSQL.
 
+use crate::dialect::key_in_progress;
+
 /// The start of the server, which tells it from others and from its own standbys, and the database.
 /// Source: PostgreSQL manual, section 9.27, "System Information Functions and Operators".
 pub(super) const DATABASE_SQL: &str = "SELECT concat_ws('|', extract(epoch FROM pg_postmaster_start_time()), \
@@ -55,7 +57,9 @@ macro_rules! claim_key {
             ") SELECT $1::text, $2::text",
             $value,
             " FROM free WHERE is_free ON CONFLICT DO NOTHING RETURNING key) \
-             SELECT CASE WHEN is_free THEN 'new' ELSE 'in progress' END AS answer \
+             SELECT CASE WHEN is_free THEN 'new' ELSE '",
+            key_in_progress!(),
+            "' END AS answer \
              FROM free LEFT JOIN claimed ON true WHERE NOT is_free OR key IS NOT NULL"
         )
     };
