@@ -9,7 +9,7 @@
         feature = "tower",
         feature = "tracing"
     )),
-    doc = "Layers around txsafe: one transaction for a request of axum, and calls of known clients told to the guard; the README is shown with all features."
+    doc = "Layers for txsafe: one transaction for each request of axum, and reports of clients' calls to the guard; the README is shown with all features."
 )]
 #![forbid(unsafe_code)]
 

@@ -108,7 +108,7 @@ async fn a_panic_that_is_answered_with_success_is_told<D: Words>() {
         .layer(TransactionLayer::new(database::<D>(&shop)));
     let answered = post(&app, "/").await;
     assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
-    let expected = "the transaction was rolled back, because what held it panicked; ";
+    let expected = "the transaction was rolled back, because the code that held it panicked: ";
     assert!(answered.body.starts_with(expected), "{}", answered.body);
     assert_credits(&shop, 0).await;
 }

@@ -66,12 +66,8 @@ const LONGEST: usize = 512;
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// The key of this request, if it has one.
-    pub(crate) fn of(parts: &Parts) -> Result<Option<Self>, InvalidIdempotencyKey> {
-        Self::find(&parts.headers)
-    }
-
-    fn find(headers: &HeaderMap) -> Result<Option<Self>, InvalidIdempotencyKey> {
+    /// The key in these headers, if they have one.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, InvalidIdempotencyKey> {
         let mut keys = headers.get_all(HEADER).iter();
         let Some(key) = keys.next() else { return Ok(None) };
         if keys.next().is_some() {
@@ -110,7 +106,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         const MISSING: InvalidIdempotencyKey =
             InvalidIdempotencyKey("is missing; send a new one for each operation, such as a UUID");
-        Self::of(parts)?.ok_or(MISSING)
+        Self::of(&parts.headers)?.ok_or(MISSING)
     }
 }
 
@@ -118,7 +114,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
     type Rejection = InvalidIdempotencyKey;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
-        Self::of(parts)
+        Self::of(&parts.headers)
     }
 }
 
@@ -143,7 +139,7 @@ mod tests {
         for key in keys {
             headers.append(HEADER, HeaderValue::from_bytes(key).unwrap());
         }
-        match IdempotencyKey::find(&headers) {
+        match IdempotencyKey::of(&headers) {
             Ok(key) => Ok(key.map(|key| key.to_string())),
             Err(invalid) => Err(invalid.to_string()),
         }

@@ -1,4 +1,4 @@
-//! What handlers of axum take from a request, its transaction among it, and answer when a transaction failed.
+//! For handlers of axum: the transaction and the idempotency key of a request, and the response to a failed transaction.
 
 pub(crate) mod answer;
 pub(crate) mod idempotency_key;

@@ -6,22 +6,22 @@ use http::StatusCode;
 use std::{fmt, sync::Arc};
 use txsafe::Error;
 
-/// Answers an error in the application's own way.
+/// Makes the application's own response to an error.
 pub(super) type MapError = Arc<dyn Fn(RequestTxError) -> Response + Send + Sync>;
 
-/// Why a request has no transaction, or why it was answered with an error although its handler returned a response that commits.
+/// Why a request has no transaction, or why the layer replaced the response of its handler by an error.
 ///
-/// It is what [`RequestTx`](crate::RequestTx) is rejected with; a handler that takes `Result<RequestTx<_>, RequestTxError>` answers by
-/// itself. As a response it is what [`map_error`](crate::TransactionLayer::map_error) makes of it, and otherwise:
+/// It is the rejection of [`RequestTx`](crate::RequestTx). A handler that takes `Result<RequestTx<_>, RequestTxError>` gets it and
+/// makes the response. Otherwise [`map_error`](crate::TransactionLayer::map_error) makes the response, whose default is:
 ///
 /// | the kind | the response |
 /// |---|---|
-/// | `Begin`, `End` | that of [`Answer`](crate::Answer): 503 with `Retry-After` for what passes; 500 that says so, where it is unknown whether it committed |
+/// | `Begin`, `End` | that of [`Answer`](crate::Answer): 503 with `Retry-After` for failures that pass; 500 that says *unknown*, where it isn't known whether the transaction committed |
 /// | `AlreadyCommitted` | 409 |
 /// | `InvalidKey` | 400 |
-/// | any other, a mistake in the program | 500 with the sentence that names the cure, which is logged as well, at level ERROR |
+/// | any other, which is a mistake in the program | 500 with a sentence that names the cure; the same sentence is logged at level ERROR |
 ///
-/// A name or an option that can't be meant is a `Begin`, and logged in the same way.
+/// An invalid name or option is a `Begin`, which is logged in the same way.
 pub struct RequestTxError(Box<Inner>);
 
 struct Inner {
@@ -29,7 +29,7 @@ struct Inner {
     map: Option<MapError>,
 }
 
-/// What happened; of a [`RequestTxError`].
+/// What happened, in a [`RequestTxError`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestTxErrorKind {
@@ -39,13 +39,13 @@ pub enum RequestTxErrorKind {
          and `.marked::<…>()` if `{0}` is a marker"
     )]
     MissingLayer(&'static str),
-    /// Two layers of one type are around the handler, and an extractor couldn't tell whose transaction it gets.
+    /// Two layers of one type are around the handler, so it isn't clear whose transaction an extractor should get.
     #[error(
         "two `TransactionLayer`s of `{0}` are around this handler: remove one; a second database gets a type of its own by \
          `.marked::<…>()`, and what differs for a route is set by `RouteTransactionLayer`"
     )]
     TwoLayers(&'static str),
-    /// The options of a route came too late, because something around it has begun the transaction.
+    /// The options of a route come too late, because a middleware around it has begun the transaction.
     #[error(
         "the transaction of `{0}` had begun before `RouteTransactionLayer` could change it: add that layer around the middleware that \
          takes the transaction, or set the options on `TransactionLayer`"
@@ -57,18 +57,19 @@ pub enum RequestTxErrorKind {
          drop it before `next.run(request)`"
     )]
     AlreadyTaken,
-    /// The handler had panicked, or had left a task that did, while it held the transaction, which was rolled back.
+    /// Code that held the transaction panicked: the handler, or a task that it had spawned. The transaction was rolled back.
     #[error(
-        "the transaction was rolled back, because what held it panicked; answer a panic with an error, and look for its message in the log"
+        "the transaction was rolled back, because the code that held it panicked: look for the panic in the log, and have the layer that \
+         catches panics answer with an error"
     )]
     Panicked,
-    /// The transaction was asked for behind the response.
+    /// An extractor asked for the transaction after the response.
     #[error(
         "the transaction of this request has ended with its response: in a task that outlives it, begin one of its own by `db.transaction`"
     )]
     RequestEnded,
-    /// The response came while a task or the response's body held the transaction: it isn't committed, and rolled back when it
-    /// is dropped there.
+    /// A task or the response's body still held the transaction when the response was there. It isn't committed, and is rolled back
+    /// when it is dropped there.
     #[error(
         "the transaction was not committed, because it was still held when the response came, by a spawned task or by the body of the \
          response: drop `RequestTx` before the handler returns, and begin a transaction of its own by `db.transaction` in a task"
@@ -83,7 +84,7 @@ pub enum RequestTxErrorKind {
     /// The transaction couldn't be begun.
     #[error(transparent)]
     Begin(Error),
-    /// The transaction couldn't be committed; or it was to be rolled back, and it isn't known whether it was.
+    /// The transaction couldn't be committed; or it had to be rolled back, and it isn't known whether it was.
     #[error(transparent)]
     End(Error),
 }
@@ -102,7 +103,7 @@ impl RequestTxError {
         &self.0.kind
     }
 
-    /// The error of the transaction, if it couldn't be begun or ended.
+    /// The error of the transaction, for `Begin` and `End`.
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         match self.kind() {
@@ -113,7 +114,7 @@ impl RequestTxError {
 }
 
 impl RequestTxErrorKind {
-    /// Whether the program is wrong, and not the request or the database.
+    /// Whether the cause is the program, and neither the request nor the database.
     fn is_mistake(&self) -> bool {
         match self {
             Self::MissingLayer(_)
@@ -123,7 +124,7 @@ impl RequestTxErrorKind {
             | Self::Panicked
             | Self::RequestEnded
             | Self::HeldAtResponse => true,
-            // Those that have begun are reported by the core; and a key is the client's.
+            // The core reports transactions that have begun.
             Self::Begin(error) => {
                 error.report().is_none() && Answer::to(error).status().is_server_error()
             }
@@ -134,7 +135,7 @@ impl RequestTxErrorKind {
 
 impl IntoResponse for RequestTxError {
     fn into_response(mut self) -> Response {
-        // Without it, the application's own way may end in ours.
+        // Taken out, because `map` may call this function for the default.
         if let Some(map) = self.0.map.take() {
             return map(self);
         }

@@ -23,32 +23,36 @@ use tower_layer::Layer;
 use tower_service::Service;
 use txsafe::{Database, ErrorKind, LockOrder, Outcome, driver::AsyncDriver};
 
-/// Gives each request one transaction, which [`RequestTx`](crate::RequestTx) begins when it is first taken: committed when the response
-/// is there and its status is below 400, and before the client gets it; otherwise rolled back.
+/// Gives each request one transaction, which [`RequestTx`](crate::RequestTx) begins when it is first taken. If the status of the
+/// response is below 400, the layer commits before the client gets the response. Otherwise it rolls back.
 ///
-/// It goes around everything that takes the transaction: `Router::layer` behind the routes, and behind the middleware that takes it, too,
-/// because a layer that is added later is further outside.
+/// It must be around everything that takes the transaction. In axum a layer that is added later is further outside, so call
+/// `Router::layer` with it after the routes and after the middleware that takes the transaction.
 ///
 /// | what happens | the transaction | the response |
 /// |---|---|---|
 /// | the status is below 400, redirects included | is committed | the handler's; if COMMIT failed, that of [`RequestTxError`] |
 /// | the status is 400 or above | is rolled back | the handler's |
 /// | the handler called `set_rollback_only` | is rolled back | the handler's |
-/// | a panic, caught or not | is rolled back, its connection closed | that of whatever catches it |
+/// | a panic that is caught around this layer, or nowhere | is rolled back, its connection closed | of the layer that catches it |
+/// | a panic of code that holds `RequestTx`, caught inside this layer | is rolled back, its connection closed | of the layer that catches it; 500, if that would commit |
+/// | a panic of other code, caught inside this layer | is committed or rolled back by the status of the response | of the layer that catches it |
+/// | the guard found something that fails the transaction ([`Policy::test`](txsafe::guard::Policy::test)) | is rolled back | none if it would commit: this layer panics |
 /// | the client goes away, or a timeout drops the handler | is rolled back in the background | |
-/// | the client goes away during COMMIT | is committed, and its hooks run | |
+/// | the client goes away during COMMIT, or while hooks run | is committed, and its hooks run to their end | |
 /// | a task or the response's body still holds it | is rolled back when it is dropped there | 500, if the handler's would commit |
 /// | nothing takes it | isn't begun | the handler's |
 ///
-/// A response that says *rolled back* and can't know it isn't sent: where a statement ended the transaction and the handler returned an
-/// error, the response is 500 and says that it is unknown. What a streaming body does happens after COMMIT.
+/// If the handler returns an error after a statement has ended the transaction, nobody knows what was committed: the response is then
+/// 500 and says so. What a streaming body does happens after COMMIT.
 ///
-/// **Nothing is run again**: the body of a request is read once. A handler that meets deadlocks or serialization failures calls
-/// `db.transaction`, whose closure is tried again; here such a failure is 503 with `Retry-After`, if the handler answers with
-/// [`Answer`](crate::Answer).
+/// **Nothing is run again**, because the body of a request can be read only once. A handler that meets deadlocks or serialization
+/// failures calls `db.transaction`, which runs its closure again; here such a failure becomes 503 with `Retry-After`, if the handler
+/// answers with [`Answer`](crate::Answer).
 ///
 /// # Examples
-/// See the README of this crate, and for diesel-async the guide.
+/// [With SQLx](crate#one-transaction-for-a-request-of-axum), and
+/// [with diesel-async](https://github.com/txsafe/txsafe/blob/main/crates/txsafe-layers/docs/transaction.md).
 pub struct TransactionLayer<Db: RequestDatabase> {
     shared: Shared<Db>,
     settings: Settings,
@@ -62,7 +66,7 @@ pub(super) struct Shared<Db: RequestDatabase> {
     pub(super) map_error: Option<MapError>,
 }
 
-/// Makes an idempotency key of the one that a request has.
+/// Makes the idempotency key of a transaction of the one that the request has.
 type KeyOf = Arc<dyn Fn(&IdempotencyKey, &Parts) -> String + Send + Sync>;
 
 impl<D: AsyncDriver, O: LockOrder> TransactionLayer<Database<D, O>> {
@@ -75,7 +79,7 @@ impl<D: AsyncDriver, O: LockOrder> TransactionLayer<Database<D, O>> {
         Self { shared, settings: Settings::default() }
     }
 
-    /// The same for `RequestTx<M>`, where requests have transactions on several databases of one type.
+    /// The same layer for `RequestTx<M>`, for requests that have transactions on several databases of one type.
     #[must_use]
     pub fn marked<M>(self) -> TransactionLayer<M>
     where
@@ -91,13 +95,20 @@ impl<Db: RequestDatabase> TransactionLayer<Db> {
     setters!();
 
     /// Commits at most once per idempotency key: what `key` makes of the header `Idempotency-Key` of a request. A request without
-    /// one has a transaction without one. Default: the header isn't read.
+    /// that header has a transaction without a key. Default: the header isn't read.
     ///
-    /// The key is written in the transaction, into the table of [`IDEMPOTENCY_KEYS_SQL`](txsafe::IDEMPOTENCY_KEYS_SQL), under the
+    /// `key` runs when the transaction begins, which is where the request first takes `RequestTx`, and not when the request arrives. It
+    /// reads the request as it is there: what middleware inserts later is missing. If nothing takes the transaction, it doesn't run.
+    ///
+    /// The transaction writes the key into the table of [`IDEMPOTENCY_KEYS_SQL`](txsafe::IDEMPOTENCY_KEYS_SQL), under the
     /// transaction's name. A request whose key is there is rejected with
     /// [`AlreadyCommitted`](RequestTxErrorKind::AlreadyCommitted): 409, unless the handler or [`map_error`](Self::map_error) says
-    /// otherwise. What was rolled back can be tried again with the same key. **Put in front who the caller is, where callers don't trust
-    /// each other.**
+    /// otherwise. A request that was rolled back can be sent again with the same key. **Put in front who the caller is, where callers
+    /// don't trust each other.**
+    ///
+    /// The layer compares no fingerprint, because it doesn't read the body: another request with the same key is rejected as if it
+    /// were the first one again. To tell them apart, call [`Database::idempotency_key`] with a
+    /// [`fingerprint`](txsafe::WithKey::fingerprint) in the handler.
     ///
     /// # Examples
     /// ```
@@ -105,8 +116,10 @@ impl<Db: RequestDatabase> TransactionLayer<Db> {
     /// # fn layer(db: txsafe_sqlx::Database) {
     /// # #[derive(Clone)] struct User(i64);
     /// let layer = TransactionLayer::new(db).idempotency_keys(|key, request| {
-    ///     let user = request.extensions.get::<User>().map_or(0, |user| user.0);
-    ///     format!("{user}/{key}")
+    ///     match request.extensions.get::<User>() {
+    ///         Some(User(id)) => format!("user {id}/{key}"),
+    ///         None => format!("anonymous/{key}"), // no number: it could be a user's
+    ///     }
     /// });
     /// # let _ = layer;
     /// # }
@@ -120,8 +133,8 @@ impl<Db: RequestDatabase> TransactionLayer<Db> {
         self
     }
 
-    /// Makes the responses of errors, be it that no transaction could be begun or that one wasn't committed. Default: as
-    /// [`RequestTxError`] says, which `error.into_response()` is in here, too.
+    /// Makes the responses to errors: where no transaction could be begun, and where one wasn't committed. Default: the responses
+    /// that [`RequestTxError`] lists. Inside `map`, `error.into_response()` makes those.
     ///
     /// # Examples
     /// ```
@@ -187,7 +200,7 @@ where
                 let two = RequestTxErrorKind::TwoLayers(type_name::<Db>());
                 return Ok(slot.error(two).into_response());
             }
-            // Before the call, so that it is dropped behind what the service drops.
+            // Made before the call, so that it is dropped after all that the service drops.
             let request_of = OpenRequest(slot);
             let response = service.call(request).await?;
             Ok(request_of.end(response.into_response()).await)
@@ -195,16 +208,16 @@ where
     }
 }
 
-/// A request that has no response yet. Dropped, its transaction is rolled back, and nobody gets it any more.
+/// A request that has no response yet. Its drop ends the request: the transaction is rolled back, and no extractor gets it.
 struct OpenRequest<Db: RequestDatabase>(Arc<Slot<Db>>);
 
 impl<Db: RequestDatabase> OpenRequest<Db> {
-    /// Commits or rolls back, as the response asks for, and returns the one that is true.
+    /// Commits or rolls back by the response, and returns the response that is true then.
     async fn end(self, response: Response) -> Response {
         let commits = self.0.settings().commits(&response);
         let wrong = match self.0.close() {
             Left::Open(tx) if commits => match tx.commit().await {
-                // The handler asked for that, and knows what it answers.
+                // The handler has asked for the rollback, so its response is true.
                 Err(error) if *error.kind() != ErrorKind::RollbackOnly => {
                     RequestTxErrorKind::End(error)
                 }

@@ -1,4 +1,4 @@
-//! How the transaction of a request is called, if nobody has named it.
+//! The name of a request's transaction, where neither layer sets one.
 
 use axum::extract::MatchedPath;
 use http::{Method, request::Parts};
@@ -6,8 +6,8 @@ use http::{Method, request::Parts};
 /// The longest name that the core takes, in bytes.
 const LONGEST: usize = 128;
 
-/// The method and the path of the route. Both come from the program and not from the request, so there is a bounded number of them:
-/// metrics and what is learned of a transaction go by its name.
+/// The method and the path of the route. Both are the program's own and not the client's, so their number is bounded: metrics have
+/// the name as a label, and txsafe remembers what it learns of a transaction under its name.
 pub(super) fn of_route(parts: &Parts) -> String {
     let method = known(&parts.method);
     match parts.extensions.get::<MatchedPath>() {
@@ -16,7 +16,7 @@ pub(super) fn of_route(parts: &Parts) -> String {
     }
 }
 
-/// A method that a client makes up isn't a name.
+/// A method that a client has made up isn't part of a name.
 fn known(method: &Method) -> &str {
     let known = [
         Method::GET,
@@ -49,7 +49,7 @@ mod tests {
     use http::Request;
 
     #[test]
-    fn nothing_of_it_is_the_clients() {
+    fn a_client_adds_no_names() {
         let named = |method: &str| {
             let request = Request::builder().method(method).uri("/orders/7").body(()).unwrap();
             of_route(&request.into_parts().0)
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_as_long_as_a_name_may_be() {
+    fn it_is_cut_to_the_longest_name() {
         assert_eq!(shortened("GET /\u{7}orders".into()), "GET /orders");
         assert_eq!(shortened("x".repeat(LONGEST)), "x".repeat(LONGEST));
         let cut = shortened("é".repeat(LONGEST));

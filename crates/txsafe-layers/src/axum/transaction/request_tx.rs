@@ -1,13 +1,12 @@
 //! The transaction of a request, as handlers and middleware take it.
 
 use super::{
-    error::{RequestTxError, RequestTxErrorKind},
+    error::RequestTxError,
     slot::{Slot, Tx},
 };
 use axum_core::extract::FromRequestParts;
 use http::request::Parts;
 use std::{
-    any::type_name,
     fmt,
     ops::{Deref, DerefMut},
     sync::Arc,
@@ -51,11 +50,11 @@ impl<D: AsyncDriver, O: LockOrder> RequestDatabase for txsafe::Database<D, O> {
 /// before. It dereferences to the `Tx` of the adapter: statements run on `&mut *tx`, helpers that take `&mut Tx<'_>` or
 /// `impl Transact` get `&mut tx`, and savepoints, `after_commit` and `set_rollback_only` are there as in a closure.
 ///
-/// **It can't commit.** The layer does, when the response is there. Dropped before, it waits in the request for the next one who takes
-/// it. Dropped after the response, or while the thread panics, it is rolled back.
+/// **It can't commit.** The layer does, when the response is there. Dropped before that, it waits in the request for the next
+/// extractor. Dropped after the response, or while the thread panics, it is rolled back.
 ///
 /// **One at a time.** A middleware drops it before `next.run(request)`, and a handler takes it once; otherwise the second one is
-/// rejected with [`AlreadyTaken`](RequestTxErrorKind::AlreadyTaken). To answer to a rejection in the handler, take
+/// rejected with [`AlreadyTaken`](crate::RequestTxErrorKind::AlreadyTaken). To handle a rejection in the handler, take
 /// `Result<RequestTx<_>, RequestTxError>`.
 pub struct RequestTx<Db: RequestDatabase> {
     /// None while it is dropped.
@@ -75,8 +74,11 @@ impl<Db: RequestDatabase> RequestTx<Db> {
     where
         Db::Driver: Savepoints,
     {
-        let tx = self.tx.as_mut();
-        tx.unwrap_or_else(|| unreachable!("it is there until it is dropped")).lend()
+        self.owned().lend()
+    }
+
+    fn owned(&mut self) -> &mut Tx<Db> {
+        self.tx.as_mut().unwrap_or_else(|| unreachable!("it is there until it is dropped"))
     }
 }
 
@@ -84,11 +86,7 @@ impl<S: Send + Sync, Db: RequestDatabase> FromRequestParts<S> for RequestTx<Db> 
     type Rejection = RequestTxError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, RequestTxError> {
-        let Some(slot) = parts.extensions.get::<Arc<Slot<Db>>>().map(Arc::clone) else {
-            let missing = RequestTxErrorKind::MissingLayer(type_name::<Db>());
-            return Err(RequestTxError::new(missing, None));
-        };
-        slot.take(parts).await
+        Slot::of(&parts.extensions)?.take(parts).await
     }
 }
 
@@ -103,8 +101,7 @@ impl<Db: RequestDatabase> Deref for RequestTx<Db> {
 impl<Db: RequestDatabase> DerefMut for RequestTx<Db> {
     #[track_caller]
     fn deref_mut(&mut self) -> &mut Self::Target {
-        let tx = self.tx.as_mut();
-        tx.unwrap_or_else(|| unreachable!("it is there until it is dropped"))
+        self.owned()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What differs for the transactions of one route.
 
 use super::{
-    error::{RequestTxError, RequestTxErrorKind},
+    error::RequestTxError,
     request_tx::RequestDatabase,
     settings::{Settings, setters},
     slot::Slot,
@@ -9,12 +9,10 @@ use super::{
 use axum_core::response::{IntoResponse, Response};
 use http::Request;
 use std::{
-    any::type_name,
     fmt,
     future::Future,
     marker::PhantomData,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 use tower_layer::Layer;
@@ -24,7 +22,7 @@ use tower_service::Service;
 /// responses commit. Of two such layers the inner one wins.
 ///
 /// A transaction that has begun before, in a middleware further outside, can't be changed any more: the response is 500 with
-/// [`BegunBefore`](RequestTxErrorKind::BegunBefore).
+/// [`BegunBefore`](crate::RequestTxErrorKind::BegunBefore).
 ///
 /// # Examples
 /// ```
@@ -78,13 +76,7 @@ pub struct RouteTransaction<S, Db: RequestDatabase> {
 
 impl<Db: RequestDatabase> RouteTransactionLayer<Db> {
     fn change<B>(&self, request: &Request<B>) -> Result<(), RequestTxError> {
-        match request.extensions().get::<Arc<Slot<Db>>>() {
-            Some(slot) => slot.change(&self.settings),
-            None => {
-                let missing = RequestTxErrorKind::MissingLayer(type_name::<Db>());
-                Err(RequestTxError::new(missing, None))
-            }
-        }
+        Slot::<Db>::of(request.extensions())?.change(&self.settings)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What can be set for the transactions of all requests, and for those of one route.
+//! The settings of the transactions of all requests, and of one route.
 
 use axum_core::response::Response;
 use http::StatusCode;

@@ -1,4 +1,4 @@
-//! Where the transaction of a request waits between those who take it, and is taken by the layer at the end.
+//! Where the transaction of a request is while no extractor has it; at the end the layer takes it from there.
 
 use super::{
     error::{RequestTxError, RequestTxErrorKind},
@@ -8,7 +8,7 @@ use super::{
     settings::Settings,
 };
 use crate::IdempotencyKey;
-use http::request::Parts;
+use http::{Extensions, request::Parts};
 use std::{
     any::type_name,
     mem,
@@ -26,7 +26,7 @@ pub(super) struct Slot<Db: RequestDatabase> {
 }
 
 struct Inside<Db: RequestDatabase> {
-    /// Those of the layer, as the layers of the route have changed them.
+    /// Those of the layer, with what the layers of the route have changed.
     settings: Settings,
     state: State<Db>,
 }
@@ -37,19 +37,19 @@ enum State<Db: RequestDatabase> {
     /// A [`RequestTx`] has it.
     Lent,
     Waiting(Tx<Db>),
-    /// By an earlier request with its idempotency key.
+    /// An earlier request with its idempotency key has committed.
     AlreadyCommitted,
-    /// What held it panicked.
+    /// The code that held it panicked.
     Panicked,
-    /// The request has its response, or is gone.
+    /// The handler has returned its response, or the request was dropped.
     Over,
 }
 
-/// What a request has left of its transaction when it has its response.
+/// What is left of a request's transaction when the response is there.
 pub(super) enum Left<Db: RequestDatabase> {
     Nothing,
     Open(Tx<Db>),
-    /// Somebody holds it still.
+    /// Some code still holds it.
     Held,
     Panicked,
 }
@@ -59,11 +59,18 @@ impl<Db: RequestDatabase> Slot<Db> {
         Self { shared, inside: Mutex::new(Inside { settings, state: State::NotBegun }) }
     }
 
+    /// The place of the request that has these extensions.
+    pub(super) fn of(extensions: &Extensions) -> Result<Arc<Self>, RequestTxError> {
+        extensions.get::<Arc<Self>>().map(Arc::clone).ok_or_else(|| {
+            RequestTxError::new(RequestTxErrorKind::MissingLayer(type_name::<Db>()), None)
+        })
+    }
+
     pub(super) fn error(&self, kind: RequestTxErrorKind) -> RequestTxError {
         RequestTxError::new(kind, self.shared.map_error.as_ref())
     }
 
-    /// Takes the transaction, which begins now if it hasn't.
+    /// Takes the transaction. Begins it, if nothing has.
     pub(super) async fn take(
         self: &Arc<Self>,
         parts: &Parts,
@@ -103,7 +110,7 @@ impl<Db: RequestDatabase> Slot<Db> {
         let Shared { db, place, key_of, .. } = &*self.shared;
         let name = settings.name.unwrap_or_else(|| name::of_route(parts).into());
         let key = match key_of {
-            Some(key_of) => IdempotencyKey::of(parts)?.map(|key| key_of(&key, parts)),
+            Some(key_of) => IdempotencyKey::of(&parts.headers)?.map(|key| key_of(&key, parts)),
             None => None,
         };
         let db = db.with(settings.options.unwrap_or_default()).called_at(place);
@@ -114,16 +121,16 @@ impl<Db: RequestDatabase> Slot<Db> {
         begun.map_err(RequestTxErrorKind::Begin)
     }
 
-    /// Whoever took the transaction is done with it.
+    /// The extractor that had the transaction was dropped.
     pub(super) fn give_back(&self, tx: Tx<Db>) {
         let mut inside = self.lock();
         if matches!(inside.state, State::Lent) {
             inside.state = if thread::panicking() { State::Panicked } else { State::Waiting(tx) };
         }
-        // What isn't kept is dropped, and rolled back by that, without the lock.
+        // A transaction that isn't kept is rolled back by its drop, after the lock is released.
     }
 
-    /// The layer of a route changes what it sets.
+    /// Changes the settings that the layer of a route has.
     pub(super) fn change(&self, settings: &Settings) -> Result<(), RequestTxError> {
         let mut inside = self.lock();
         if matches!(inside.state, State::NotBegun) {
@@ -138,7 +145,7 @@ impl<Db: RequestDatabase> Slot<Db> {
         self.lock().settings.clone()
     }
 
-    /// Nobody gets the transaction any more.
+    /// Ends the request: no extractor gets the transaction any more.
     pub(super) fn close(&self) -> Left<Db> {
         match self.replace(State::Over) {
             State::NotBegun | State::AlreadyCommitted | State::Over => Left::Nothing,
@@ -158,7 +165,7 @@ impl<Db: RequestDatabase> Slot<Db> {
 }
 
 impl<Db: RequestDatabase> State<Db> {
-    /// Why there is no transaction to be taken.
+    /// Why no extractor can have the transaction.
     fn refusal(&self) -> RequestTxErrorKind {
         match self {
             Self::NotBegun | Self::Waiting(_) => unreachable!("there is one"),
@@ -170,7 +177,8 @@ impl<Db: RequestDatabase> State<Db> {
     }
 }
 
-/// A transaction begins; if that fails, or whoever waits for it goes away, another one may try.
+/// While a transaction begins. Dropped before it has begun, because that failed or because its extractor was dropped, it lets
+/// the next extractor begin one.
 struct Beginning<'s, Db: RequestDatabase>(&'s Arc<Slot<Db>>);
 
 impl<Db: RequestDatabase> Beginning<'_, Db> {
@@ -178,7 +186,7 @@ impl<Db: RequestDatabase> Beginning<'_, Db> {
         let mut inside = self.0.lock();
         if !matches!(inside.state, State::Beginning) {
             drop(inside);
-            // Dropped, it is rolled back.
+            // Its drop rolls it back.
             return Err(self.0.error(RequestTxErrorKind::RequestEnded));
         }
         inside.state = State::Lent;
