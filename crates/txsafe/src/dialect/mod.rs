@@ -18,7 +18,7 @@ pub(crate) mod postgres;
 pub mod sqlite;
 pub(crate) mod sqlstate;
 pub(crate) mod violation;
-mod words;
+pub(crate) mod words;
 
 use self::{
     begin::{Begin, BeginSettings},

@@ -142,6 +142,22 @@ impl<'s> Words<'s> {
     }
 }
 
+/// `text`, cut to at most so many bytes on a character boundary.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
+/// `sql`, cut to at most so many bytes; an ellipsis then stands for the rest.
+pub(crate) fn shortened(mut sql: String, bytes: usize) -> String {
+    let kept = cut(&sql, bytes).len();
+    if kept < sql.len() {
+        sql.truncate(kept);
+        sql.push('…');
+    }
+    sql
+}
+
 fn is_word_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || !byte.is_ascii()
 }

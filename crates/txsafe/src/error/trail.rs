@@ -2,7 +2,10 @@
 
 use crate::{
     clock::times::{Ledger, Times},
-    dialect::sqlstate::SqlState,
+    dialect::{
+        sqlstate::SqlState,
+        words::{cut, shortened},
+    },
 };
 use std::{
     collections::VecDeque,
@@ -138,7 +141,7 @@ impl Trail {
         let external = external.unwrap_or_default();
         let compared = sql.map(|bytes| self.compare(shown.get(..bytes).unwrap_or(&shown)));
         let statement = Statement {
-            sql: shortened(shown),
+            sql: shortened(shown, SQL_BYTES),
             after: start.saturating_duration_since(begin),
             gap: self.last_end.map_or(Duration::ZERO, |last| start.saturating_duration_since(last)),
             external: external.saturating_sub(self.external),
@@ -165,7 +168,7 @@ impl Trail {
     /// Notes that this SQL is compared.
     fn compare(&mut self, sql: &str) -> Compared {
         self.compared += 1;
-        let bytes = kept_bytes(sql);
+        let bytes = cut(sql, SQL_BYTES).len();
         if bytes < sql.len() {
             self.unkept.cut = hash(self.unkept.cut, &sql[bytes..]);
         }
@@ -191,7 +194,7 @@ impl Trail {
     /// The last statement that begins with `sql` and didn't fail has failed after all: its error came behind its end.
     pub fn failed(&mut self, sql: &str, code: SqlState) {
         let mut kept = self.first.iter_mut().chain(&mut self.last).rev();
-        let shown = shortened(sql.to_owned());
+        let shown = shortened(sql.to_owned(), SQL_BYTES);
         let is_it = |it: &&mut Statement| {
             it.failed.is_none() && (it.sql.starts_with(sql) || it.sql == shown)
         };
@@ -274,25 +277,10 @@ impl fmt::Display for Statement {
     }
 }
 
-fn shortened(sql: String) -> String {
-    match kept_bytes(&sql) {
-        end if end == sql.len() => sql,
-        end => format!("{}…", &sql[..end]),
-    }
-}
-
 fn hash(before: u64, sql: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (before, sql).hash(&mut hasher);
     hasher.finish()
-}
-
-/// So many bytes of this SQL are kept.
-fn kept_bytes(sql: &str) -> usize {
-    if sql.len() <= SQL_BYTES {
-        return sql.len();
-    }
-    (0..=SQL_BYTES).rev().find(|&end| sql.is_char_boundary(end)).unwrap_or(0)
 }
 
 #[cfg(test)]

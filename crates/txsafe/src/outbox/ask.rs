@@ -3,7 +3,7 @@
 
 use super::{claim::Claim, delivery::Delivery, mark::Ended, new_message::NewMessage};
 use crate::{
-    dialect::{isolation::Isolation, postgres::literal::cut},
+    dialect::{isolation::Isolation, words::cut},
     locks::key,
     transaction::options::TxOptions,
 };

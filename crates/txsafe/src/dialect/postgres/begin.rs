@@ -11,14 +11,12 @@
 //! Where nothing may be set, characteristics stand in BEGIN itself, whose answer is then waited for.
 //! Source: PostgreSQL manual, "SET" and section 20.11, "Client Connection Defaults".
 
-use super::{
-    literal::{cut, push_literal},
-    mark::push_onto,
-};
+use super::{literal::push_literal, mark::push_onto};
 use crate::dialect::{
     begin::{Begin, BeginSettings},
     isolation::Isolation,
     mark::Mark,
+    words::cut,
 };
 use std::{fmt::Write, time::Duration};
 
