@@ -1,4 +1,4 @@
-//! What a connection's instrumentation tells of the attempt that runs on it.
+//! What a connection's instrumentation reports of the attempt that runs on it.
 
 use crate::binds::{nth_bind, without_binds};
 use std::{collections::VecDeque, fmt::Display, time::Instant};
@@ -11,7 +11,7 @@ const MOST_STARTED: usize = 64;
 /// instrumentation doesn't tell of it.
 const LOOKS_UP_TYPE: &str = "SELECT \"pg_type\".\"oid\", \"pg_type\".\"typarray\" FROM";
 
-/// What the instrumentation tells of one attempt.
+/// What the instrumentation reports of one attempt.
 pub(crate) struct Told {
     /// The failure that aborted the transaction.
     pub(crate) aborted_by: Option<Failure>,
@@ -33,9 +33,6 @@ pub(crate) struct Started {
     pub(crate) sql: Option<String>,
     /// With bind values, if the trail or what it locks or leaves asks for them.
     pub(crate) with_binds: Option<String>,
-    /// Diesel looks up a type in the midst of the statement before.
-    #[cfg(feature = "blocking")]
-    looks_up_type: bool,
 }
 
 impl Told {
@@ -73,13 +70,7 @@ impl Told {
             let sql = without_binds(text);
             self.notes.locks.will_run(sql, |n| nth_bind(&text[sql.len()..], n));
         }
-        self.started.push_back(Started {
-            at: Instant::now(),
-            sql: None,
-            with_binds,
-            #[cfg(feature = "blocking")]
-            looks_up_type: false,
-        });
+        self.started.push_back(Started { at: Instant::now(), sql: None, with_binds });
     }
 
     /// The same on a connection whose statements come one after another: one whose end Diesel didn't tell, as of binds that
@@ -88,13 +79,12 @@ impl Told {
     pub(crate) fn started_next(&mut self, query: &dyn Display) {
         // Rendered once, for whoever asks what runs, and for the trail.
         let sql = without_binds(&query.to_string()).to_owned();
-        let looks_up_type = !self.started.is_empty() && sql.starts_with(LOOKS_UP_TYPE);
-        if !looks_up_type {
+        if !looks_up_type(&sql) {
             self.started.clear();
         }
         self.started(query);
         if let Some(last) = self.started.back_mut() {
-            (last.sql, last.looks_up_type) = (Some(sql), looks_up_type);
+            last.sql = Some(sql);
         }
     }
 
@@ -104,9 +94,9 @@ impl Told {
         if self.started.len() < 2 {
             return self.started.pop_front();
         }
-        let looks_up_type = query.to_string().starts_with(LOOKS_UP_TYPE);
-        let is_it = |started: &Started| looks_up_type && started.looks_up_type;
-        match self.started.iter().position(is_it) {
+        // The lookup is the last of them, whatever the statement is that it belongs to.
+        let last = self.started.len() - 1;
+        match looks_up_type(&query.to_string()).then_some(last) {
             Some(in_the_midst) => self.started.remove(in_the_midst),
             None => self.started.pop_front(),
         }
@@ -147,7 +137,7 @@ impl Told {
         self.ended = self.ended.max(end);
         self.notes.ran(&sql, code.is_none());
         // Bind values aren't compared, and neither is what Diesel looks up once for each connection.
-        let compared = (!sql.starts_with(LOOKS_UP_TYPE)).then_some(sql.len());
+        let compared = (!looks_up_type(&sql)).then_some(sql.len());
         let shown = with_binds.filter(|_| self.bind_values).unwrap_or(sql);
         self.trail.push_shown(shown, compared, (start, end), code);
     }
@@ -176,4 +166,9 @@ impl Told {
             self.recovered_from = None;
         }
     }
+}
+
+/// Whether Diesel looks up a type by this statement.
+fn looks_up_type(sql: &str) -> bool {
+    sql.starts_with(LOOKS_UP_TYPE)
 }
