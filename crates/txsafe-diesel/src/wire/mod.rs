@@ -12,5 +12,7 @@ pub(crate) mod frames;
 mod fuzz;
 pub(crate) mod link;
 pub(crate) mod negotiate;
+mod passed;
 pub(crate) mod said;
 pub(crate) mod stream;
+mod watched;
