@@ -1,4 +1,4 @@
-//! What it costs to know who holds a connection, beside the transaction that pays for it.
+//! What it costs to note which transaction holds a connection, beside the transaction that pays for it.
 
 use crate::{
     Result,
@@ -63,7 +63,8 @@ fn noted(turn: Duration) -> f64 {
         while started.elapsed() < turn {
             for _ in 0..BATCH {
                 let connection = Arc::clone(&connection) as Arc<dyn Connection>;
-                let holding = holdings.hold(&name, place, false, connection);
+                let holding = holdings.takes(&name, place, false);
+                holding.got(connection, Stage::Begins);
                 holding.enters(Stage::Runs);
                 holding.enters(Stage::Ends);
             }

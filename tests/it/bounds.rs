@@ -107,7 +107,7 @@ async fn a_pool_of_one_whose_connection_is_taken() {
     let error = call().await.unwrap_err().ours();
     assert_eq!(error.gave_up(), Some(GiveUp::Attempts(2)));
     assert_eq!(error.cause(), Some(Cause::NoConnection));
-    assert!(error.to_string().contains("all 1 of the pool are in use"), "{error}");
+    assert!(error.to_string().contains("the pool's one connection is in use"), "{error}");
     drop(taken);
     call().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Who holds the connections of a pool that runs dry: whoever waits for one in vain is told.
+//! What holds the connections of a pool that runs dry: the error of a transaction that waits for one in vain names it.
 
 use super::{Case, drop_after};
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Barrier, task::JoinHandle, time::timeout};
 use txsafe::{Cause, Error, Holders, RetryPolicy, TxOptions};
+use txsafe_testkit::{At, Fault, Lab};
 
 pub(super) const CASES: &[Case] = cases![
     a_transaction_that_idles_and_others_are_named,
@@ -16,6 +17,7 @@ pub(super) const CASES: &[Case] = cases![
     a_handler_that_holds_a_connection_is_told_the_cure,
     a_connection_that_is_lent_to_a_transaction_is_its_callers,
     the_oldest_are_named_and_the_rest_is_counted,
+    a_server_that_does_not_answer_is_to_blame_and_nothing_that_holds,
     what_has_ended_holds_nothing,
 ];
 
@@ -38,11 +40,11 @@ async fn a_transaction_that_idles_and_others_are_named(driver: Driver) {
     assert_eq!((holder.name(), holders.outside(), holders.left_out()), ("first", 1, 0), "{text}");
     assert!(holder.place().file().contains("drivers"), "where it was called: {text}");
     assert!(holder.idle().is_some() && holder.age() >= holder.idle().unwrap(), "{text}");
-    let named = format!("held by transaction \"first\" ({}) for ", holder.place());
+    let named = format!("; transaction \"first\" ({}) has held a connection for ", holder.place());
     assert!(text.contains("transaction \"second\" (") && text.contains(&named), "{text}");
-    let idle = " behind `UPDATE accounts SET balance = balance WHERE id = 1`; \
-                1 is held by code outside of transactions";
-    assert!(text.contains(", idle for ") && text.contains(idle), "{text}");
+    let idle = ", since `UPDATE accounts SET balance = balance WHERE id = 1`; \
+                1 connection is held by code outside of transactions";
+    assert!(text.contains(" and has been idle for ") && text.contains(idle), "{text}");
     assert!(text.contains("drop it before it calls `transaction`"), "{text}");
     assert!(text.contains("`transaction_on`"), "{text}");
 
@@ -75,7 +77,7 @@ async fn a_statement_that_runs_is_named(driver: Driver) {
     let error = starved(&db, "second").await;
     let [holder] = holders_in(&error).transactions() else { panic!("{error}") };
     assert_eq!((holder.statement(), holder.idle()), (Some(update), None), "{error}");
-    assert!(error.to_string().contains(&format!(", in `{update}` for ")), "{error}");
+    assert!(error.to_string().contains(&format!(" and has run `{update}` for ")), "{error}");
     let cure = "make transactions shorter, don't take a second connection inside one";
     assert!(error.to_string().contains(cure), "nobody else holds one: {error}");
 
@@ -107,7 +109,7 @@ async fn a_handler_that_holds_a_connection_is_told_the_cure(driver: Driver) {
         let error = error.await.unwrap();
         let holders = holders_in(&error);
         assert_eq!((holders.transactions(), holders.outside()), (&[][..], 2), "{error}");
-        let told = "2 are held by code outside of transactions";
+        let told = "2 connections are held by code outside of transactions";
         assert!(error.to_string().contains(told), "{error}");
         assert!(!error.to_string().contains("shorter"), "no transaction is to blame: {error}");
         let takers: Vec<_> = holders.takers().iter().map(ToString::to_string).collect();
@@ -136,7 +138,7 @@ async fn a_connection_that_is_lent_to_a_transaction_is_its_callers(driver: Drive
     let holders = holders_in(&error);
     let [holder] = holders.transactions() else { panic!("{error}") };
     assert_eq!((holder.name(), holders.outside()), ("on", 1), "{error}");
-    assert!(holder.to_string().contains("on its caller's connection"), "{error}");
+    assert!(holder.to_string().contains("has held its caller's connection for "), "{error}");
 
     gate.wait().await;
     lent.await.unwrap().unwrap();
@@ -156,11 +158,49 @@ async fn the_oldest_are_named_and_the_rest_is_counted(driver: Driver) {
     let holders = holders_in(&error);
     let named: Vec<_> = holders.transactions().iter().map(|tx| tx.name()).collect();
     assert_eq!((named, holders.left_out()), (vec!["a", "b", "c", "d", "e"], 2));
-    assert!(error.to_string().contains("and by 2 more transactions; "), "{error}");
+    assert!(
+        error.to_string().contains("; 2 more transactions hold a connection each; "),
+        "{error}"
+    );
 
     for held in held {
         held.let_go().await;
     }
+}
+
+/// A server that takes connections and never answers: no connection is in use, and none can be opened.
+async fn a_server_that_does_not_answer_is_to_blame_and_nothing_that_holds(driver: Driver) {
+    let shop = Shop::open("black_hole").await.unwrap();
+    let network = Lab::new(&shop.url).unwrap().session().await.unwrap();
+    network.inject(At::Connect, Fault::Blackhole).unwrap();
+    let db = shop.database_at(driver, network.url(), 2);
+    let error = starved(&db, "order").await;
+    let text = error.to_string();
+    assert!(error.failure().unwrap().holders().is_none(), "{text}");
+    let unopened = "no connection could be opened in 20.0ms: the pool has 0 of at most 2; check that the server is up";
+    assert!(text.contains(unopened), "{text}");
+    network.cut();
+
+    // One that waits while another one's connection is being opened.
+    let network = Lab::new(&shop.url).unwrap().session().await.unwrap();
+    network.inject(At::Connect, Fault::Blackhole).unwrap();
+    let db = shop.database_at(driver, network.url(), 1);
+    let first = {
+        let (db, call) = (Arc::clone(&db), Call::new("first"));
+        tokio::spawn(async move { db.run(call, Script::new([])).await.map(drop) })
+    };
+    while network.injected() == 0 {
+        assert!(!first.is_finished(), "{:?}", first.await);
+        tokio::task::yield_now().await;
+    }
+    let text = starved(&db, "second").await.to_string();
+    let is_said = text.contains("no connection could be opened in ") || text.contains(
+        "1 connection is held by code outside of transactions, or is being opened or checked for a transaction; ",
+    );
+    assert!(is_said && text.contains("check that the server is up"), "{text}");
+    assert!(!text.contains("transaction \"first\""), "it holds none: {text}");
+    network.cut();
+    first.await.unwrap().unwrap();
 }
 
 async fn what_has_ended_holds_nothing(driver: Driver) {

@@ -2,10 +2,21 @@
 //! connection back is not.
 
 use deadpool_diesel::postgres;
-use diesel::{PgConnection, r2d2};
+use diesel::{
+    PgConnection,
+    connection::{Instrumentation, InstrumentationEvent},
+    r2d2,
+};
 use diesel_async::pooled_connection::deadpool;
-use std::{io, sync::Arc, time::Duration};
-use tokio::{sync::Barrier, task::spawn_blocking};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    sync::{Barrier, oneshot},
+    task::spawn_blocking,
+};
 use tracing::{Instrument, Span, subscriber::set_default};
 use txsafe::{
     Error, NoOrder, RetryPolicy, TxOptions,
@@ -45,9 +56,11 @@ async fn of_a_deadpool() {
     };
     gate.wait().await;
 
+    // Two come back, and the transaction takes one of them: the other one was taken last by the handler, and is idle.
     let gives_back = db.clone();
     let handler = tokio::spawn(async move {
-        drop(gives_back.pool().get().await.unwrap());
+        let pool = gives_back.pool();
+        drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
         gives_back.transaction("order", async |_tx| Ok::<_, Error>(())).await
     });
     handler.await.unwrap().unwrap();
@@ -72,7 +85,8 @@ async fn of_an_r2d2_pool() {
     let db = spawn_blocking(move || {
         let pool = pool_builder().max_size(2).build(manager).unwrap();
         let db = blocking::Database::builder(pool).guard(policy).build().unwrap();
-        drop(db.pool().get().unwrap());
+        // Two come back, and the transaction takes one of them.
+        drop((db.pool().get().unwrap(), db.pool().get().unwrap()));
         db.transaction("order", |_tx| Ok::<_, Error>(())).unwrap();
         db
     });
@@ -96,9 +110,11 @@ async fn of_a_pool_of_deadpool_diesel() {
     let (policy, findings) = watching(Policy::test());
     let db = blocking::Database::builder(pool).guard(policy).build().unwrap();
     let db: blocking::Database<NoOrder, _> = db;
+    // Two come back, and the transaction takes one of them.
     let gives_back = db.clone();
     let handler = tokio::spawn(async move {
-        drop(gives_back.pool().get().await.unwrap());
+        let pool = gives_back.pool();
+        drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
         gives_back.interact("order", |_tx| Ok::<_, Error>(())).await
     });
     handler.await.unwrap().unwrap();
@@ -110,6 +126,38 @@ async fn of_a_pool_of_deadpool_diesel() {
     });
     assert!(handler.await.is_err(), "a finding fails it");
     assert_found(&findings, line!() - 4, line!() - 3);
+}
+
+/// A connection that was closed is on the pool's list no more: what is on it is as certain as before.
+#[tokio::test]
+async fn of_a_pool_of_deadpool_diesel_that_has_closed_a_connection() {
+    let server = Postgres::shared().await.unwrap();
+    let schema = server.schema("held").await.unwrap();
+    let manager = postgres::Manager::new(schema.url(), deadpool_diesel::Runtime::Tokio1);
+    let pool = watched(postgres::Pool::builder(manager).max_size(2)).build().unwrap();
+    let (policy, findings) = watching();
+    let db = blocking::Database::builder(pool).guard(policy).build().unwrap();
+    let db: blocking::Database<NoOrder, _> = db;
+    // It is closed by another thread, which drops its instrumentation behind whatever txsafe keeps with it.
+    let conn = db.pool().get().await.unwrap();
+    let (closes, closed) = oneshot::channel();
+    blocking::chain_instrumentation(&mut conn.lock().unwrap(), ToldWhenDropped(closes));
+    drop(postgres::Connection::take(conn));
+    assert!(closed.await.is_err(), "it is dropped");
+
+    let handler = tokio::spawn(async move {
+        let _who_calls = db.pool().get().await.unwrap();
+        db.interact("order", |_tx| Ok::<_, Error>(())).await
+    });
+    assert!(handler.await.is_err(), "a finding fails it");
+    assert_found(&findings, line!() - 4, line!() - 3);
+}
+
+/// An instrumentation whose end is heard.
+struct ToldWhenDropped(#[expect(dead_code, reason = "dropped")] oneshot::Sender<()>);
+
+impl Instrumentation for ToldWhenDropped {
+    fn on_connection_event(&mut self, _event: InstrumentationEvent<'_>) {}
 }
 
 /// Two handlers hold the connections of a pool of two, each in the span of its own, and ask for a second one.
@@ -143,9 +191,10 @@ async fn a_pool_that_ran_dry_names_the_spans_in_which_its_connections_were_taken
     for (error, mine, other) in
         [(rename.await, "rename", "remove"), (remove.await, "remove", "rename")]
     {
-        let mine = format!(" ago by the code that waits in span `{mine}` (");
-        let other = format!(" ago by another task in span `{other}` (");
-        assert!(error.contains("2 are held by code outside of transactions: taken "), "{error}");
+        let mine = format!(" ago by the code that waits, in span `{mine}` (");
+        let other = format!(" ago by another task, in span `{other}` (");
+        let held = "2 connections are held by code outside of transactions: taken ";
+        assert!(error.contains(held), "{error}");
         assert!(error.contains(&mine) && error.contains(&other), "{error}");
         assert_eq!(error.matches(&format!("held.rs:{line})")).count(), 2, "{error}");
     }

@@ -1,7 +1,7 @@
 //! From the pool to a connection, or to the reason why there is none.
 
 use crate::{
-    deadpools::{none_free, of_pool},
+    deadpools::{of_pool, state_of},
     failure::failure_of,
     refused::of_connecting,
 };
@@ -14,7 +14,10 @@ use diesel_async::{
 };
 use futures_util::future::poll_immediate;
 use std::pin::pin;
-use txsafe::{Failure, driver::SessionOptions};
+use txsafe::{
+    Failure,
+    driver::{SessionOptions, checkout_timed_out},
+};
 
 /// Takes a connection from the pool, within the checkout timeout.
 pub(crate) async fn checkout(
@@ -28,7 +31,7 @@ pub(crate) async fn checkout(
         Some(got) => got,
         None => match tokio::time::timeout(patience, get).await {
             Ok(got) => got,
-            Err(_elapsed) => return Err(none_free(pool, patience)),
+            Err(_elapsed) => return Err(checkout_timed_out(patience, state_of(pool))),
         },
     };
     got.map_err(|error| of_pool(pool, error, of_manager))

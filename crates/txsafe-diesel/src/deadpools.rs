@@ -1,8 +1,7 @@
 //! How full a deadpool is, and why it has no connection: that of diesel-async and that of deadpool-diesel say it alike.
 
 use deadpool::managed::{HookError, Manager, Pool, PoolError, TimeoutType};
-use std::time::Duration;
-use txsafe::{Failure, PoolState};
+use txsafe::{Failure, PoolState, driver::checkout_timed_out};
 
 /// How full a pool is.
 pub(crate) fn state_of<M: Manager>(pool: &Pool<M>) -> PoolState {
@@ -24,7 +23,7 @@ pub(crate) fn of_pool<M: Manager>(
             Failure::lost(None, "the pool's own timeout for making a connection expired")
         }
         PoolError::Timeout(TimeoutType::Wait | TimeoutType::Recycle) => {
-            none_free(pool, pool.timeouts().wait.unwrap_or_default())
+            checkout_timed_out(pool.timeouts().wait.unwrap_or_default(), state_of(pool))
         }
         PoolError::Closed => Failure::local("the pool is closed"),
         PoolError::NoRuntimeSpecified => {
@@ -34,14 +33,4 @@ pub(crate) fn of_pool<M: Manager>(
             Failure::local(message.to_string())
         }
     }
-}
-
-/// No connection came free in time.
-pub(crate) fn none_free<M: Manager>(pool: &Pool<M>, waited: Duration) -> Failure {
-    let status = pool.status();
-    let (size, waiting) = (status.max_size, status.waiting);
-    Failure::none_free(
-        waited,
-        format_args!("all {size} of the pool are in use and {waiting} wait for one"),
-    )
 }

@@ -61,9 +61,7 @@ impl<DB: Engine> AsyncDriver for Driver<DB> {
     const SHOWS_BIND_VALUES: bool = false;
 
     fn state(pool: &Pool<DB>) -> PoolState {
-        let [size, max_size] = [pool.size(), pool.options().get_max_connections()]
-            .map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-        PoolState::new(size, max_size, pool.num_idle(), None)
+        state_of(pool)
     }
 
     async fn checkout<'a>(
@@ -109,4 +107,11 @@ impl<DB: Engine> AsyncDriver for Driver<DB> {
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {
         tokio::time::sleep(pause)
     }
+}
+
+/// How full a pool is.
+pub(crate) fn state_of<DB: Engine>(pool: &Pool<DB>) -> PoolState {
+    let [size, max_size] = [pool.size(), pool.options().get_max_connections()]
+        .map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+    PoolState::new(size, max_size, pool.num_idle(), None)
 }

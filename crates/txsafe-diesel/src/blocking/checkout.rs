@@ -1,9 +1,12 @@
 //! From an r2d2 pool to a connection, or to the reason why there is none.
 
-use super::pool::{R2d2Object, R2d2Pool};
+use super::pool::{R2d2Object, R2d2Pool, Sealed};
 use crate::failure::of_connecting_words;
 use std::time::Duration;
-use txsafe::{Failure, driver::SessionOptions};
+use txsafe::{
+    Failure,
+    driver::{SessionOptions, checkout_timed_out},
+};
 
 /// Takes a connection from the pool, within the checkout timeout.
 pub(crate) fn checkout(pool: &R2d2Pool, options: SessionOptions) -> Result<R2d2Object, Failure> {
@@ -16,8 +19,5 @@ fn of_pool(pool: &R2d2Pool, said: &str, waited: Duration) -> Failure {
     if let Some((_timed_out, reason)) = said.split_once(": ") {
         return of_connecting_words(reason);
     }
-    let state = pool.state();
-    let used = state.connections.saturating_sub(state.idle_connections);
-    let size = pool.max_size();
-    Failure::none_free(waited, format_args!("{used} of the pool's {size} are in use"))
+    checkout_timed_out(waited, Sealed::state(pool))
 }

@@ -6,7 +6,7 @@ use super::{
     session::abandon,
 };
 use crate::{
-    deadpools::{none_free, of_pool, state_of},
+    deadpools::{of_pool, state_of},
     failure::{failure_of, of_connecting},
 };
 pub(crate) use deadpool_diesel::postgres::Pool as DeadpoolPool;
@@ -15,7 +15,7 @@ use diesel::PgConnection;
 use tokio::runtime::Handle;
 use txsafe::{
     Failure, PoolState,
-    driver::{OnBlockingThreads, SessionOptions},
+    driver::{OnBlockingThreads, SessionOptions, checkout_timed_out},
 };
 
 impl Pool for DeadpoolPool {}
@@ -30,7 +30,7 @@ impl Sealed for DeadpoolPool {
         let got = Handle::current().block_on(tokio::time::timeout(patience, self.get()));
         match got {
             Ok(got) => got.map_err(|error| of_pool(self, error, of_manager)),
-            Err(_elapsed) => Err(none_free(self, patience)),
+            Err(_elapsed) => Err(checkout_timed_out(patience, state_of(self))),
         }
     }
 

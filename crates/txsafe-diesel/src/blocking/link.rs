@@ -7,11 +7,15 @@ use diesel::{
     connection::{SimpleConnection, TransactionManagerStatus},
     result::{DatabaseErrorKind, Error as DieselError},
 };
+#[cfg(feature = "deadpool-diesel")]
+use std::sync::OnceLock;
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+#[cfg(feature = "deadpool-diesel")]
+use txsafe::driver::Tracked;
 use txsafe::{
     Failure, SqlState, Trail,
     driver::{
@@ -22,7 +26,12 @@ use txsafe::{
 
 /// What is known of one connection.
 #[derive(Default)]
-pub(crate) struct Link(Mutex<State>);
+pub(crate) struct Link {
+    state: Mutex<State>,
+    /// Its entry on the list of its pool, if the pool reports what takes its connections and not what comes back.
+    #[cfg(feature = "deadpool-diesel")]
+    tracked: OnceLock<Tracked>,
+}
 
 #[derive(Default)]
 struct State {
@@ -168,9 +177,16 @@ impl Link {
             .unwrap_or_default()
     }
 
+    /// It is on the list of its pool until it is closed.
+    #[cfg(feature = "deadpool-diesel")]
+    pub(crate) fn set_tracked(&self, tracked: Tracked) {
+        // Set once, where the connection is made.
+        let _ = self.tracked.set(tracked);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that could panic leaves the state half written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,14 @@
-//! Pools that tell the guard of connections that are taken from them, beside the application's own hooks.
+//! Pools that report to the guard which connections are taken from them, beside the application's own hooks.
 
 #[cfg(feature = "deadpool-diesel")]
-use deadpool_diesel::postgres::{Hook, PoolBuilder};
+use super::link::Link;
+#[cfg(feature = "deadpool-diesel")]
+use crate::observer::Observer;
+#[cfg(feature = "deadpool-diesel")]
+use deadpool_diesel::{
+    Connection, Metrics,
+    postgres::{Hook, PoolBuilder},
+};
 use diesel::{
     PgConnection,
     r2d2::{
@@ -18,12 +25,12 @@ use txsafe::{driver::Takers, guard::checkout_timed_out};
 /// What findings call a pool of r2d2.
 const R2D2: &str = "a pool of r2d2";
 
-/// The builder of an r2d2 pool that tells the guard of every connection that is taken from it: in a transaction it is a
+/// The builder of an r2d2 pool that reports to the guard every connection that is taken from it: in a transaction it is a
 /// second one, and a finding ([`TXS005`](txsafe::guard::Code::SecondConnection)).
 ///
 /// It takes the place of `Pool::builder()`. All other options are set on it as usual, `connection_customizer` included, but
 /// for `event_handler`: give yours to [`pool_builder_with`]. r2d2 keeps one event handler. One that is set on this builder
-/// takes the place of ours, and the pool tells nothing.
+/// takes the place of ours, and the pool reports nothing.
 ///
 /// r2d2 sends no event for `try_get`, and the guard doesn't see it.
 ///
@@ -76,7 +83,7 @@ pub fn pool_builder_with(
     Builder::new().event_handler(Box::new(Teller { takers, next: event_handler }))
 }
 
-/// Tells the guard of the events of an r2d2 pool, which calls it on the thread that takes a connection; then calls the
+/// Reports the events of an r2d2 pool to the guard. The pool calls it on the thread that takes a connection; then it calls the
 /// application's handler.
 #[derive(Debug)]
 struct Teller {
@@ -111,11 +118,12 @@ impl HandleEvent for Teller {
     }
 }
 
-/// Has a pool of deadpool-diesel tell the guard of every connection that is taken from it: in a transaction it is a second
+/// Has a pool of deadpool-diesel report to the guard every connection that is taken from it: in a transaction it is a second
 /// one, and a finding ([`TXS005`](txsafe::guard::Code::SecondConnection)).
 ///
 /// It adds a `pre_recycle` and a `post_create` hook. deadpool keeps all hooks, and runs those of a kind in the order in which
-/// they were added: yours may be added before or behind.
+/// they were added: yours may be added before or behind. The `post_create` hook observes each new connection, so an instrumentation
+/// of your own is added by [`chain_instrumentation`](crate::blocking::chain_instrumentation).
 ///
 /// # Examples
 /// ```
@@ -134,16 +142,28 @@ impl HandleEvent for Teller {
 pub fn watched(builder: PoolBuilder) -> PoolBuilder {
     let takers = Takers::new("a pool of deadpool-diesel", false);
     let start = Instant::now();
-    let taken = || {
-        let takers = takers.clone();
-        Hook::sync_fn(move |_, metrics| {
-            // No two are made in one nanosecond.
-            let made = metrics.created.saturating_duration_since(start).as_nanos();
-            takers.taken(u64::try_from(made).unwrap_or(u64::MAX));
-            Ok(())
-        })
+    // A connection is known by when it was made: no two are made in one nanosecond.
+    let number_of = move |metrics: &Metrics| {
+        let made = metrics.created.saturating_duration_since(start).as_nanos();
+        u64::try_from(made).unwrap_or(u64::MAX)
     };
-    // Recycling asks the server, and of whatever waits another finding tells: so this one is told before. Making one waits,
-    // too, and no hook comes before that.
-    builder.pre_recycle(taken()).post_create(taken())
+    let recycled = takers.clone();
+    // Recycling asks the server, and another finding reports whatever waits: so this one is reported before. Making a connection
+    // waits, too, and no hook comes before that.
+    let recycled = Hook::sync_fn(move |_, metrics| {
+        recycled.taken(number_of(metrics));
+        Ok(())
+    });
+    let made = Hook::sync_fn(move |conn: &mut Connection<PgConnection>, metrics| {
+        let number = number_of(metrics);
+        // A connection with an instrumentation that txsafe doesn't replace stays off the list.
+        if let Ok(mut conn) = conn.lock()
+            && let Ok(link) = Observer::link_of(&mut *conn, Link::default)
+        {
+            link.set_tracked(takers.track_as(number));
+        }
+        takers.taken(number);
+        Ok(())
+    });
+    builder.pre_recycle(recycled).post_create(made)
 }

@@ -46,7 +46,7 @@ pub enum Condition {
     NoTransaction,
     /// The transaction was aborted by an earlier failure.
     InFailedTransaction,
-    /// No connection came free in time; nothing was started.
+    /// No connection came free, or could be opened, in time; nothing was started.
     NoConnection,
     /// Anything else.
     Other,

@@ -119,12 +119,24 @@ impl Failure {
         Self::lost(None, message)
     }
 
-    /// All connections of the pool were in use for as long as one was waited for; `usage` says of how many. The run loop adds who
+    /// All connections of the pool were in use for as long as one was waited for; `usage` says how many. The run loop adds what
     /// held them.
     #[must_use]
-    pub fn none_free(waited: Duration, usage: impl fmt::Display) -> Self {
+    pub(crate) fn none_free(waited: Duration, usage: impl fmt::Display) -> Self {
         let message = format!("no connection came free in {waited:.1?}: {usage}");
         Self::no_connection(message).with_holders(Holders::default())
+    }
+
+    /// The pool has fewer connections than it may have, and opened no further one for as long as it was waited for.
+    #[must_use]
+    pub(crate) fn none_opened(waited: Duration, size: usize, most: usize) -> Self {
+        let message = format!(
+            "no connection could be opened in {waited:.1?}: the pool has {size} of at most {most}"
+        );
+        Self::no_connection(message).with_cure(
+            "check that the server is up and reachable from here (address, network, firewall), and that its \
+             `max_connections` leaves room for this pool",
+        )
     }
 
     /// The connection turned out to live: what looked like its end was an ERROR, which came from elsewhere.
@@ -140,7 +152,7 @@ impl Failure {
         Self { condition, effect: Effect::TransactionAborted, ..self }
     }
 
-    /// No connection came free in time; nothing was started.
+    /// No connection came free, or could be opened, in time; nothing was started.
     #[must_use]
     pub fn no_connection(message: impl Into<String>) -> Self {
         Self::new(Condition::NoConnection, Effect::StatementOnly, message)
@@ -224,7 +236,7 @@ impl Failure {
         self
     }
 
-    /// Adds who held the connections of the pool.
+    /// Adds what held the connections of the pool.
     #[must_use]
     pub(crate) fn with_holders(mut self, holders: Holders) -> Self {
         self.holders = Some(Box::new(holders));
@@ -318,7 +330,7 @@ impl Failure {
         self.deadlock.as_deref()
     }
 
-    /// Of a pool whose connections were all in use for as long as one was waited for: who held them, when the time was up.
+    /// Of a pool whose connections were all in use for as long as one was waited for: what held them, when the time was up.
     #[must_use]
     pub fn holders(&self) -> Option<&Holders> {
         self.holders.as_deref()

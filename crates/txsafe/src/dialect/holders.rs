@@ -1,17 +1,18 @@
-//! Who held the connections of a pool when one came free for nobody.
+//! Which transactions and which other code held the connections of a pool when none came free.
 
+use super::words::shortened;
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
-/// So many transactions are named, those that have held a connection for longest.
+/// So many transactions are named, those that have held a connection for longest, and so many takers.
 pub(crate) const MOST_NAMED: usize = 5;
 
 /// Longer SQL is cut here, in bytes.
 const SQL_BYTES: usize = 200;
 
-/// Who held the connections of a pool when none came free in time, as far as txsafe knows.
+/// What held the connections of a pool when none came free in time, as far as txsafe knows.
 ///
-/// Its transactions are known by name. How many connections others have follows from the size of the pool: those that are in
-/// use and in none of these transactions.
+/// The transactions of the database are known by name. How many connections other code holds follows from the state of the
+/// pool: those that are in use and in none of these transactions.
 ///
 /// # Examples
 /// ```
@@ -32,11 +33,13 @@ pub struct Holders {
     left_out: usize,
     outside: usize,
     takers: Vec<Taker>,
+    /// Some of those outside may be in the hands of attempts that wait: being opened, or asked whether they are alive.
+    may_be_in_flight: bool,
 }
 
 /// A transaction that runs, at the moment when it was looked at.
 ///
-/// It displays what is known in one line: its name and place, how long it has had its connection, and what it does.
+/// It displays what is known in one line: its name and place, how long it has held its connection, and what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningTransaction {
     name: Arc<str>,
@@ -51,17 +54,22 @@ pub struct RunningTransaction {
 pub(crate) enum Doing {
     /// It waits for BEGIN, and for what precedes its closure.
     Begins(Duration),
-    /// A statement runs; which one, where the driver tells.
+    /// A statement runs; which one, where the driver says.
     Runs(Option<String>, Duration),
     /// It has sent nothing for so long, since this statement.
     Idles(Duration, Option<String>),
     /// It waits for COMMIT or ROLLBACK.
     Ends(Duration),
-    /// Its connection is lent, or tells nothing.
+    /// It asks what became of a COMMIT whose answer was lost.
+    Verifies(Duration),
+    /// Its connection is lent, or says nothing.
     Unknown,
 }
 
-/// Code outside of transactions that has taken a connection from the pool, and holds it.
+/// Code outside of transactions that took a connection from the pool, and held it when the time was up.
+///
+/// It displays when the connection was taken, whether by the code that waits, by another task or by another thread, and in which
+/// span: ``taken 30.1s ago by another task, in span `rename` (src/users.rs:17)``.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taker {
     pub(crate) age: Duration,
@@ -75,8 +83,9 @@ impl Holders {
         left_out: usize,
         outside: usize,
         takers: Vec<Taker>,
+        may_be_in_flight: bool,
     ) -> Self {
-        Self { transactions, left_out, outside, takers }
+        Self { transactions, left_out, outside, takers, may_be_in_flight }
     }
 
     /// The transactions of this database that had held a connection for longest, at most five of them, the oldest first. One
@@ -92,15 +101,23 @@ impl Holders {
         self.left_out
     }
 
-    /// How many connections of the pool were held outside of the transactions of this database: taken from the pool directly,
-    /// by another [`Database`](crate::Database) over the same pool, or on their way back.
+    /// How many connections of the pool were in use outside of the transactions of this database, each of them
+    ///
+    /// - taken from the pool directly, be it for `transaction_on`;
+    /// - of another [`Database`](crate::Database) over the same pool;
+    /// - taken by an attempt at a transaction that doesn't have it yet, because it is asked whether it is alive or, on SQLx, being
+    ///   opened;
+    /// - or, on SQLx, on its way back to the pool.
     #[must_use]
     pub fn outside(&self) -> usize {
         self.outside
     }
 
-    /// Who held connections outside of transactions, the oldest first, at most five of them. Empty where the pool's hooks
-    /// don't tell.
+    /// The code outside of transactions that held a connection, the longest first, at most five of them.
+    ///
+    /// Empty where the pool's hooks don't report which connection is taken (SQLx, and pools that were made without txsafe's hooks);
+    /// before a transaction of this database has got a connection from its pool (over deadpool); and where the numbers of the
+    /// pool leave a doubt: deadpool doesn't report a connection that comes back.
     #[must_use]
     pub fn takers(&self) -> &[Taker] {
         &self.takers
@@ -134,8 +151,8 @@ impl RunningTransaction {
         doing: Doing,
     ) -> Self {
         let doing = match doing {
-            Doing::Runs(sql, since) => Doing::Runs(sql.map(shortened), since),
-            Doing::Idles(since, sql) => Doing::Idles(since, sql.map(shortened)),
+            Doing::Runs(sql, since) => Doing::Runs(sql.map(short), since),
+            Doing::Idles(since, sql) => Doing::Idles(since, sql.map(short)),
             doing => doing,
         };
         Self { name, place, age, is_on_held, doing }
@@ -160,7 +177,7 @@ impl RunningTransaction {
     }
 
     /// The statement that runs, cut at 200 bytes and without bind values. `None` while none runs, and where the driver doesn't
-    /// tell which one it is.
+    /// say which one it is.
     #[must_use]
     pub fn statement(&self) -> Option<&str> {
         match &self.doing {
@@ -181,7 +198,7 @@ impl RunningTransaction {
 }
 
 impl Taker {
-    /// For how long it has had the connection.
+    /// For how long it had held the connection.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.age
@@ -191,42 +208,58 @@ impl Taker {
 impl fmt::Display for Holders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for transaction in &self.transactions {
-            write!(f, "held by transaction {transaction}; ")?;
+            write!(f, "transaction {transaction}; ")?;
         }
         match self.left_out {
             0 => {}
-            1 => f.write_str("and by 1 more transaction; ")?,
-            n => write!(f, "and by {n} more transactions; ")?,
+            1 => f.write_str("1 more transaction holds a connection; ")?,
+            n => write!(f, "{n} more transactions hold a connection each; ")?,
         }
-        match self.outside {
-            0 => {}
-            1 => f.write_str("1 is held by code outside of transactions")?,
-            n => write!(f, "{n} are held by code outside of transactions")?,
+        match (self.outside, self.may_be_in_flight) {
+            (0, _) => {}
+            (1, false) => f.write_str("1 connection is held by code outside of transactions")?,
+            (n, false) => write!(f, "{n} connections are held by code outside of transactions")?,
+            (1, true) => f.write_str(
+                "1 connection is held by code outside of transactions, or is being opened or checked for a transaction",
+            )?,
+            (n, true) => write!(
+                f,
+                "{n} connections are held by code outside of transactions, or are being opened or checked for transactions"
+            )?,
         }
         for (n, taker) in self.takers.iter().enumerate() {
-            write!(f, "{}{taker}", if n == 0 { ": " } else { ", " })?;
+            write!(f, "{}{taker}", if n == 0 { ": " } else { "; " })?;
         }
         if self.outside > 0 {
             f.write_str("; ")?;
         }
-        f.write_str(self.cure())
+        f.write_str(self.cure())?;
+        if self.may_be_in_flight {
+            f.write_str("; if no code holds one, check that the server is up and answers")?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Display for RunningTransaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, place, age, is_on_held, doing } = self;
-        write!(f, "\"{name}\" ({place}) for {age:.1?}")?;
-        if *is_on_held {
-            f.write_str(" on its caller's connection")?;
-        }
+        let connection = if *is_on_held { "its caller's connection" } else { "a connection" };
+        write!(f, "\"{name}\" ({place}) has held {connection} for {age:.1?}")?;
         match doing {
-            Doing::Begins(since) => write!(f, ", waiting for BEGIN for {since:.1?}"),
-            Doing::Runs(Some(sql), since) => write!(f, ", in `{sql}` for {since:.1?}"),
-            Doing::Runs(None, since) => write!(f, ", in a statement for {since:.1?}"),
-            Doing::Idles(since, Some(sql)) => write!(f, ", idle for {since:.1?} behind `{sql}`"),
-            Doing::Idles(since, None) => write!(f, ", idle for {since:.1?} behind BEGIN"),
-            Doing::Ends(since) => write!(f, ", waiting for COMMIT or ROLLBACK for {since:.1?}"),
+            Doing::Begins(since) => write!(f, " and has waited {since:.1?} for BEGIN"),
+            Doing::Runs(Some(sql), since) => write!(f, " and has run `{sql}` for {since:.1?}"),
+            Doing::Runs(None, since) => write!(f, " and has run a statement for {since:.1?}"),
+            Doing::Idles(since, Some(sql)) => {
+                write!(f, " and has been idle for {since:.1?}, since `{sql}`")
+            }
+            Doing::Idles(since, None) => {
+                write!(f, " and has been idle for {since:.1?}, since BEGIN")
+            }
+            Doing::Ends(since) => write!(f, " and has waited {since:.1?} for COMMIT or ROLLBACK"),
+            Doing::Verifies(since) => {
+                write!(f, " and has asked for {since:.1?} whether its COMMIT took effect")
+            }
             Doing::Unknown => Ok(()),
         }
     }
@@ -239,11 +272,83 @@ impl fmt::Display for Taker {
     }
 }
 
-fn shortened(mut sql: String) -> String {
-    if sql.len() > SQL_BYTES {
-        let end = (0..=SQL_BYTES).rev().find(|&end| sql.is_char_boundary(end)).unwrap_or(0);
-        sql.truncate(end);
-        sql.push('…');
+fn short(sql: String) -> String {
+    shortened(sql, SQL_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn running(is_on_held: bool, doing: Doing) -> RunningTransaction {
+        let place = Location::caller();
+        RunningTransaction::new("pay".into(), place, 2 * SECOND, is_on_held, doing)
     }
-    sql
+
+    #[test]
+    fn what_a_transaction_does_reads_as_a_sentence() {
+        let sql = || Some("SELECT 1".to_owned());
+        for (doing, end) in [
+            (Doing::Begins(SECOND), " and has waited 1.0s for BEGIN"),
+            (Doing::Runs(sql(), SECOND), " and has run `SELECT 1` for 1.0s"),
+            (Doing::Runs(None, SECOND), " and has run a statement for 1.0s"),
+            (Doing::Idles(SECOND, sql()), " and has been idle for 1.0s, since `SELECT 1`"),
+            (Doing::Idles(SECOND, None), " and has been idle for 1.0s, since BEGIN"),
+            (Doing::Ends(SECOND), " and has waited 1.0s for COMMIT or ROLLBACK"),
+            (Doing::Verifies(SECOND), " and has asked for 1.0s whether its COMMIT took effect"),
+            (Doing::Unknown, ""),
+        ] {
+            let transaction = running(false, doing);
+            let place = transaction.place();
+            let expected = format!("\"pay\" ({place}) has held a connection for 2.0s{end}");
+            assert_eq!(transaction.to_string(), expected);
+        }
+        let lent = running(true, Doing::Unknown).to_string();
+        assert!(lent.ends_with(" has held its caller's connection for 2.0s"), "{lent}");
+    }
+
+    #[test]
+    fn what_holds_the_connections_reads_as_sentences() {
+        let transaction = running(false, Doing::Ends(SECOND));
+        let named = format!("transaction {transaction}; ");
+        let transactions = || vec![transaction.clone()];
+        let taker = |by: &str| Taker { age: SECOND, taken_by: by.into() };
+        let shorter = "make transactions shorter, don't take a second connection inside one, or enlarge the pool";
+        let drop_it = "a handler that holds a connection must drop it before it calls `transaction`, or run the transaction on \
+                       it, by `transaction_on`";
+        let takers =
+            || vec![taker("by the code that waits"), taker("by another task, in span `x`")];
+        for (holders, text) in [
+            (Holders::new(transactions(), 0, 0, vec![], false), format!("{named}{shorter}")),
+            (
+                Holders::new(transactions(), 1, 0, vec![], false),
+                format!("{named}1 more transaction holds a connection; {shorter}"),
+            ),
+            (
+                Holders::new(transactions(), 2, 1, vec![], false),
+                format!(
+                    "{named}2 more transactions hold a connection each; 1 connection is held by code outside of transactions; \
+                     {drop_it}; else make transactions shorter, or enlarge the pool"
+                ),
+            ),
+            (
+                Holders::new(vec![], 0, 2, takers(), false),
+                format!(
+                    "2 connections are held by code outside of transactions: taken 1.0s ago by the code that waits; taken 1.0s \
+                     ago by another task, in span `x`; {drop_it}"
+                ),
+            ),
+            (
+                Holders::new(vec![], 0, 3, vec![], true),
+                format!(
+                    "3 connections are held by code outside of transactions, or are being opened or checked for transactions; \
+                     {drop_it}; if no code holds one, check that the server is up and answers"
+                ),
+            ),
+        ] {
+            assert_eq!(holders.to_string(), text);
+        }
+    }
 }

@@ -15,6 +15,7 @@ pub(crate) mod account;
 pub(crate) mod alarm;
 pub(crate) mod asynchronous;
 pub(crate) mod blocking;
+mod checkout;
 pub(crate) mod closure;
 pub mod hints;
 pub(crate) mod hooks;
@@ -32,6 +33,7 @@ pub use self::{
     account::{Account, HasAccount, Notes},
     asynchronous::{AsyncDriver, AsyncHeld, Slot},
     blocking::{BlockingDriver, BlockingHeld, OnBlockingThreads, OnThisThread},
+    checkout::checkout_timed_out,
     hooks::{AsyncHook, BlockingHook, Hook, HookResult, Hooks, async_hook, blocking_hook},
     limits::KnownLimits,
     own_error::OwnError,

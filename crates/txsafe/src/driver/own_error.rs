@@ -11,7 +11,7 @@ use crate::{
 pub enum OwnError<'e> {
     /// There is no row with a key that was to be locked.
     RowNotFound,
-    /// No connection came free in time.
+    /// No connection came free, or could be opened, in time.
     NoConnection(&'e Failure),
     /// The connection is gone.
     Lost(&'e Failure),

@@ -1,12 +1,14 @@
-//! Which transactions of a database hold a connection, in production too: who waits for one in vain is told of them.
+//! Which transactions of a database hold a connection, in production too: the error of a transaction that waited for one in vain
+//! names them.
 //!
-//! A transaction pays for it twice, when it has its connection and when it gives it back, and never for a statement: what it
-//! does is asked of its connection, by whoever wants to know.
+//! An attempt writes here when it begins to take a connection, when it has it, when it enters another stage, and when it gives
+//! the connection back; a statement writes nothing. What a transaction does is read from its connection when somebody asks.
 
 use super::{
+    code_that_runs::Runner,
     connection::Connection,
     pool::Pool,
-    takers::{Taken, Takers},
+    takers::{Databases, Listed, Taken, Takers},
 };
 use crate::{
     clock::{excused::lock, times::now},
@@ -23,11 +25,12 @@ use std::{
     time::Duration,
 };
 
-/// The transactions of one database that hold a connection. They are as many as connections, so their number is bounded.
+/// The attempts of one database that hold a connection or take one. There are as many as there are callers of its transactions.
+#[doc(hidden)]
 #[derive(Default)]
 pub struct Holdings {
     slots: Mutex<Slots>,
-    /// Who takes connections of its pool outside of them, once a hook of that has made itself known.
+    /// The list of its pool, once a hook of the pool has made it known.
     takers: OnceLock<Takers>,
 }
 
@@ -35,33 +38,42 @@ pub struct Holdings {
 struct Slots {
     held: Vec<Option<Arc<Held>>>,
     free: Vec<usize>,
+    /// How often a connection was asked for, got or given back.
+    changes: u64,
 }
 
-/// A connection that an attempt of a transaction holds.
+/// An attempt of a transaction that holds a connection or takes one.
 struct Held {
     transaction: Arc<str>,
     place: &'static Location<'static>,
     /// The connection is the caller's.
     is_on_held: bool,
-    since: u64,
+    /// When it got its connection.
+    since: AtomicU64,
     stage: AtomicU8,
     stage_since: AtomicU64,
-    connection: Arc<dyn Connection>,
+    /// None while it takes one.
+    connection: OnceLock<Arc<dyn Connection>>,
 }
 
 /// How far an attempt has come.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "an attempt has no other ones")]
 pub enum Stage {
+    /// It takes a connection.
+    Takes = 0,
     /// It waits for BEGIN, and for what precedes its closure.
-    Begins = 0,
+    Begins = 1,
     /// Its closure runs, or its caller works with it.
-    Runs = 1,
+    Runs = 2,
     /// It waits for COMMIT or ROLLBACK.
-    Ends = 2,
+    Ends = 3,
+    /// It asks what became of a COMMIT whose answer was lost.
+    Verifies = 4,
 }
 
-/// A connection that an attempt of a transaction holds, until this is dropped.
+/// An attempt of a transaction that holds a connection or takes one, until this is dropped.
 #[must_use]
 pub struct Holding {
     holdings: Arc<Holdings>,
@@ -69,24 +81,32 @@ pub struct Holding {
     held: Arc<Held>,
 }
 
+/// What is known of a pool and of the connections in use, with nothing changed between the first look and the last.
+struct Look {
+    pool: PoolState,
+    /// How many are in use outside of the transactions of this database, at most.
+    others: usize,
+    databases: Databases,
+    listed: Listed,
+}
+
 impl Holdings {
-    /// An attempt of the transaction has its connection, which `is_on_held` if it is the caller's.
-    pub fn hold(
+    /// An attempt of the transaction is about to take a connection: of the pool, or, `is_on_held`, its caller's.
+    pub fn takes(
         self: &Arc<Self>,
         transaction: &Arc<str>,
         place: &'static Location<'static>,
         is_on_held: bool,
-        connection: Arc<dyn Connection>,
     ) -> Holding {
         let since = now();
         let held = Arc::new(Held {
             transaction: Arc::clone(transaction),
             place,
             is_on_held,
-            since,
-            stage: AtomicU8::new(Stage::Begins as u8),
+            since: AtomicU64::new(since),
+            stage: AtomicU8::new(Stage::Takes as u8),
             stage_since: AtomicU64::new(since),
-            connection,
+            connection: OnceLock::new(),
         });
         let slots = &mut *lock(&self.slots);
         let slot = slots.free.pop().unwrap_or_else(|| {
@@ -94,79 +114,143 @@ impl Holdings {
             slots.held.len() - 1
         });
         slots.held[slot] = Some(Arc::clone(&held));
+        slots.changes += 1;
         Holding { holdings: Arc::clone(self), slot, held }
     }
 
-    /// Those that hold a connection now, the oldest first.
+    /// The transactions that hold a connection now, the oldest first.
     pub(crate) fn running(&self) -> Vec<RunningTransaction> {
-        self.held().iter().map(|held| held.look()).collect()
+        self.held().iter().filter_map(|held| held.look()).collect()
     }
 
-    /// Who holds the connections of its pool.
-    pub(crate) fn holders(&self, pool: PoolState) -> Holders {
+    /// Which transactions and which other code hold the connections of its pool. The attempt that asks has given up its place.
+    pub(crate) fn holders(&self, pool: &dyn Pool) -> Holders {
+        let look = self.takers.get().and_then(|takers| self.look(takers, pool));
+        let state = pool.state();
         let held = self.held();
-        let named = held.iter().take(MOST_NAMED).map(|held| held.look()).collect();
-        let left_out = held.len().saturating_sub(MOST_NAMED);
-        let outside = outside(pool, &held);
-        let takers = self.takers.get().cloned().or_else(|| Takers::of_size(pool.size));
-        let takers = takers.map(|takers| takers.holders(pool.size, pool.idle, outside));
-        let takers = takers.iter().flatten().take(MOST_NAMED).map(Taken::tell).collect();
-        Holders::new(named, left_out, outside, takers)
+        let named: Vec<_> = held.iter().take(MOST_NAMED).filter_map(|held| held.look()).collect();
+        let left_out = held.len().saturating_sub(named.len());
+        // The attempts that take a connection wait, as far as the pool counts those that do. The others have one that is being
+        // opened, or asked whether it is alive.
+        let waiting = state.waiting.unwrap_or_default();
+        let is_any_in_flight = self.taking() > waiting;
+        let takers = look.filter(|look| look.is_certain(waiting));
+        let takers = takers.map(|look| look.listed.outside).unwrap_or_default();
+        let outside = others(state, &held);
+        let may_be_in_flight = is_any_in_flight && outside > takers.len();
+        let here = Runner::here();
+        let takers = takers.iter().take(MOST_NAMED).map(|taken| taken.describe(here)).collect();
+        Holders::new(named, left_out, outside, takers, may_be_in_flight)
     }
 
     /// A connection of its pool that the code that runs took, and holds for certain; and what the pool is called.
     pub(crate) fn held_by_me(&self, pool: &dyn Pool) -> Option<(Taken, &'static str)> {
-        let takers = self.takers.get().filter(|takers| takers.has_mine())?;
-        let state = pool.state();
-        let taken = takers.holders(state.size, state.idle, outside(state, &self.held()));
-        let mine = taken.into_iter().find(Taken::is_mine)?;
+        let (takers, here) = (self.takers.get()?, Runner::here());
+        if !takers.has_of(here) {
+            return None;
+        }
+        let look = self.look(takers, pool).filter(|look| look.is_certain(0))?;
+        let mine = look.listed.outside.into_iter().find(|taken| taken.is_of(here))?;
         Some((mine, takers.name()))
     }
 
-    /// These hooks are those of its pool.
-    pub(super) fn claim(&self, takers: &Takers) {
+    /// The list of the pool whose hook runs is that of its own pool.
+    pub(super) fn claim(self: &Arc<Self>, takers: &Takers) {
         if self.takers.get().is_none() && self.takers.set(takers.clone()).is_ok() {
-            takers.set_claimed();
+            takers.add(self);
         }
     }
 
-    /// The oldest first.
+    /// How many attempts take a connection now.
+    pub(super) fn taking(&self) -> usize {
+        lock(&self.slots).held.iter().flatten().filter(|held| !held.has_connection()).count()
+    }
+
+    /// How often a connection was asked for, got or given back.
+    pub(super) fn changes(&self) -> u64 {
+        lock(&self.slots).changes
+    }
+
+    /// Looks at the pool and at all lists; `None` if one of them changed meanwhile.
+    fn look(&self, takers: &Takers, pool: &dyn Pool) -> Option<Look> {
+        let before = takers.changes();
+        let pool = pool.state();
+        let others = others(pool, &self.held());
+        let (databases, listed) = (takers.databases(), takers.listed());
+        (takers.changes() == before).then_some(Look { pool, others, databases, listed })
+    }
+
+    /// Those that hold a connection, the oldest first.
     fn held(&self) -> Vec<Arc<Held>> {
-        let mut held: Vec<_> = lock(&self.slots).held.iter().flatten().map(Arc::clone).collect();
-        held.sort_by_key(|held| held.since);
+        let slots = lock(&self.slots);
+        let held = slots.held.iter().flatten().filter(|held| held.has_connection());
+        let mut held: Vec<_> = held.map(Arc::clone).collect();
+        drop(slots);
+        held.sort_by_key(|held| held.since.load(Relaxed));
         held
     }
 }
 
-/// How many connections are in use, and aren't those of these transactions.
-fn outside(pool: PoolState, held: &[Arc<Held>]) -> usize {
+/// How many connections are in use, and aren't those of these attempts.
+fn others(pool: PoolState, held: &[Arc<Held>]) -> usize {
     pool.in_use().saturating_sub(held.iter().filter(|held| !held.is_on_held).count())
 }
 
+impl Look {
+    /// Whether the listed takers hold their connections still.
+    fn is_certain(&self, waiting: usize) -> bool {
+        self.listed.is_certain(self.pool, self.others, self.databases, waiting)
+    }
+}
+
 impl Held {
+    fn has_connection(&self) -> bool {
+        self.connection.get().is_some()
+    }
+
     /// What it does now. Its connection is asked while nothing of the registry is locked.
-    fn look(&self) -> RunningTransaction {
-        let Self { transaction, place, is_on_held, stage, stage_since, connection, .. } = self;
-        let in_stage = since(stage_since.load(Relaxed));
+    fn look(&self) -> Option<RunningTransaction> {
+        let Self { transaction, place, is_on_held, stage, stage_since, .. } = self;
+        let connection = self.connection.get()?;
+        let in_stage = since(stage_since);
         let doing = match stage.load(Relaxed) {
             stage if stage == Stage::Begins as u8 => Doing::Begins(in_stage),
             stage if stage == Stage::Ends as u8 => Doing::Ends(in_stage),
+            stage if stage == Stage::Verifies as u8 => Doing::Verifies(in_stage),
             _ => match (connection.running(), connection.idle()) {
                 (Some((sql, runs)), _) => Doing::Runs(sql, runs),
                 (None, Some(idle)) => Doing::Idles(idle, connection.statements().1),
                 (None, None) => Doing::Unknown,
             },
         };
-        let age = since(self.since);
-        RunningTransaction::new(Arc::clone(transaction), place, age, *is_on_held, doing)
+        let (name, age) = (Arc::clone(transaction), since(&self.since));
+        Some(RunningTransaction::new(name, place, age, *is_on_held, doing))
     }
 }
 
 impl Holding {
-    /// It has come so far.
+    /// The attempt has got its connection, and enters this stage.
+    #[doc(hidden)]
+    pub fn got(&self, connection: Arc<dyn Connection>, stage: Stage) {
+        let slots = &mut *lock(&self.holdings.slots);
+        self.held.since.store(now(), Relaxed);
+        self.enters(stage);
+        // An attempt gets one connection.
+        let _ = self.held.connection.set(connection);
+        slots.changes += 1;
+    }
+
+    /// The attempt enters this stage.
+    #[doc(hidden)]
     pub fn enters(&self, stage: Stage) {
         self.held.stage_since.store(now(), Relaxed);
         self.held.stage.store(stage as u8, Relaxed);
+    }
+
+    /// The database whose pool the attempt takes a connection of. None if it is its caller's: what a hook reports then, of a
+    /// connection that replaces a lost one, is taken for its caller.
+    pub(super) fn takes_of(&self) -> Option<Arc<Holdings>> {
+        (!self.held.is_on_held).then(|| Arc::clone(&self.holdings))
     }
 }
 
@@ -175,11 +259,12 @@ impl Drop for Holding {
         let slots = &mut *lock(&self.holdings.slots);
         slots.held[self.slot] = None;
         slots.free.push(self.slot);
+        slots.changes += 1;
     }
 }
 
-fn since(at: u64) -> Duration {
-    Duration::from_nanos(now().saturating_sub(at))
+fn since(at: &AtomicU64) -> Duration {
+    Duration::from_nanos(now().saturating_sub(at.load(Relaxed)))
 }
 
 impl fmt::Debug for Holdings {
@@ -195,60 +280,4 @@ impl fmt::Debug for Holding {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::guard::connection::Calls;
-
-    fn hold(holdings: &Arc<Holdings>, name: &str, is_on_held: bool) -> (Holding, Arc<Calls>) {
-        let calls = Arc::<Calls>::default();
-        let connection = Arc::clone(&calls) as Arc<dyn Connection>;
-        let place = Location::caller();
-        (holdings.hold(&name.into(), place, is_on_held, connection), calls)
-    }
-
-    fn in_use(size: usize) -> PoolState {
-        PoolState::new(size, size, 0, None)
-    }
-
-    #[test]
-    fn the_oldest_are_named_and_the_rest_is_counted() {
-        let holdings = Arc::<Holdings>::default();
-        let held: Vec<_> = (0..7).map(|n| hold(&holdings, &format!("tx {n}"), false)).collect();
-        let holders = holdings.holders(in_use(9));
-        let names: Vec<_> = holders.transactions().iter().map(|tx| tx.name()).collect();
-        assert_eq!(names, ["tx 0", "tx 1", "tx 2", "tx 3", "tx 4"]);
-        assert_eq!((holders.left_out(), holders.outside()), (2, 2));
-        let text = holders.to_string();
-        assert!(text.contains("held by transaction \"tx 0\" (crates/txsafe/src/guard"), "{text}");
-        assert!(
-            text.contains("; and by 2 more transactions; 2 are held by code outside"),
-            "{text}"
-        );
-        drop(held);
-        assert!(holdings.running().is_empty());
-        let _lone = hold(&holdings, "on its own", true);
-        assert_eq!(lock(&holdings.slots).held.len(), 7, "slots are used again");
-        assert_eq!(holdings.holders(in_use(1)).outside(), 1, "the connection is its caller's");
-    }
-
-    #[test]
-    fn what_it_does_is_told() {
-        let holdings = Arc::<Holdings>::default();
-        let (held, calls) = hold(&holdings, "pay", false);
-        let told = || holdings.running()[0].to_string();
-        assert!(told().contains(", waiting for BEGIN for"), "{}", told());
-        calls.begin();
-        held.enters(Stage::Runs);
-        assert!(told().ends_with(" behind BEGIN"), "{}", told());
-        calls.started("UPDATE a");
-        assert!(told().contains(", in `UPDATE a` for"), "{}", told());
-        assert_eq!(holdings.running()[0].statement(), Some("UPDATE a"));
-        calls.ended("UPDATE a");
-        assert!(told().ends_with(" behind `UPDATE a`"), "{}", told());
-        assert!(holdings.running()[0].idle().is_some());
-        calls.lent();
-        assert!(!told().contains("idle"), "{}", told());
-        held.enters(Stage::Ends);
-        assert!(told().contains(", waiting for COMMIT or ROLLBACK for"), "{}", told());
-    }
-}
+mod tests;

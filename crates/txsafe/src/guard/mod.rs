@@ -4,6 +4,7 @@
 pub mod allow;
 pub(crate) mod by_hand;
 pub mod code;
+pub(crate) mod code_that_runs;
 pub mod connection;
 mod day;
 mod events;

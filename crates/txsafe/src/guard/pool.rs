@@ -8,7 +8,7 @@ pub trait Pool: Send + Sync {
     /// How full it is.
     fn state(&self) -> PoolState;
 
-    /// The most connections that there may be. For pools that tell of a timeout while they are locked, as r2d2 does, it must
+    /// The most connections that there may be. For pools that report a timeout while they are locked, as r2d2 does, it must
     /// not lock them.
     fn max_size(&self) -> usize;
 

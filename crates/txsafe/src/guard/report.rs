@@ -155,7 +155,7 @@ impl Guard {
     }
 
     /// Whether findings of this code are any.
-    pub(super) fn sees(&self, code: Code) -> bool {
+    pub(crate) fn sees(&self, code: Code) -> bool {
         self.policy.severity_of(code) != Severity::Off
     }
 

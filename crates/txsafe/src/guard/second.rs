@@ -17,7 +17,7 @@ use std::{
 pub fn connection_taken(pool: &str) {
     let Some(scope) = watched() else { return };
     if scope.told.load(Relaxed) > 0 {
-        // It is that of the transaction inside, of which has been told.
+        // It is that of the transaction inside, which has been reported.
         return;
     }
     #[cfg(feature = "origins")]
@@ -34,11 +34,11 @@ pub fn connection_taken(pool: &str) {
     );
 }
 
-/// Tells of a transaction that began while the code that runs it held a connection of the same pool, which is a finding as well.
+/// Reports a transaction that began while the code that runs it held a connection of the same pool, which is a finding as well.
 pub(crate) fn began_with_one(scope: &Arc<Scope>, taken: &Taken, pool: &str) {
     let (age, span) = (taken.age(), taken.in_span());
     let what = format!(
-        "took a second connection, of {pool}: the code that runs it holds one already, taken {age:.1?} before{span}",
+        "took a second connection, of {pool}: the code that runs it holds one already, taken {age:.1?} earlier{span}",
     );
     let subject = pool.to_owned();
     let site = taken.site();
@@ -46,13 +46,13 @@ pub(crate) fn began_with_one(scope: &Arc<Scope>, taken: &Taken, pool: &str) {
     scope.guard.report(scope, seen);
 }
 
-/// A transaction inside another one, on another database. The outer one waits for it as for anything else, but of that is
-/// told here.
+/// A transaction inside another one, on another database. The outer one waits for it as for anything else, but that is
+/// reported here.
 #[must_use]
 pub(crate) struct Inside(#[expect(dead_code, reason = "dropped")] Option<Waiting>);
 
 impl Inside {
-    /// Tells of it, if there is one outside.
+    /// Reports it, if there is one outside.
     pub(crate) fn another(transaction: &str, place: &'static Location<'static>) -> Self {
         if let Some(scope) = watched() {
             scope.guard.report(

@@ -1,16 +1,24 @@
-//! Who takes connections from a pool outside of transactions, as the pool's hooks tell: they run in the task, or on the
-//! thread, that takes one.
+//! Which code takes connections from a pool outside of transactions, as the pool's hooks report: a hook runs in the task, or on
+//! the thread, that takes a connection.
 //!
-//! Hooks don't tell of which pool they are. So a database that takes a connection says so to the code that runs, and the first
-//! hook that runs then makes itself known.
+//! A hook doesn't say to which pool it belongs. So a database that takes a connection marks the code that runs, and the first
+//! hook that runs meanwhile makes its pool's list known to that database.
 
 #[cfg(feature = "origins")]
 use super::origin::Trace;
-use super::{holding::Holdings, report::Where, second::connection_taken};
+use super::{
+    code_that_runs::Runner,
+    holding::{Holding, Holdings},
+    report::Where,
+    second::connection_taken,
+};
 use crate::{
     clock::{excused::lock, times::now},
     dialect::holders::Taker,
+    telemetry::pool::PoolState,
 };
+#[cfg(feature = "origins")]
+use std::sync::atomic::AtomicBool;
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -19,18 +27,11 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    thread::{self, ThreadId},
     time::Duration,
 };
 use tracing::{Metadata, Span};
-
-/// More connections than that are no pool's: hooks that don't tell of their end have left them behind.
-const MOST_CONNECTIONS: usize = 4_096;
-
-/// Every pool that tells, for a database that hasn't got a connection yet.
-static ALL: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
 
 /// Whether stacks are wanted.
 #[cfg(feature = "origins")]
@@ -39,69 +40,82 @@ static TRACES: AtomicBool = AtomicBool::new(false);
 thread_local! {
     /// The database whose transaction takes a connection, on this thread.
     static TAKES: RefCell<Option<Arc<Holdings>>> = const { RefCell::new(None) };
-    /// On whose behalf this thread runs a blocking transaction.
-    static ON_BEHALF: RefCell<Option<Who>> = const { RefCell::new(None) };
 }
 
-/// The connections of one pool, and who took each last. For hooks of pools.
+/// The connections of one pool, each with the code that took it last. For hooks of pools.
 #[derive(Clone)]
 pub struct Takers(Arc<Pool>);
 
 struct Pool {
     /// What findings call it.
     name: &'static str,
-    /// It tells of connections that are given back.
-    tells_return: bool,
-    is_claimed: AtomicBool,
-    /// By connection; none if a transaction of txsafe took it last.
-    taken: Mutex<HashMap<u64, Option<Taken>>>,
+    /// Its hooks report connections that are given back, too.
+    reports_return: bool,
+    connections: Mutex<Connections>,
     /// How many of them code outside of transactions took last: none is what most transactions find.
     outside: AtomicUsize,
+    /// The databases over it, as far as they have taken a connection.
+    databases: Mutex<Vec<Weak<Holdings>>>,
 }
 
-/// A connection that code outside of transactions has taken.
+#[derive(Default)]
+struct Connections {
+    /// By connection; none if a transaction of txsafe took it last, or nothing did yet.
+    taken: HashMap<u64, Option<Taken>>,
+    /// How often that was changed.
+    changes: u64,
+}
+
+/// A connection that code outside of transactions took.
 #[derive(Clone)]
 pub(crate) struct Taken {
-    who: Who,
+    by: Runner,
     at: u64,
     span: Option<&'static Metadata<'static>>,
     #[cfg(feature = "origins")]
     trace: Option<Arc<Trace>>,
 }
 
-/// A task, or a thread that runs none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
-    #[cfg(feature = "tokio")]
-    Task(tokio::task::Id),
-    Thread(ThreadId),
-}
-
-/// A connection of a pool that tells, for as long as it lives.
+/// A connection of a pool whose hooks report who takes it. Dropped with the connection, it takes it off the list.
 #[derive(Debug)]
 pub struct Tracked {
     takers: Takers,
     connection: u64,
 }
 
+/// What a pool's list says at one moment.
+pub(super) struct Listed {
+    /// The connections whose last taker is code outside of transactions, the oldest first.
+    pub(super) outside: Vec<Taken>,
+    /// How many connections are on the list, whatever took them last.
+    connections: usize,
+    reports_return: bool,
+}
+
+/// The databases over a pool, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Databases {
+    pub(super) count: usize,
+    /// How many attempts of theirs take a connection: they wait for one, or have one that no hook has reported yet.
+    pub(super) taking: usize,
+}
+
+/// Stacks of code that takes connections are wanted.
 #[cfg(feature = "origins")]
-/// Stacks of those who take connections are wanted.
 pub(super) fn want_traces() {
     TRACES.store(true, Relaxed);
 }
 
 impl Takers {
-    /// Of a pool that findings call so. It `tells_return` if [`given_back`](Self::given_back) is called for every connection that
-    /// goes back; else one is taken for held while none of the pool is idle.
+    /// The list of a pool that findings call `name`.
+    ///
+    /// Its hooks `report_return`s if they call [`given_back`](Self::given_back) for every connection that goes back or is closed.
+    /// Otherwise each connection has to be [tracked](Self::track_as), and code is named as its holder only where the numbers of
+    /// the pool leave no doubt.
     #[must_use]
-    pub fn new(name: &'static str, tells_return: bool) -> Self {
-        let is_claimed = AtomicBool::new(false);
-        let (taken, outside) = Default::default();
-        let pool = Arc::new(Pool { name, tells_return, is_claimed, taken, outside });
-        let mut all = lock(&ALL);
-        all.retain(|pool| pool.strong_count() > 0);
-        all.push(Arc::downgrade(&pool));
-        Self(pool)
+    pub fn new(name: &'static str, reports_return: bool) -> Self {
+        let (connections, outside, databases) = Default::default();
+        Self(Arc::new(Pool { name, reports_return, connections, outside, databases }))
     }
 
     /// The code that runs takes this connection.
@@ -110,73 +124,57 @@ impl Takers {
         self.note(connection);
     }
 
-    /// A connection that was made now, and tells by itself when it ends.
+    /// Tracks a connection that was made now, under a number that no other one has.
     #[must_use]
     pub fn track(&self) -> Tracked {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Tracked { takers: self.clone(), connection: NEXT.fetch_add(1, Relaxed) }
+        self.track_as(NEXT.fetch_add(1, Relaxed))
+    }
+
+    /// Tracks a connection that was made now, under the number by which the pool's hooks know it.
+    #[must_use]
+    pub fn track_as(&self, connection: u64) -> Tracked {
+        self.0.set(connection, Some(None));
+        Tracked { takers: self.clone(), connection }
     }
 
     /// It goes back, or is closed.
     pub fn given_back(&self, connection: u64) {
-        let mut connections = lock(&self.0.taken);
-        if let Some(Some(_taken)) = connections.remove(&connection) {
-            self.0.outside.fetch_sub(1, Relaxed);
-        }
+        self.0.set(connection, None);
     }
 
-    fn note(&self, connection: u64) {
-        let is_ours = TAKES.with_borrow(|database| {
-            database.as_ref().inspect(|database| database.claim(self)).is_some()
-        });
-        let taken = (!is_ours).then(Taken::here);
-        let mut connections = lock(&self.0.taken);
-        if connections.len() >= MOST_CONNECTIONS {
-            connections.clear();
-            self.0.outside.store(0, Relaxed);
-        }
-        let is_outside = taken.is_some();
-        let was_outside = connections.insert(connection, taken).flatten().is_some();
-        match (was_outside, is_outside) {
-            (false, true) => _ = self.0.outside.fetch_add(1, Relaxed),
-            (true, false) => _ = self.0.outside.fetch_sub(1, Relaxed),
-            (true, true) | (false, false) => {}
-        }
-    }
-
-    /// A pool times out while it is locked, on the thread of who waits for it: then it makes itself known, too.
+    /// A pool reports a timeout while it is locked, on the thread that waits for it: then it makes itself known, too.
     pub fn timed_out(&self) {
         TAKES.with_borrow(|database| database.iter().for_each(|database| database.claim(self)));
     }
 
-    /// It belongs to a database.
-    pub(super) fn set_claimed(&self) {
-        self.0.is_claimed.store(true, Relaxed);
+    /// A database is over this pool.
+    pub(super) fn add(&self, database: &Arc<Holdings>) {
+        let mut databases = lock(&self.0.databases);
+        databases.retain(|known| known.strong_count() > 0);
+        databases.push(Arc::downgrade(database));
     }
 
-    /// The pool of a database that has never got a connection from it: the only one of this size that may be its.
-    pub(super) fn of_size(size: usize) -> Option<Self> {
-        let all: Vec<_> = lock(&ALL).iter().filter_map(Weak::upgrade).collect();
-        let mut fitting = all
-            .into_iter()
-            .filter(|pool| !pool.is_claimed.load(Relaxed) && lock(&pool.taken).len() == size);
-        let only = fitting.next()?;
-        fitting.next().is_none().then_some(Self(only))
+    /// The databases over this pool.
+    pub(super) fn databases(&self) -> Databases {
+        let known: Vec<_> = lock(&self.0.databases).iter().filter_map(Weak::upgrade).collect();
+        let taking = known.iter().map(|database| database.taking()).sum();
+        Databases { count: known.len(), taking }
     }
 
-    /// Those outside of transactions that hold a connection for certain, of a pool with so many connections, of which some are
-    /// idle and `outside` are held outside of the transactions of its database.
-    pub(super) fn holders(&self, size: usize, idle: usize, outside: usize) -> Vec<Taken> {
-        let connections = lock(&self.0.taken);
-        let mut taken: Vec<_> = connections.values().flatten().cloned().collect();
-        let is_certain = self.0.tells_return
-            || (connections.len() == size && (idle == 0 || taken.len() == outside));
-        drop(connections);
-        if !is_certain || taken.len() > outside {
-            return Vec::new();
-        }
-        taken.sort_by_key(|taken| taken.at);
-        taken
+    /// How often this list, or what a database over this pool holds, was changed.
+    pub(super) fn changes(&self) -> u64 {
+        let known: Vec<_> = lock(&self.0.databases).iter().filter_map(Weak::upgrade).collect();
+        let held: u64 = known.iter().map(|database| database.changes()).sum();
+        held.wrapping_add(lock(&self.0.connections).changes)
+    }
+
+    pub(super) fn listed(&self) -> Listed {
+        let connections = lock(&self.0.connections);
+        let mut outside: Vec<_> = connections.taken.values().flatten().cloned().collect();
+        let (connections, reports_return) = (connections.taken.len(), self.0.reports_return);
+        outside.sort_by_key(|taken| taken.at);
+        Listed { outside, connections, reports_return }
     }
 
     /// What findings call it.
@@ -184,17 +182,74 @@ impl Takers {
         self.0.name
     }
 
-    /// Whether the code that runs took a connection outside of a transaction, and nobody took that since.
-    pub(super) fn has_mine(&self) -> bool {
+    /// Whether this code took a connection outside of a transaction, and nothing took that one since.
+    pub(super) fn has_of(&self, runner: Runner) -> bool {
         self.0.outside.load(Relaxed) > 0
-            && lock(&self.0.taken).values().flatten().any(Taken::is_mine)
+            && lock(&self.0.connections).taken.values().flatten().any(|taken| taken.by == runner)
+    }
+
+    fn note(&self, connection: u64) {
+        let is_ours = TAKES.with_borrow(|database| {
+            database.as_ref().inspect(|database| database.claim(self)).is_some()
+        });
+        let taken = (!is_ours).then(Taken::here);
+        // One that isn't on the list would never come off it again.
+        if self.0.reports_return || lock(&self.0.connections).taken.contains_key(&connection) {
+            self.0.set(connection, Some(taken));
+        }
+    }
+}
+
+impl Pool {
+    /// Puts a connection on the list, with the code outside of transactions that took it last, or takes it off.
+    fn set(&self, connection: u64, now: Option<Option<Taken>>) {
+        let connections = &mut *lock(&self.connections);
+        let is_outside = matches!(now, Some(Some(_)));
+        let before = match now {
+            Some(taken) => connections.taken.insert(connection, taken),
+            None => connections.taken.remove(&connection),
+        };
+        connections.changes += 1;
+        match (before.flatten().is_some(), is_outside) {
+            (false, true) => _ = self.outside.fetch_add(1, Relaxed),
+            (true, false) => _ = self.outside.fetch_sub(1, Relaxed),
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
+impl Listed {
+    /// Whether each of these takers holds its connection still, in a pool of this state. Of the pool's connections, `others` at
+    /// most are in use outside of the transactions of the database that asks.
+    ///
+    /// An attempt that takes a connection is among the pool's users, and what it takes may have been given back by one of these
+    /// takers a moment ago. `waiting` says how many of these attempts are known to wait.
+    pub(super) fn is_certain(
+        &self,
+        pool: PoolState,
+        others: usize,
+        databases: Databases,
+        waiting: usize,
+    ) -> bool {
+        let taken = self.outside.len();
+        if taken > others {
+            // One came back while they were counted.
+            return false;
+        }
+        if self.reports_return {
+            return true;
+        }
+        let in_flight = databases.taking.saturating_sub(waiting);
+        self.connections == pool.size
+            && ((pool.idle == 0 && in_flight == 0)
+                || (databases.count <= 1 && taken == others.saturating_sub(databases.taking)))
     }
 }
 
 impl Taken {
     fn here() -> Self {
         Self {
-            who: Who::here(),
+            by: Runner::here(),
             at: now(),
             span: Span::current().metadata(),
             #[cfg(feature = "origins")]
@@ -202,21 +257,18 @@ impl Taken {
         }
     }
 
-    /// Whether the code that runs took it.
-    pub(super) fn is_mine(&self) -> bool {
-        self.who == Who::here()
+    /// Whether this code took it.
+    pub(super) fn is_of(&self, runner: Runner) -> bool {
+        self.by == runner
     }
 
-    /// As an error tells it to whoever waits.
-    pub(super) fn tell(&self) -> Taker {
-        let by = if self.is_mine() {
-            "by the code that waits"
-        } else {
-            match self.who {
-                #[cfg(feature = "tokio")]
-                Who::Task(_) => "by another task",
-                Who::Thread(_) => "by another thread",
-            }
+    /// As an error reports it to the code that waits, which is `waits`.
+    pub(super) fn describe(&self, waits: Runner) -> Taker {
+        let by = match self.by {
+            by if by == waits => "by the code that waits",
+            #[cfg(feature = "tokio")]
+            Runner::Task(_) => "by another task",
+            Runner::Thread(_) => "by another thread",
         };
         Taker { age: self.age(), taken_by: format!("{by}{}", self.in_span()) }
     }
@@ -225,8 +277,8 @@ impl Taken {
     pub(super) fn in_span(&self) -> String {
         let Some(span) = self.span else { return String::new() };
         match (span.file(), span.line()) {
-            (Some(file), Some(line)) => format!(" in span `{}` ({file}:{line})", span.name()),
-            _ => format!(" in span `{}`", span.name()),
+            (Some(file), Some(line)) => format!(", in span `{}` ({file}:{line})", span.name()),
+            _ => format!(", in span `{}`", span.name()),
         }
     }
 
@@ -244,52 +296,23 @@ impl Taken {
     }
 }
 
-impl Who {
-    /// Who runs this code.
-    pub(crate) fn here() -> Self {
-        if let Some(who) = ON_BEHALF.with_borrow(|who| *who) {
-            return who;
-        }
-        #[cfg(feature = "tokio")]
-        if let Some(task) = tokio::task::try_id() {
-            return Self::Task(task);
-        }
-        Self::Thread(thread::current().id())
-    }
-
-    /// Runs `body` on this thread as if it ran there.
-    pub(crate) fn run<R>(self, body: impl FnOnce() -> R) -> R {
-        let _back = Back(ON_BEHALF.replace(Some(self)));
-        body()
-    }
-}
-
-/// What was before is again, also in a panic.
-struct Back(Option<Who>);
-
-impl Drop for Back {
-    fn drop(&mut self) {
-        ON_BEHALF.set(self.0.take());
-    }
-}
-
-/// A transaction of this database takes a connection of its pool by `checkout`.
-pub(crate) async fn taking<F: Future>(database: &Arc<Holdings>, checkout: F) -> F::Output {
+/// An attempt takes a connection by `checkout`: what hooks report meanwhile is its own.
+pub(crate) async fn taking<F: Future>(attempt: &Holding, checkout: F) -> F::Output {
     let mut checkout = pin!(checkout);
-    poll_fn(|cx| taking_blocking(database, || checkout.as_mut().poll(cx))).await
+    poll_fn(|cx| taking_blocking(attempt, || checkout.as_mut().poll(cx))).await
 }
 
 /// The blocking twin of [`taking`].
-pub(crate) fn taking_blocking<R>(database: &Arc<Holdings>, checkout: impl FnOnce() -> R) -> R {
-    struct Back(Option<Arc<Holdings>>);
+pub(crate) fn taking_blocking<R>(attempt: &Holding, checkout: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Arc<Holdings>>);
 
-    impl Drop for Back {
+    impl Drop for Restore {
         fn drop(&mut self) {
             TAKES.set(self.0.take());
         }
     }
 
-    let _back = Back(TAKES.replace(Some(Arc::clone(database))));
+    let _restore = Restore(TAKES.replace(attempt.takes_of()));
     checkout()
 }
 
@@ -315,61 +338,36 @@ impl fmt::Debug for Takers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     #[test]
-    fn a_pool_that_tells_what_comes_back_is_certain_of_who_holds_what() {
+    fn a_list_knows_which_code_took_a_connection_last() {
         let takers = Takers::new("a pool", true);
+        let mine = Runner::here();
         takers.taken(1);
-        assert!(takers.has_mine());
-        let [mine] = &takers.holders(2, 1, 1)[..] else { panic!("one is held") };
-        assert!(mine.tell().to_string().ends_with(" ago by the code that waits"));
-        assert!(takers.holders(2, 1, 0).is_empty(), "it came back while it was counted");
-        let of_another = thread::scope(|scope| scope.spawn(|| takers.has_mine()).join().unwrap());
-        assert!(!of_another);
-        let behalf = Who::here();
-        let on_my_behalf = || behalf.run(|| takers.has_mine());
-        assert!(thread::scope(|scope| scope.spawn(on_my_behalf).join().unwrap()));
+        assert!(takers.has_of(mine));
+        let [taken] = &takers.listed().outside[..] else { panic!("one is held") };
+        assert!(taken.describe(mine).to_string().ends_with(" ago by the code that waits"));
+        let elsewhere = thread::scope(|scope| scope.spawn(Runner::here).join().unwrap());
+        assert!(!takers.has_of(elsewhere));
+        let described = taken.describe(elsewhere).to_string();
+        assert!(described.ends_with(" ago by another thread"), "{described}");
         takers.given_back(1);
-        assert!(!takers.has_mine() && takers.holders(2, 1, 1).is_empty());
+        assert!(!takers.has_of(mine) && takers.listed().outside.is_empty());
     }
 
     #[test]
-    fn a_pool_that_does_not_is_certain_where_the_numbers_are() {
+    fn a_connection_is_on_the_list_for_as_long_as_it_lives() {
         let takers = Takers::new("a pool", false);
-        let connections = [takers.track(), takers.track(), takers.track()];
-        connections.iter().for_each(Tracked::taken);
-        assert_eq!(takers.holders(3, 0, 3).len(), 3, "none is idle");
-        assert!(
-            takers.holders(3, 1, 2).is_empty(),
-            "one of them came back, and nobody knows which"
-        );
-        taking_blocking(&Arc::default(), || connections[0].taken());
-        assert_eq!(takers.holders(3, 1, 2).len(), 2, "it was the transaction's");
-        assert!(takers.holders(4, 1, 2).is_empty(), "there is one that didn't tell");
-        let [first, second, third] = connections;
-        drop((first, third));
-        assert_eq!(takers.holders(1, 0, 1).len(), 1, "the others were closed");
+        let [first, second] = [takers.track_as(7), takers.track()];
+        assert_eq!((takers.listed().connections, takers.listed().outside.len()), (2, 0));
+        takers.taken(7);
+        second.taken();
+        assert_eq!((takers.listed().connections, takers.listed().outside.len()), (2, 2));
+        drop(first);
+        takers.taken(7);
+        assert_eq!((takers.listed().connections, takers.listed().outside.len()), (1, 1));
         drop(second);
-        assert!(!takers.has_mine());
-    }
-
-    #[test]
-    fn a_database_that_got_no_connection_yet_knows_the_only_pool_of_its_size() {
-        const SIZE: usize = 137;
-        let full = || {
-            let takers = Takers::new("a pool", false);
-            let connections: Vec<_> = (0..SIZE).map(|_| takers.track()).collect();
-            connections.iter().for_each(Tracked::taken);
-            (takers, connections)
-        };
-        let (takers, connections) = full();
-        assert_eq!(Takers::of_size(SIZE).unwrap().holders(SIZE, 0, SIZE).len(), SIZE);
-        let (other, others) = full();
-        assert!(Takers::of_size(SIZE).is_none(), "it may be either");
-        let database = Arc::<Holdings>::default();
-        taking_blocking(&database, || others[0].taken());
-        assert!(Takers::of_size(SIZE).is_some(), "the other one belongs to a database");
-        drop((takers, connections, other, others));
-        assert!(Takers::of_size(SIZE).is_none());
+        assert!(!takers.has_of(Runner::here()));
     }
 }

@@ -70,7 +70,7 @@ pub enum Cause {
     /// The server's session hasn't the prepared statements or types that the driver remembers (`26000`, `42P05`, "cache
     /// lookup failed for type").
     StaleSession,
-    /// No connection came free in time.
+    /// No connection came free, or could be opened, in time.
     NoConnection,
     /// The answer to COMMIT was lost, or the server itself doesn't know (`40003`, or a FATAL `08007`).
     CommitInDoubt,

@@ -23,8 +23,8 @@ pub struct PoolState {
     pub max_size: usize,
     /// Connections that nobody has taken.
     pub idle: usize,
-    /// Who waits for a connection: for one that comes free, or for one that is being opened. `None` where the pool
-    /// doesn't tell: only deadpool does.
+    /// How many callers wait for a connection: for one that comes free, or for one that is being opened. `None` where the pool
+    /// doesn't say: only deadpool does.
     pub waiting: Option<usize>,
 }
 

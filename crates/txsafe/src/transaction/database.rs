@@ -253,8 +253,9 @@ macro_rules! pooled_database {
             /// The transactions of this database that hold a connection now, the oldest first: what an endpoint for
             /// operators shows when the pool runs dry. Each [displays](std::fmt::Display) what it does, in one line.
             ///
-            /// Those on a connection that their caller holds are among them. It takes a lock that each attempt takes when it
-            /// gets its connection and when it gives it back, and asks their connections.
+            /// Those on a connection that their caller holds are among them, and those that ask what became of their COMMIT. It
+            /// takes a lock that each attempt takes when it begins to take a connection, when it gets it, and when it gives it
+            /// back; and asks their connections.
             #[must_use]
             pub fn running(&self) -> Vec<$crate::RunningTransaction> {
                 self.shared.running()

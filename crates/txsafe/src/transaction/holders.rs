@@ -1,35 +1,41 @@
-//! Who holds the connections of a database's pool: noted for each attempt, and told to whoever waited for one in vain.
+//! Which transactions hold the connections of a database's pool: noted for each attempt, and named in the error of an attempt
+//! that waited for one in vain.
 
 use super::{call::Call, progress::Progress, shared::Shared};
 use crate::{
     dialect::{failure::Failure, holders::RunningTransaction},
-    guard::{connection::Connection, holding::Holding, scope::Scope, second::began_with_one},
+    guard::{code::Code, holding::Holding, scope::Scope, second::began_with_one},
 };
 use std::sync::Arc;
 
-impl<H> Progress<H> {
-    /// The attempt has got its connection.
-    pub(super) fn hold(&self, connection: Arc<dyn Connection>) -> Holding {
-        let call = &self.call;
-        call.shared.holdings.hold(&call.named.name, call.place, call.on_held, connection)
+impl Call {
+    /// An attempt is about to take a connection, or the question what became of a COMMIT is.
+    pub(super) fn takes(&self) -> Holding {
+        let Self { shared, named, place, on_held, .. } = self;
+        shared.holdings.takes(&named.name, place, *on_held)
     }
+}
 
-    /// Tells of a connection that the code that runs holds beside the one that the attempt has got.
+impl<H> Progress<H> {
+    /// Reports a connection that the code that runs holds beside the one that the attempt has got.
     pub(super) fn look_for_held(&self, scope: &Arc<Scope>) {
         let Call { shared, on_held, .. } = &self.call;
-        let pool = shared.pool.get().filter(|_| !on_held);
+        if *on_held || !shared.guard.sees(Code::SecondConnection) {
+            return;
+        }
+        let pool = shared.pool.get();
         let held = pool.and_then(|pool| shared.holdings.held_by_me(pool.as_ref()));
         if let Some((taken, pool)) = held {
             began_with_one(scope, &taken, pool);
         }
     }
 
-    /// The failure, with those who held the connections if that is what failed.
+    /// The failure, with the transactions and the other code that held the connections if that is what failed.
     pub(super) fn with_holders(&self, failure: Failure) -> Failure {
         let shared = &self.call.shared;
         match (failure.holders(), shared.pool.get()) {
             (Some(_), Some(pool)) => {
-                let holders = shared.holdings.holders(pool.state());
+                let holders = shared.holdings.holders(pool.as_ref());
                 failure.with_holders(holders)
             }
             _ => failure,

@@ -79,8 +79,7 @@ pub(super) async fn follow<C: AsyncSource>(
             Next::Pause(pause) => return ControlFlow::Continue(Some(pause)),
             Next::Rerun => return ControlFlow::Continue(None),
             Next::Verify(witness) => {
-                let settings = progress.settings();
-                let verdict = verify(source, &settings, progress.dialect(), &witness).await;
+                let verdict = verify(source, &progress.call, &witness).await;
                 next = progress.resolve(verdict);
             }
         }

@@ -6,11 +6,15 @@
 //! that of somebody else's transaction.
 //! Source: PostgreSQL manual, section 9.27, "Transaction ID and Snapshot Information Functions".
 
-use super::settings::Settings;
+use super::call::Call;
 use crate::{
     clock,
-    dialect::{Ask, Dialect},
+    dialect::Ask,
     driver::session::{AsyncSession, AsyncSource, Question, Session, Source},
+    guard::{
+        holding::Stage,
+        takers::{taking, taking_blocking},
+    },
 };
 use std::time::Duration;
 
@@ -62,18 +66,24 @@ impl Witness {
 /// Asks until the server knows, at most for `answer_timeout`.
 pub(crate) async fn verify<C: AsyncSource>(
     source: &mut C,
-    settings: &Settings,
-    dialect: &dyn Dialect,
+    call: &Call,
     witness: &Witness,
 ) -> Verdict {
+    let (settings, dialect) = (&call.settings, call.shared.dialect);
     let Some(xid) = witness.xid_text() else { return Verdict::Unknown };
     let Some(status) = dialect.question(Ask::CommitStatus) else { return Verdict::Unknown };
     let until = clock::now() + settings.answer_timeout;
     for round in 1.. {
         let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
+        let holding = call.takes();
+        let opened = taking(&holding, source.open(options)).await;
         // A session that gets no answer is dropped, and so closed: the server may still be on its way up.
-        if let Ok(mut session) = source.open(options).await
-            && let Ok(Some(answer)) = session.ask(Question::new(status, &[&xid])).await
+        if let Ok(mut session) = opened
+            && let Ok(Some(answer)) = {
+                holding.got(session.connection(), Stage::Verifies);
+                session.account().holds(holding);
+                session.ask(Question::new(status, &[&xid])).await
+            }
         {
             let verdict = witness.judge(&answer);
             if verdict == Verdict::InProgress
@@ -99,17 +109,23 @@ pub(crate) async fn verify<C: AsyncSource>(
 /// The blocking twin of [`verify`].
 pub(crate) fn verify_blocking<C: Source>(
     source: &mut C,
-    settings: &Settings,
-    dialect: &dyn Dialect,
+    call: &Call,
     witness: &Witness,
 ) -> Verdict {
+    let (settings, dialect) = (&call.settings, call.shared.dialect);
     let Some(xid) = witness.xid_text() else { return Verdict::Unknown };
     let Some(status) = dialect.question(Ask::CommitStatus) else { return Verdict::Unknown };
     let until = clock::now() + settings.answer_timeout;
     for round in 1.. {
         let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
-        if let Ok(mut session) = source.open(options)
-            && let Ok(Some(answer)) = session.ask(Question::new(status, &[&xid]))
+        let holding = call.takes();
+        let opened = taking_blocking(&holding, || source.open(options));
+        if let Ok(mut session) = opened
+            && let Ok(Some(answer)) = {
+                holding.got(session.connection(), Stage::Verifies);
+                session.account().holds(holding);
+                session.ask(Question::new(status, &[&xid]))
+            }
         {
             let verdict = witness.judge(&answer);
             if verdict == Verdict::InProgress

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
+mod holders;
 mod keys;
 mod loops;
 mod no_aborted_state;

@@ -11,7 +11,7 @@ use txsafe::{
     driver::{
         Account, AsyncHook, AsyncSession, AsyncSource, AsyncWork, Begin, BlockingHook, Call,
         CallKey, CallersError, Calls, Connection, Limits, Postgres, Question, RunError, Session,
-        SessionOptions, Shared, Source, Standing, Work, async_hook, blocking_hook, run,
+        SessionOptions, Shared, Source, Standing, Takers, Work, async_hook, blocking_hook, run,
         run_blocking,
     },
 };
@@ -31,6 +31,8 @@ pub(crate) struct Attempt {
     pub(crate) ran: Option<&'static str>,
     /// The closure has it rolled back, whatever it returns.
     pub(crate) rollback_only: bool,
+    /// The connection that it takes, as a hook of its pool reports.
+    pub(crate) takes: Option<(Takers, u64)>,
 }
 
 /// A script, and the notes of its performance.
@@ -146,6 +148,9 @@ impl Stage {
     fn enter(self: &Arc<Self>) -> Result<Actor, Failure> {
         let script = self.attempts.lock().unwrap().pop_front().unwrap_or_default();
         self.note("open");
+        if let Some((takers, connection)) = &script.takes {
+            takers.taken(*connection);
+        }
         match script.open.clone() {
             Some(failure) => Err(failure),
             None => Ok(Actor { stage: Arc::clone(self), script, is_back: false }),

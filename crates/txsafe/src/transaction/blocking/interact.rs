@@ -8,7 +8,7 @@ use crate::{
     dialect::failure::Failure,
     driver::blocking::OnBlockingThreads,
     error::Error,
-    guard::takers::Who,
+    guard::code_that_runs::Runner,
     locks::relation::{LockOrder, Unlocked},
     transaction::{
         configured::{Configured, WithKey},
@@ -144,8 +144,8 @@ where
     T: Send + 'static,
     E: From<Error> + Send + 'static,
 {
-    let (span, who) = (tracing::Span::current(), Who::here());
-    match tokio::task::spawn_blocking(move || who.run(|| span.in_scope(transaction))).await {
+    let (span, runner) = (tracing::Span::current(), Runner::here());
+    match tokio::task::spawn_blocking(move || runner.run(|| span.in_scope(transaction))).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),

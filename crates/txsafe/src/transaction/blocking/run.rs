@@ -64,8 +64,7 @@ pub(super) fn follow<C: Source>(
             Next::Pause(pause) => return ControlFlow::Continue(Some(pause)),
             Next::Rerun => return ControlFlow::Continue(None),
             Next::Verify(witness) => {
-                let settings = progress.settings();
-                let verdict = verify_blocking(source, &settings, progress.dialect(), &witness);
+                let verdict = verify_blocking(source, &progress.call, &witness);
                 next = progress.resolve(verdict);
             }
         }

@@ -46,17 +46,20 @@ pub(super) fn start<C: Source>(
     let not_started =
         |phase, failure, account| ControlFlow::Break((Ended::NotStarted(phase, failure), account));
     let settings = progress.settings();
+    let holding = progress.call.takes();
     let options = settings.of_session(progress.remaining());
-    let opened = taking_blocking(&progress.call.shared.holdings, || source.open(options));
+    let opened = taking_blocking(&holding, || source.open(options));
     progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,
         Err(failure) => {
+            // It waits no more.
+            drop(holding);
             let failure = progress.with_holders(failure);
             return not_started(Phase::Checkout, failure, Account::new());
         }
     };
-    let holding = progress.hold(session.connection());
+    holding.got(session.connection(), Stage::Begins);
     session.account().holds(holding);
     session.account().begin(&progress.call.named.name, progress.call.notes());
     if let Some(sql) = progress.asks_for_its_database() {
