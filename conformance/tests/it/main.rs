@@ -16,6 +16,7 @@ mod lock_order;
 mod log;
 mod logs;
 mod outbox;
+mod paused_clock;
 mod pgbouncer;
 mod pools;
 mod request;

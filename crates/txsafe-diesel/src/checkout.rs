@@ -12,11 +12,10 @@ use diesel_async::{
         deadpool::{Object, Pool},
     },
 };
-use futures_util::future::poll_immediate;
 use std::pin::pin;
 use txsafe::{
     Failure,
-    driver::{SessionOptions, checkout_timed_out},
+    driver::{Alarm, SessionOptions, checkout_timed_out},
 };
 
 /// Takes a connection from the pool, within the checkout timeout.
@@ -25,14 +24,8 @@ pub(crate) async fn checkout(
     options: SessionOptions,
 ) -> Result<Object<AsyncPgConnection>, Failure> {
     let patience = options.checkout_timeout;
-    let mut get = pin!(pool.get());
-    // A timer is made only if one must wait.
-    let got = match poll_immediate(&mut get).await {
-        Some(got) => got,
-        None => match tokio::time::timeout(patience, get).await {
-            Ok(got) => got,
-            Err(_elapsed) => return Err(checkout_timed_out(patience, state_of(pool))),
-        },
+    let Ok(got) = Alarm::default().within(patience, pin!(pool.get())).await else {
+        return Err(checkout_timed_out(patience, state_of(pool)));
     };
     got.map_err(|error| of_pool(pool, error, of_manager))
 }

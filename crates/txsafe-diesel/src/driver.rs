@@ -138,4 +138,8 @@ impl AsyncDriver for Driver {
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {
         tokio::time::sleep(pause)
     }
+
+    fn deadline(after: Duration) -> impl Future<Output = ()> + Send + 'static {
+        txsafe::driver::deadline(after)
+    }
 }

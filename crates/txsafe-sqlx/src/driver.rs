@@ -107,6 +107,10 @@ impl<DB: Engine> AsyncDriver for Driver<DB> {
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {
         tokio::time::sleep(pause)
     }
+
+    fn deadline(after: Duration) -> impl Future<Output = ()> + Send + 'static {
+        txsafe::driver::deadline(after)
+    }
 }
 
 /// How full a pool is.

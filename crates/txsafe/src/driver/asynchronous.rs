@@ -65,8 +65,13 @@ pub trait AsyncDriver: Locks + Send + Sync {
         question: Question<'_>,
     ) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
 
-    /// Sleeps.
+    /// Sleeps, between attempts and rounds of an outbox.
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Ends when the caller's deadline passes, after so much time: of the real one, which the server works in.
+    fn deadline(after: Duration) -> impl Future<Output = ()> + Send + 'static {
+        Self::sleep(after)
+    }
 }
 
 /// A connection that the caller holds, and lends to all attempts of one transaction.

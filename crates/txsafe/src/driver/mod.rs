@@ -40,13 +40,16 @@ pub use self::{
     savepoint::{Joinable, Savepoints, savepoint, savepoint_blocking},
     session::{
         AsyncSession, AsyncSource, AsyncWork, CallersError, Question, Session, SessionOptions,
-        Source, Standing, Work,
+        Source, Standing, UNREAD_ROWS, Work,
     },
     spawn::spawn,
     tx_session::{OwnedSession, Parts, TxSession},
 };
 #[cfg(feature = "tokio")]
-pub use self::{alarm::Alarm, shield::to_the_end};
+pub use self::{
+    alarm::{Alarm, deadline},
+    shield::to_the_end,
+};
 pub use crate::transaction::{
     blocking::run::run as run_blocking, call::Call, claim::CallKey, returned::RunError, run::run,
     shared::Shared,

@@ -56,6 +56,9 @@ impl Standing {
     }
 }
 
+/// So long a session waits for the end of rows that nobody reads, of a stream that was dropped. They may be without end.
+pub const UNREAD_ROWS: Duration = Duration::from_secs(1);
+
 /// A question to the server whose answer is one text, or none.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
@@ -188,6 +191,11 @@ pub trait AsyncSource: Send {
 
     /// Sleeps.
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Ends when the caller's deadline passes, after so much time: of the real one, which the server works in.
+    fn deadline(&self, after: Duration) -> impl Future<Output = ()> + Send + 'static {
+        self.sleep(after)
+    }
 }
 
 /// One transaction as the run loop sees it: where its connections come from, and the caller's closure.

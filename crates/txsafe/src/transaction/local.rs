@@ -46,7 +46,7 @@ where
             let (ended, account) = match start(&mut progress, plan, &mut source).await {
                 ControlFlow::Continue(begun) => {
                     let alarm =
-                        progress.deadline().map(|deadline| source.sleep(left_until(deadline)));
+                        progress.deadline().map(|deadline| source.deadline(left_until(deadline)));
                     inside(&mut progress, begun, alarm, body).await
                 }
                 ControlFlow::Break(attempted) => attempted,

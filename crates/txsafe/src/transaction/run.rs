@@ -100,7 +100,7 @@ async fn attempt<W: AsyncWork>(
 ) -> Attempted {
     match start(progress, plan, work).await {
         ControlFlow::Continue(begun) => {
-            let alarm = progress.deadline().map(|deadline| work.sleep(left_until(deadline)));
+            let alarm = progress.deadline().map(|deadline| work.deadline(left_until(deadline)));
             inside(progress, begun, alarm, async |session| work.body(session).await).await
         }
         ControlFlow::Break(attempted) => attempted,

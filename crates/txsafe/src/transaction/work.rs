@@ -201,6 +201,10 @@ impl<'a, D: AsyncDriver> AsyncSource for Source<'a, D> {
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
         D::sleep(pause)
     }
+
+    fn deadline(&self, after: Duration) -> impl Future<Output = ()> + Send + 'static {
+        D::deadline(after)
+    }
 }
 
 impl<'a, D: AsyncDriver> AsyncSource for Work<'a, '_, D> {
@@ -212,6 +216,10 @@ impl<'a, D: AsyncDriver> AsyncSource for Work<'a, '_, D> {
 
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static {
         D::sleep(pause)
+    }
+
+    fn deadline(&self, after: Duration) -> impl Future<Output = ()> + Send + 'static {
+        D::deadline(after)
     }
 }
 
