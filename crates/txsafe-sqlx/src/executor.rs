@@ -116,7 +116,7 @@ where
         let Self { inner, waiting, .. } = &mut *self;
         let next = std::task::ready!(waiting.poll(|| inner.poll_next_unpin(cx)));
         match &next {
-            Some(Ok(_)) => {}
+            Some(Ok(_)) => self.observed.row(),
             Some(Err(error)) => self.observed.failed(error),
             None => self.observed.finished(),
         }

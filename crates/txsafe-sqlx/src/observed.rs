@@ -44,6 +44,8 @@ struct Running {
     leaves: bool,
     /// It isn't only prepared.
     runs: bool,
+    /// Rows of it have come, and not the last one.
+    sends_rows: bool,
 }
 
 impl<DB: Engine> Observed<DB> {
@@ -91,7 +93,18 @@ impl<DB: Engine> Observed<DB> {
         // Until its end is known.
         self.is_unsure |= leaves;
         let recovers = runs && first_word(sql.as_str()).eq_ignore_ascii_case("ROLLBACK");
-        self.running = Some(Running { sql, start: Instant::now(), recovers, leaves, runs });
+        self.running =
+            Some(Running { sql, start: Instant::now(), recovers, leaves, runs, sends_rows: false });
+    }
+
+    /// A row of the statement came.
+    pub(crate) fn row(&mut self) {
+        self.running.iter_mut().for_each(|running| running.sends_rows = true);
+    }
+
+    /// Whether rows are coming that nobody reads.
+    pub(crate) fn has_unread_rows(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.sends_rows)
     }
 
     /// The statement came to its end.
@@ -141,6 +154,7 @@ impl<DB: Engine> Observed<DB> {
     /// Something runs that isn't seen.
     pub(crate) fn unseen(&mut self) {
         self.calls.lent();
+        self.trail.runs_unseen();
         self.is_unsure = true;
         self.changed_limits = true;
     }

@@ -17,12 +17,12 @@ use crate::{
 use sqlx::{Connection as _, Pool, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
 use std::{fmt, sync::Arc, time::Duration};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::oneshot, task::spawn_blocking};
 use txsafe::{
     Failure,
     driver::{
         Account, Alarm, AsyncHook, AsyncSession, Begin, Connection as Watched, Holding, Limits,
-        Notes, OwnedSession, Question, SessionOptions, Slot, Standing, to_the_end,
+        Notes, OwnedSession, Question, SessionOptions, Slot, Standing, UNREAD_ROWS, to_the_end,
     },
 };
 
@@ -87,6 +87,29 @@ impl<'a, DB: Engine> Session<'a, DB> {
             begun: Begun::default(),
             is_committed: false,
             runtime: Handle::try_current().ok(),
+        }
+    }
+
+    /// Reads rows that nobody wants to their end. SQLx reads without a pause for as long as they come, and stops the thread and all
+    /// its timers meanwhile; so that is a thread of its own. Where the time is up, the connection is closed when they end.
+    async fn read_rows(&mut self, patience: Duration) {
+        let Lease::Pooled(mut conn) = std::mem::replace(&mut self.lease, Lease::Gone) else {
+            return;
+        };
+        let (sender, read) = oneshot::channel();
+        let runtime = Handle::current();
+        spawn_blocking(move || {
+            let answer = runtime.block_on(conn.ping());
+            if let Err((conn, _)) = sender.send((conn, answer)) {
+                let _runtime = runtime.enter();
+                drop(conn.detach());
+            }
+        });
+        let Ok(Ok((conn, answer))) = self.alarm.within(patience, read).await else { return };
+        self.lease = Lease::Pooled(conn);
+        match answer {
+            Ok(()) => self.observed.finished(),
+            Err(error) => self.observed.failed(&error),
         }
     }
 
@@ -180,6 +203,13 @@ impl<DB: Engine> AsyncSession for Session<'_, DB> {
     }
 
     async fn settle(&mut self, patience: Duration) -> Standing {
+        if self.observed.has_unread_rows() && matches!(self.lease, Lease::Pooled(_)) {
+            self.read_rows(patience.min(UNREAD_ROWS)).await;
+            if matches!(self.lease, Lease::Gone) {
+                self.account.trail = self.observed.take_trail();
+                return self.observed.standing(0);
+            }
+        }
         let conn = self.lease.connection();
         // Whether it settled or not, what is known tells how things stand.
         let _ = self.alarm.within(patience, settle(conn, &mut self.observed)).await;

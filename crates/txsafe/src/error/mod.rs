@@ -58,9 +58,12 @@ pub enum ErrorKind {
     Unidentified,
     /// `transaction_on` was given a connection that is in a transaction. Nothing was sent in it.
     OpenTransaction,
-    /// A savepoint or a nested transaction was still open when the closure returned `Ok`, or a statement still running
-    /// after all waiting.
+    /// A savepoint or a nested transaction was still open when the closure returned `Ok`.
     SavepointLeftOpen,
+    /// A statement that the closure didn't wait for was still running when the closure had returned `Ok`, or the rows of a
+    /// stream that it dropped were still coming. The connection is closed. A statement has `answer_timeout` to end (default: 10 s),
+    /// rows that nobody reads a second of it.
+    StatementLeftRunning,
     /// A transaction that was begun by hand was to be committed, after `set_rollback_only`. It was rolled back.
     RollbackOnly,
     /// The caller's deadline passed while an attempt was running.
@@ -129,6 +132,7 @@ impl Error {
             | ErrorKind::OutOfStep
             | ErrorKind::RolledBackAtCommit
             | ErrorKind::SavepointLeftOpen
+            | ErrorKind::StatementLeftRunning
             | ErrorKind::RollbackOnly
             | ErrorKind::DeadlineExceeded
             | ErrorKind::LockOrder(_)
@@ -315,7 +319,11 @@ impl fmt::Display for ErrorKind {
             ),
             Self::SavepointLeftOpen => f.write_str(
                 "rolled back instead of committed: a savepoint was still open, as when its future is dropped by a \
-                 timeout, or a statement was still running; await it, or roll back",
+                 timeout; await it, or roll back",
+            ),
+            Self::StatementLeftRunning => f.write_str(
+                "rolled back instead of committed, and its connection closed: the closure returned before its last statement \
+                 ended; await it, read the rows of a stream to their end, or bound them by LIMIT",
             ),
             Self::RollbackOnly => f.write_str(
                 "rolled back instead of committed, because `set_rollback_only` was called; call `rollback` there, or don't \

@@ -55,6 +55,7 @@ pub struct Trail {
     ledger: Option<Arc<Ledger>>,
     /// What was external before the last statement.
     external: Duration,
+    ran_unseen: bool,
 }
 
 /// One statement of a [`Trail`].
@@ -191,6 +192,17 @@ impl Trail {
         self.last_end = self.last_end.max(Some(end));
     }
 
+    /// For adapters: the connection is lent, and what runs there isn't seen.
+    pub fn runs_unseen(&mut self) {
+        self.ran_unseen = true;
+    }
+
+    /// Whether more than these statements may have run: the connection was lent, and txsafe doesn't see what runs there.
+    #[must_use]
+    pub fn ran_unseen(&self) -> bool {
+        self.ran_unseen
+    }
+
     /// The last statement that begins with `sql` and didn't fail has failed after all: its error came behind its end.
     pub fn failed(&mut self, sql: &str, code: SqlState) {
         let mut kept = self.first.iter_mut().chain(&mut self.last).rev();
@@ -247,6 +259,9 @@ impl fmt::Display for Trail {
                 writeln!(f, "  … {} statements left out …", self.omitted)?;
             }
             writeln!(f, "{statement}")?;
+        }
+        if self.ran_unseen {
+            writeln!(f, "  what ran on the lent connection isn't listed: txsafe doesn't see it")?;
         }
         Ok(())
     }

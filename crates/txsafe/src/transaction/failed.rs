@@ -8,7 +8,11 @@ use crate::{
     clock,
     dialect::{condition::Condition, failure::Failure},
     driver::session::{CallersError, Standing},
-    error::{ErrorKind, outcome::Outcome, trail::Trail},
+    error::{
+        ErrorKind,
+        outcome::Outcome,
+        trail::{Statement, Trail},
+    },
     retry::{
         policy::GiveUp,
         remedy::{Cause, Phase, Remedy},
@@ -16,6 +20,17 @@ use crate::{
     telemetry::events,
 };
 use std::time::Duration;
+
+/// The last statement, which hasn't ended.
+fn left_running(trail: &Trail) -> Failure {
+    match trail.statements().last() {
+        Some(Statement { sql, took, .. }) => {
+            Failure::local(format!("still running after {took:.1?}"))
+                .with_statement(Some(sql.clone()))
+        }
+        None => Failure::local("still running"),
+    }
+}
 
 /// What the caller gets if there is no further attempt.
 pub(super) enum Otherwise {
@@ -50,8 +65,12 @@ impl<H> Progress<H> {
                 self.note(phase, failure, Cause::Other);
                 self.refuse(ErrorKind::Unidentified, None, trail)
             }
-            (Ok(_), Standing::SavepointOpen | Standing::InFlight(None) | Standing::Open(None)) => {
+            (Ok(_), Standing::SavepointOpen | Standing::Open(None)) => {
                 self.refuse(ErrorKind::SavepointLeftOpen, None, trail)
+            }
+            (Ok(_), Standing::InFlight(None)) => {
+                self.note(phase, left_running(&trail), Cause::Other);
+                self.refuse(ErrorKind::StatementLeftRunning, None, trail)
             }
             (Ok(_), Standing::Open(Some(failure)))
             | (Ok(_), Standing::InFlight(Some(failure)))

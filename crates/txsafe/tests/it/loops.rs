@@ -166,6 +166,7 @@ fn in_doubt_means_closed() {
     for (standing, kind) in [
         (Standing::Ended, ErrorKind::EndedByClosure),
         (Standing::SavepointOpen, ErrorKind::SavepointLeftOpen),
+        (Standing::InFlight(None), ErrorKind::StatementLeftRunning),
         (Standing::Unprotected(deadlock()), ErrorKind::RanUnprotected),
     ] {
         let attempt = Attempt { standing: Some(standing), ..Attempt::default() };
