@@ -5,7 +5,7 @@
 //! rolled back is not.
 
 use crate::{
-    drivers::{Call, Database, Driver, Library},
+    drivers::{Call, Database, Driver},
     policy::{End, Policy, Verdict},
     script::{Script, Step},
     shop::Shop,
@@ -113,8 +113,6 @@ impl Row {
     fn expected(&self) -> End {
         let blocks = !self.driver.is_async();
         match self.trap {
-            // What SQLx lends isn't observed, and its error is the closure's own.
-            Trap::LentFailure if self.driver.library() == Library::Sqlx => End::RolledBack,
             Trap::LentFailure | Trap::LeftOpen | Trap::SlowCommit | Trap::SessionLock => {
                 End::Committed
             }

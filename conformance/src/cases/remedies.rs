@@ -4,7 +4,7 @@ use super::Case;
 use crate::{
     drivers::{Call, Driver, Library},
     error::AppError,
-    script::{Script, Step},
+    script::{Script, Step, raise},
     shop::Shop,
 };
 use std::{sync::Arc, time::Duration};
@@ -14,6 +14,7 @@ use txsafe_testkit::Postgres;
 
 pub(super) const CASES: &[Case] = cases![
     codes_that_ask_for_it_are_tried_again,
+    what_fails_on_the_lent_connection_is_tried_again,
     a_deadlock_is_tried_again,
     a_lock_that_is_not_granted_is_tried_again,
     a_write_skew_is_tried_again,
@@ -52,6 +53,44 @@ async fn codes_that_ask_for_it_are_tried_again(driver: Driver) {
     let options = TxOptions::new().retry_on([SqlState::UNIQUE_VIOLATION]);
     db.run(Call::new("opted in").with(options), script.clone()).await.unwrap();
     assert_eq!((script.attempts(), shop.balance_of(1).await, shop.busy().await), (2, 103, 0));
+}
+
+async fn what_fails_on_the_lent_connection_is_tried_again(driver: Driver) {
+    let shop = Shop::open("lent").await.unwrap();
+    let db = shop.database(driver);
+    let pauses = || RetryPolicy::new().min_pause(MS).max_pause(2 * MS);
+    let call = || Call::new("lent").with(TxOptions::new().retry(pauses()));
+    let lent = |code: &str| [Step::Credit(1, 1), Step::Lent(raise(code))];
+    let passes = Script::by_attempt([
+        lent("40001").to_vec(),
+        lent("40P01").to_vec(),
+        vec![Step::Credit(1, 1)],
+    ]);
+    db.run(call(), passes.clone()).await.unwrap();
+    assert_eq!((passes.attempts(), shop.balance_of(1).await), (3, 101));
+    // Its code decides, where it is seen.
+    let is_unseen = driver.library() == Library::Sqlx;
+    let always = Script::new(lent("23505"));
+    let error = db.run(call(), always.clone()).await.unwrap_err();
+    assert!(matches!(error, AppError::Opaque), "{error:?}");
+    assert_eq!(always.attempts(), if is_unseen { 3 } else { 1 });
+    let report = shop.reports.last();
+    assert_eq!(report.trail.ran_unseen(), is_unseen);
+    if is_unseen {
+        assert_eq!(report.gave_up, Some(GiveUp::Unseen));
+        assert!(report.failures.iter().all(|it| it.cause == Cause::FailedUnseen), "{report}");
+        let text = report.to_string();
+        for part in
+            ["report its error by `tx.saw(&error)`", "what ran on the lent connection isn't listed"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    // An error of the closure's own is nobody else's business.
+    let own = Script::new([Step::Lent("SELECT 1".into()), Step::Fail("sold out")]);
+    let error = db.run(call(), own.clone()).await.unwrap_err();
+    assert!(matches!(error, AppError::Own("sold out")), "{error:?}");
+    assert_eq!((own.attempts(), shop.balance_of(1).await, shop.busy().await), (1, 101, 0));
 }
 
 async fn a_deadlock_is_tried_again(driver: Driver) {

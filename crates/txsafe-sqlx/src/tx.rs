@@ -77,8 +77,10 @@ impl<'c, DB: Engine, O, Held> Tx<'c, DB, O, Held> {
 
     /// Lends the connection, for `COPY` and for helpers that take `&mut PgConnection`.
     ///
-    /// txsafe doesn't see what fails there; report it by [`saw`](Self::saw). Otherwise a deadlock isn't retried, and an error that
-    /// the closure swallows commits on SQLite, which goes on behind a failure. PostgreSQL refuses that COMMIT in any case.
+    /// txsafe doesn't see what fails there; report it by [`saw`](Self::saw). Otherwise its code isn't known: on PostgreSQL, which
+    /// aborts the transaction, the closure runs three times at most, a deadlock or not
+    /// ([`Cause::FailedUnseen`](crate::Cause::FailedUnseen)). SQLite goes on behind a failure: there nothing is retried, and an
+    /// error that the closure swallows commits.
     ///
     /// ```
     /// # async fn load(conn: &mut sqlx::PgConnection) -> Result<i64, sqlx::Error> {

@@ -98,6 +98,7 @@ fn price(cause: Cause, waited: Duration) -> u32 {
         Cause::LockTimeout => 1 + (waited.as_millis() / 50).min(9) as u32,
         Cause::Serialization => 2,
         Cause::Deadlock
+        | Cause::FailedUnseen
         | Cause::StalePlan
         | Cause::StaleSession
         | Cause::OptedIn

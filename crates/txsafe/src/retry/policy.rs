@@ -212,6 +212,7 @@ impl RetryPolicy {
             | Cause::StaleSession
             | Cause::NoConnection
             | Cause::CommitInDoubt
+            | Cause::FailedUnseen
             | Cause::StatementCanceled
             | Cause::TransactionTimeout
             | Cause::OptedIn
@@ -261,6 +262,8 @@ pub enum GiveUp {
     BorrowedConnection,
     /// A stale plan came back on a fresh connection.
     Again,
+    /// A statement that txsafe didn't see failed in each of three attempts.
+    Unseen,
 }
 
 impl fmt::Display for GiveUp {
@@ -281,6 +284,9 @@ impl fmt::Display for GiveUp {
                 "the connection was lost and is the caller's own: pass a pooled one, or use `transaction`",
             ),
             Self::Again => f.write_str("the same failure came back on a fresh connection"),
+            Self::Unseen => f.write_str(
+                "a statement that txsafe didn't see failed in each of three attempts, and may fail always",
+            ),
         }
     }
 }

@@ -74,6 +74,9 @@ pub enum Cause {
     NoConnection,
     /// The answer to COMMIT was lost, or the server itself doesn't know (`40003`, or a FATAL `08007`).
     CommitInDoubt,
+    /// `25P02` without a failure before it: what failed ran unseen, as on a connection that was lent. It may be transient or
+    /// not, so it is tried again twice.
+    FailedUnseen,
     /// `57014`: cancelled by `statement_timeout` or by request.
     StatementCanceled,
     /// `25P03` or `25P04`: the transaction idled or lasted too long.
@@ -118,6 +121,7 @@ impl Cause {
             Condition::StatementTimeout | Condition::Canceled => Self::StatementCanceled,
             Condition::IdleTimeout | Condition::TransactionTimeout => Self::TransactionTimeout,
             Condition::NoConnection => Self::NoConnection,
+            Condition::InFailedTransaction if phase == Phase::Body => Self::FailedUnseen,
             Condition::TooManyConnections
             | Condition::ServerGone
             | Condition::CommitUnknown
@@ -141,6 +145,7 @@ impl Cause {
             | Self::RecoveryConflict
             | Self::TooManyConnections
             | Self::NoConnection
+            | Self::FailedUnseen
             | Self::OptedIn => Remedy::Retry,
             Self::ConnectionLost | Self::ReadOnlyServer | Self::StalePlan | Self::StaleSession => {
                 Remedy::Reconnect
@@ -155,11 +160,12 @@ impl Cause {
     }
 
     /// Whether the same transaction may well succeed later. A lock that wasn't free may be, although nothing is retried for
-    /// it at once.
+    /// it at once. What failed unseen is retried, but isn't known to be transient.
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
             Self::LockNotAvailable => true,
+            Self::FailedUnseen => false,
             cause => matches!(cause.remedy(), Remedy::Retry | Remedy::Reconnect),
         }
     }
@@ -180,6 +186,7 @@ impl Cause {
             Self::StaleSession => "stale_session",
             Self::NoConnection => "no_connection",
             Self::CommitInDoubt => "commit_in_doubt",
+            Self::FailedUnseen => "failed_unseen",
             Self::StatementCanceled => "statement_canceled",
             Self::TransactionTimeout => "transaction_timeout",
             Self::OptedIn => "opted_in",
@@ -262,6 +269,15 @@ mod tests {
             let failure = Failure::of_response(SqlState::new(code).unwrap(), false, None, message);
             assert_eq!(Cause::of(&failure, Phase::Body), Cause::StaleSession, "{code}");
         }
+    }
+
+    #[test]
+    fn a_transaction_that_was_aborted_unseen_is_tried_again_and_not_called_transient() {
+        let aborted = refused("25P02");
+        let unseen = Cause::of(&aborted, Phase::Body);
+        assert_eq!((unseen, unseen.remedy()), (Cause::FailedUnseen, Remedy::Retry));
+        assert!(!unseen.is_transient());
+        assert_eq!(Cause::of(&aborted, Phase::Begin).remedy(), Remedy::Abort);
     }
 
     #[test]

@@ -20,6 +20,10 @@ use std::time::Duration;
 /// So often a transaction is tried again on a standby whose replication was in its way.
 const MOST_CONFLICTS: u32 = 2;
 
+/// So often a transaction is tried again in which something failed unseen: a deadlock rarely comes back so often, and what fails
+/// always costs no more than three runs.
+const MOST_UNSEEN: u32 = 2;
+
 /// What one attempt may take, and how it begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Plan {
@@ -61,6 +65,8 @@ pub(crate) struct Course {
     was_canceled: bool,
     /// How often replication was in the way.
     conflicts: u32,
+    /// How often something failed unseen.
+    unseen: u32,
     limits: InForce,
     pauses: Option<Box<dyn Iterator<Item = Duration> + Send>>,
     /// Nothing of the closure may run a second time.
@@ -77,6 +83,7 @@ impl Course {
             stale: 0,
             was_canceled: false,
             conflicts: 0,
+            unseen: 0,
             limits: InForce::default(),
             pauses: None,
             once,
@@ -177,6 +184,12 @@ impl Course {
             self.conflicts += 1;
             if self.conflicts > MOST_CONFLICTS {
                 return Err(GiveUp::Again);
+            }
+        }
+        if cause == Cause::FailedUnseen {
+            self.unseen += 1;
+            if self.unseen > MOST_UNSEEN {
+                return Err(GiveUp::Unseen);
             }
         }
         let pauses = self.pauses.get_or_insert_with(|| settings.retry.pauses_of_one_transaction());
@@ -353,6 +366,15 @@ mod tests {
         desk.next(None).unwrap();
         assert!(desk.after(Cause::ReadOnlyServer, None).is_ok());
         assert_eq!(desk.after(Cause::ReadOnlyServer, None), Err(GiveUp::Again));
+    }
+
+    #[test]
+    fn what_fails_unseen_is_tried_three_times() {
+        let mut desk = Desk::new(TxOptions::new());
+        desk.next(None).unwrap();
+        assert!(desk.after(Cause::FailedUnseen, None).is_ok());
+        assert!(desk.after(Cause::FailedUnseen, None).is_ok());
+        assert_eq!(desk.after(Cause::FailedUnseen, None), Err(GiveUp::Unseen));
     }
 
     #[test]

@@ -68,10 +68,11 @@ pub(crate) fn began_nothing(failure: &Failure) -> bool {
 }
 
 /// Whether to ask, before anything else, if the transaction is still the one that was begun: something ran unseen, and
-/// COMMIT would follow, or the connection is closed without a chance to ask later.
+/// COMMIT would follow, or the connection is closed without a chance to ask later. Where no failure was seen the closure's error
+/// may be that of what ran unseen: a transaction that is aborted says so.
 pub(crate) fn asks_first(closure_is_ok: bool, standing: &Standing) -> bool {
     match standing {
-        Standing::Open(_) => closure_is_ok,
+        Standing::Open(failure) => closure_is_ok || failure.is_none(),
         Standing::SavepointOpen => true,
         Standing::NotBegun(_)
         | Standing::Unprotected(_)
