@@ -193,7 +193,7 @@ mod tests {
         let (sender, answer) = oneshot::channel();
         thread::spawn(move || {
             thread::sleep(after);
-            drop(sender.send(()));
+            let _ = sender.send(());
         });
         answer
     }

@@ -69,6 +69,7 @@ pub trait AsyncDriver: Locks + Send + Sync {
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static;
 
     /// Ends when the caller's deadline passes, after so much time: of the real one, which the server works in.
+    #[must_use]
     fn deadline(after: Duration) -> impl Future<Output = ()> + Send + 'static {
         Self::sleep(after)
     }
