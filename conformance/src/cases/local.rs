@@ -2,15 +2,16 @@
 
 use super::Case;
 use crate::{
-    drivers::{Call, Driver},
+    drivers::{Call, Driver, Setup},
     script::{Script, Step},
     shop::Shop,
 };
-use txsafe::{ErrorKind, Keyed, TxOptions};
+use txsafe::{ErrorKind, IDEMPOTENCY_KEYS_SQL, Keyed, NewMessage, OUTBOX_SQL, TxOptions};
 
 pub(super) const CASES: &[Case] = cases![
     a_tenant_sees_its_own_rows_alone,
     a_search_path_ends_with_its_transaction,
+    own_tables_are_found_in_their_schema_whatever_the_search_path,
     a_role_that_is_refused_is_told
 ];
 
@@ -113,6 +114,42 @@ async fn a_search_path_ends_with_its_transaction(driver: Driver) {
     }
     assert_eq!(shop.balance_of(1).await, 102);
     let drop = format!("DROP SCHEMA \"o'{}\" CASCADE", shop.name());
+    shop.watcher.batch_execute(&drop).await.unwrap();
+}
+
+async fn own_tables_are_found_in_their_schema_whatever_the_search_path(driver: Driver) {
+    let shop = Shop::open("own_tables").await.unwrap();
+    let own_schema = format!("{} Ops", shop.name());
+    let tables = [
+        "DROP TABLE IF EXISTS txsafe_idempotency_keys, txsafe_outbox",
+        &format!("CREATE SCHEMA \"{own_schema}\"; SET search_path TO \"{own_schema}\""),
+        IDEMPOTENCY_KEYS_SQL,
+        OUTBOX_SQL,
+        &format!("SET search_path TO {}", shop.name()),
+    ];
+    for sql in tables {
+        shop.watcher.batch_execute(sql).await.unwrap();
+    }
+    let script =
+        || Script::new([Step::Credit(1, 1), Step::Outbox(NewMessage::new("mail", "hello"))]);
+    let call = || {
+        let options = TxOptions::new().search_path([shop.name()]);
+        Call::new("there").with(options).key("request").fingerprint("1 to account 1")
+    };
+    let setup = Setup { own_schema: Some(own_schema.clone()), ..Setup::default() };
+    let db = driver.open_as(&shop.url, 1, shop.name(), setup);
+    for ran in [Keyed::Ran(()), Keyed::AlreadyCommitted] {
+        assert_eq!(db.run(call(), script()).await.unwrap(), ran);
+    }
+    let other = call().fingerprint("1 to account 2");
+    let error = db.run(other, script()).await.unwrap_err().ours();
+    assert!(matches!(error.kind(), ErrorKind::IdempotencyKeyReused { .. }), "{error}");
+    let written = format!("SELECT count(*) FROM \"{own_schema}\".txsafe_outbox");
+    assert_eq!((shop.ask(&written).await, shop.balance_of(1).await), (1, 101));
+    // Without it, the search path has to lead to them.
+    let error = shop.database(driver).run(call(), script()).await.unwrap_err().ours();
+    assert!(error.to_string().contains("put `IDEMPOTENCY_KEYS_SQL` into a migration"), "{error}");
+    let drop = format!("DROP SCHEMA \"{own_schema}\" CASCADE");
     shop.watcher.batch_execute(&drop).await.unwrap();
 }
 

@@ -186,6 +186,8 @@ pub struct Setup {
     pub close_on_session_state: bool,
     /// Whether BEGIN and COMMIT set nothing.
     pub without_set: bool,
+    /// The schema of txsafe's own tables.
+    pub own_schema: Option<String>,
     /// SQL that a hook of the pool runs on each new connection.
     pub on_connect: Option<&'static str>,
     /// SQL that a hook of the pool runs on each connection that is used again, where it has such hooks.
@@ -201,6 +203,7 @@ impl Default for Setup {
             guard,
             close_on_session_state: false,
             without_set: false,
+            own_schema: None,
             on_connect: None,
             on_checkout: None,
             reports: Reports::default(),
@@ -211,8 +214,12 @@ impl Default for Setup {
 impl Setup {
     /// The same for a database that is being built.
     fn of<D>(self, builder: Builder<D>) -> D {
-        let Self { guard, close_on_session_state, without_set, reports, .. } = self;
+        let Self { guard, close_on_session_state, without_set, own_schema, reports, .. } = self;
         let builder = builder.without_set(without_set);
+        let builder = match own_schema {
+            Some(name) => builder.own_schema(name),
+            None => builder,
+        };
         let builder = builder.guard(guard).close_on_session_state(close_on_session_state);
         let built = builder.on_report(move |report| reports.keep(report)).build();
         built.unwrap_or_else(|error| panic!("settings that can be meant: {error}"))

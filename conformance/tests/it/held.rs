@@ -8,11 +8,7 @@ use diesel::{
     r2d2,
 };
 use diesel_async::pooled_connection::deadpool;
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     sync::{Barrier, oneshot},
     task::spawn_blocking,

@@ -153,16 +153,25 @@ macro_rules! cases {
             }
 
             #[tokio::test]
-            async fn a_missing_table_of_sequences_is_named() {
+            async fn a_missing_table_of_sequences_is_named_and_found_in_its_schema() {
                 let town = Town::found("table").await;
-                let db = database(&town);
-                town.other.batch_execute("DROP TABLE txsafe_sequences").await.unwrap();
-                let missing = db.transaction("table", async |tx| {
-                    tx.at::<Number>().next_in_sequence("a".into()).await?;
-                    Ok::<_, AppError>(())
-                });
-                let message = missing.await.unwrap_err().ours().to_string();
+                let schema = format!("{} Ops", town.name());
+                let moves = format!(
+                    "CREATE SCHEMA \"{schema}\"; ALTER TABLE txsafe_sequences SET SCHEMA \"{schema}\""
+                );
+                town.other.batch_execute(&moves).await.unwrap();
+                let number = async |db: Database<TownOrder>| {
+                    let number = db.transaction("table", async |tx| {
+                        Ok::<_, AppError>(tx.at::<Number>().next_in_sequence("a".into()).await?)
+                    });
+                    number.await
+                };
+                let message = number(database(&town)).await.unwrap_err().ours().to_string();
                 assert!(message.contains("put `SEQUENCES_SQL` into a migration"), "{message}");
+                let db = Database::builder($pool(town.url())).own_schema(&*schema);
+                assert_eq!(number(db.lock_order::<TownOrder>().build().unwrap()).await.unwrap(), 100);
+                let drop = format!("DROP SCHEMA \"{schema}\" CASCADE");
+                town.other.batch_execute(&drop).await.unwrap();
             }
 
             #[tokio::test(flavor = "multi_thread")]

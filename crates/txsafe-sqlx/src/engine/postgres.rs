@@ -208,7 +208,7 @@ impl Asks for Driver {
         ask: &'t Ask,
     ) -> BoxFuture<'t, Result<Rows, Error>> {
         Box::pin(async move {
-            let mut query = sqlx::query_scalar(ask.sql());
+            let mut query = sqlx::query_scalar(AssertSqlSafe(ask.sql()));
             for bind in ask.binds() {
                 query = query.bind(bind);
             }

@@ -14,6 +14,7 @@ pub(crate) mod leaving;
 pub(crate) mod limits;
 pub(crate) mod local;
 pub(crate) mod mark;
+pub(crate) mod own_schema;
 pub(crate) mod postgres;
 pub mod sqlite;
 pub(crate) mod sqlstate;

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     clock::times::Ledger,
     dialect::{
-        condition::Condition, failure::Failure, leaving::leaves_transaction,
+        condition::Condition, failure::Failure, leaving::leaves_transaction, own_schema::OwnSchema,
         postgres::session_state,
     },
     error::{outcome::Outcome, trail::Trail},
@@ -157,8 +157,14 @@ impl<H> Account<H> {
     }
 
     /// The attempt begins, of the transaction of this name, and these are its notes.
-    pub(crate) fn begin(&mut self, transaction: &Arc<str>, notes: Notes) {
+    pub(crate) fn begin(
+        &mut self,
+        transaction: &Arc<str>,
+        own_schema: Option<&OwnSchema>,
+        notes: Notes,
+    ) {
         self.transaction = Arc::clone(transaction);
+        self.locks.set_own_schema(own_schema);
         self.locks.watch(notes.locks.clone());
         self.notes = notes;
     }

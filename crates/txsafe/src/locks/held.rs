@@ -10,9 +10,12 @@ use super::{
     sequence,
     statement::{LockCall, LockStatement},
 };
-use crate::error::{
-    Error, ErrorKind,
-    refusal::{LockOrderRefusal, Reason},
+use crate::{
+    dialect::own_schema::OwnSchema,
+    error::{
+        Error, ErrorKind,
+        refusal::{LockOrderRefusal, Reason},
+    },
 };
 use std::{cmp::Ordering, fmt, panic::Location};
 
@@ -23,6 +26,7 @@ pub struct HeldLocks {
     /// The index of the greatest, by rank and key.
     greatest: Option<usize>,
     log: LockLog,
+    own_schema: Option<OwnSchema>,
 }
 
 /// Where the list of locks stood.
@@ -103,6 +107,16 @@ impl HeldLocks {
         Ok(advisory::lock(&ids, is_shared))
     }
 
+    /// Where txsafe's own tables are.
+    pub(crate) fn set_own_schema(&mut self, schema: Option<&OwnSchema>) {
+        self.own_schema = schema.cloned();
+    }
+
+    /// Where txsafe's own tables are, if the search path isn't to say.
+    pub(crate) fn own_schema(&self) -> Option<&OwnSchema> {
+        self.own_schema.as_ref()
+    }
+
     /// Plans to take the next number of a scope.
     pub(crate) fn plan_sequence<O, R>(
         &mut self,
@@ -114,7 +128,7 @@ impl HeldLocks {
         R: SequenceRank,
     {
         self.expect::<O, R, NoKeyUpdate>(std::slice::from_ref(scope), at)?;
-        Ok(sequence::next::<R>(scope))
+        Ok(sequence::next::<R>(scope).in_schema(self.own_schema.as_ref()))
     }
 
     /// Plans to lock `key` of rank `R` if nobody else holds it. Since it can't wait, it may be of any rank.

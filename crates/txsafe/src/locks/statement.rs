@@ -5,6 +5,7 @@ use super::{
     mode::Mode,
     rank::{TableRank, Target},
 };
+use crate::dialect::own_schema::{OwnSchema, in_schema};
 use std::borrow::Cow;
 
 /// A statement that locks rows of one rank in ascending order of their keys, and returns them.
@@ -74,6 +75,11 @@ impl LockCall {
         let LockStatement { from, rest, keys } = LockStatement::new::<R, M>(keys, false);
         // A query with an aggregate can't lock, so the one within does.
         Self::new(format!("SELECT max('locked') FROM (SELECT 1{from}$1{rest}) AS locked"), keys)
+    }
+
+    /// The same, with txsafe's own table in this schema.
+    pub(crate) fn in_schema(self, schema: Option<&OwnSchema>) -> Self {
+        Self { sql: in_schema(self.sql, schema), ..self }
     }
 
     /// The statement.

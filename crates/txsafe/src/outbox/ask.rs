@@ -3,11 +3,15 @@
 
 use super::{claim::Claim, delivery::Delivery, mark::Ended, new_message::NewMessage};
 use crate::{
-    dialect::{isolation::Isolation, words::cut},
+    dialect::{
+        isolation::Isolation,
+        own_schema::{OwnSchema, in_schema},
+        words::cut,
+    },
     locks::key,
     transaction::options::TxOptions,
 };
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 /// The longest error text that is kept, in bytes.
 const LONGEST_ERROR: usize = 1_000;
@@ -16,7 +20,7 @@ const LONGEST_ERROR: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
     transaction: &'static str,
-    sql: &'static str,
+    sql: Cow<'static, str>,
     binds: Vec<String>,
 }
 
@@ -100,8 +104,13 @@ impl Ask {
 
     /// The statement.
     #[must_use]
-    pub fn sql(&self) -> &'static str {
-        self.sql
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// The same, on the table in this schema.
+    pub(super) fn in_schema(self, schema: Option<&OwnSchema>) -> Self {
+        Self { sql: in_schema(self.sql, schema), ..self }
     }
 
     /// Its bind values.
@@ -308,7 +317,7 @@ impl Ask {
     }
 
     fn new(transaction: &'static str, sql: &'static str, binds: Vec<String>) -> Self {
-        Self { transaction, sql, binds }
+        Self { transaction, sql: Cow::Borrowed(sql), binds }
     }
 }
 

@@ -67,7 +67,8 @@ pub trait BlockingAsks: BlockingDriver + Asks {
 impl<D: AsyncDriver + Asks, O: LockOrder> AsyncStore for Database<D, O> {
     async fn ask(&self, ask: &Ask, place: &'static Location<'static>) -> Result<Rows, Error> {
         let call = Call::new(&self.shared, ask.transaction(), place, Some(&ask.options()))?;
-        unkeyed::<D, O, _, _, _>(call.own(), Source::Pool(&self.pool), Asking(ask)).await
+        let ask = ask.clone().in_schema(self.shared.own_schema.as_ref());
+        unkeyed::<D, O, _, _, _>(call.own(), Source::Pool(&self.pool), Asking(&ask)).await
     }
 
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -118,6 +119,7 @@ fn ask_blocking<D: BlockingDriver + Asks, O: LockOrder>(
     place: &'static Location<'static>,
 ) -> Result<Rows, Error> {
     let call = Call::new(&db.shared, ask.transaction(), place, Some(&ask.options()))?;
-    let body = |mut tx: D::Tx<'_, O, Unlocked>| ready(D::rows(&mut tx, ask));
+    let ask = ask.clone().in_schema(db.shared.own_schema.as_ref());
+    let body = |mut tx: D::Tx<'_, O, Unlocked>| ready(D::rows(&mut tx, &ask));
     unkeyed_blocking::<D, O, _, _, _>(call.own(), db, None, body)
 }

@@ -37,7 +37,7 @@ where
     O: LockOrder,
 {
     message.validate()?;
-    let ask = Ask::write(&message);
+    let ask = Ask::write(&message).in_schema(D::held(tx).own_schema());
     let rows = D::rows(tx, &ask).await.map_err(cured)?;
     let row = rows.into_iter().next().map(<[String; 2]>::try_from);
     let Some(Ok([key, effect])) = row else {

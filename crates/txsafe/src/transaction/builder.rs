@@ -5,7 +5,7 @@ use super::{
     shared::{OnReport, Shared},
 };
 use crate::{
-    dialect::Dialect,
+    dialect::{Dialect, own_schema::OwnSchema},
     error::{Error, report::Report},
     guard::{heard::lock_inversion, policy::Policy},
     locks::{
@@ -30,6 +30,7 @@ pub struct Builder<D> {
     policy: Option<Policy>,
     declared: Option<(&'static str, &'static [Neighbours])>,
     hides_bind_values: bool,
+    own_schema: Option<String>,
     close_on_session_state: bool,
     make: Box<dyn FnOnce(Arc<Shared>) -> D + Send>,
 }
@@ -51,6 +52,7 @@ impl<D> Builder<D> {
             policy: None,
             declared: None,
             hides_bind_values: false,
+            own_schema: None,
             close_on_session_state: false,
             make: Box::new(make),
         }
@@ -141,6 +143,24 @@ impl<D> Builder<D> {
         self
     }
 
+    /// The schema of txsafe's own tables: idempotency keys, outbox and sequences. Default: none, and the search path leads to them.
+    ///
+    /// Set it where transactions have another [`search_path`](Self::search_path), one for each tenant, say. The SQL of the tables
+    /// creates them in the first schema of its session's search path:
+    ///
+    /// ```sql
+    /// CREATE SCHEMA ops;
+    /// SET LOCAL search_path TO ops; -- in a migration, followed by IDEMPOTENCY_KEYS_SQL, OUTBOX_SQL and SEQUENCES_SQL
+    /// ```
+    ///
+    /// The name is taken as it stands in the catalog, upper case included. [`build`](Self::build) refuses an empty one, one of more
+    /// than 63 bytes, and quotes, backslashes or control characters in it.
+    #[must_use]
+    pub fn own_schema(mut self, name: impl Into<String>) -> Self {
+        self.own_schema = Some(name.into());
+        self
+    }
+
     /// Whether a pooled connection is closed at the end of its transaction, and not given back, if statements of the
     /// transaction left something on its session: an advisory lock of the session, a setting, a role, a channel, a
     /// temporary table, a prepared statement of SQL, a held cursor. Default: `false`; the guard warns instead
@@ -175,6 +195,7 @@ impl<D> Builder<D> {
             policy,
             declared: _,
             hides_bind_values,
+            own_schema,
             close_on_session_state,
             make,
         } = self;
@@ -191,6 +212,7 @@ impl<D> Builder<D> {
             policy,
             declared,
             hides_bind_values,
+            own_schema,
             close_on_session_state,
             make,
         }
@@ -209,6 +231,7 @@ impl<D> Builder<D> {
         let Self { dialect, options, budget, service, pool_name, on_report, graph, .. } = self;
         let mut shared =
             Shared::new(dialect, options, budget, service, pool_name, on_report, graph, policy)?;
+        shared.own_schema = self.own_schema.as_deref().map(OwnSchema::new).transpose()?;
         shared.close_on_session_state = self.close_on_session_state;
         if self.hides_bind_values {
             shared.hide_bind_values()?;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::times::Ledger,
     dialect::Ask,
-    driver::account::Notes,
+    driver::account::{Account, Notes},
     error::Error,
     guard::{gaps::Gaps, heard::lock_inversion, session_log::SessionLog},
     invalid::InvalidSetting,
@@ -161,8 +161,13 @@ impl Call {
         Ok(self)
     }
 
+    /// Begins the account of an attempt.
+    pub(crate) fn begin<H>(&self, account: &mut Account<H>) {
+        account.begin(&self.named.name, self.shared.own_schema.as_ref(), self.notes());
+    }
+
     /// Where the connection of an attempt notes what it sees.
-    pub(crate) fn notes(&self) -> Notes {
+    fn notes(&self) -> Notes {
         let Self { shared, named, place, on_held, by_hand, .. } = self;
         let locks = LockLog::new(&shared.graph, &named.name, Some(place), lock_inversion);
         let is_accounted = shared.guard.accounts() && !by_hand;

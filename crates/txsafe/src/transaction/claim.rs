@@ -2,7 +2,10 @@
 
 use super::{ending::Next, keyed::Keyed, progress::Progress};
 use crate::{
-    dialect::{Ask, Dialect, KEY_IN_PROGRESS},
+    dialect::{
+        Ask, Dialect, KEY_IN_PROGRESS,
+        own_schema::{OwnSchema, in_schema},
+    },
     driver::{account::Account, session::Question},
     error::{ErrorKind, trail::Trail},
 };
@@ -78,24 +81,33 @@ pub(crate) struct Claim<'c> {
     claims: Ask,
     nowait: bool,
     binds: [&'c str; 3],
+    /// Of the table of keys.
+    schema: Option<OwnSchema>,
     /// The question that is asked now.
     ask: Ask,
-    sql: &'static str,
+    sql: Cow<'static, str>,
 }
 
 impl<'c> Claim<'c> {
-    fn new(dialect: &'static dyn Dialect, claims: Ask, nowait: bool, binds: [&'c str; 3]) -> Self {
+    fn new(
+        dialect: &'static dyn Dialect,
+        claims: Ask,
+        nowait: bool,
+        binds: [&'c str; 3],
+        schema: Option<OwnSchema>,
+    ) -> Self {
         let Some(sql) = dialect.question(claims) else {
             unreachable!("a database that can't claim a key rejects the call");
         };
-        Self { dialect, claims, nowait, binds, ask: claims, sql }
+        let sql = in_schema(sql, schema.as_ref());
+        Self { dialect, claims, nowait, binds, schema, ask: claims, sql }
     }
 
     /// What is asked now.
     pub(crate) fn question(&self) -> Question<'_> {
         let has_fingerprint = !matches!(self.ask, Ask::ClaimKey | Ask::AwaitKey);
         let binds = if has_fingerprint { self.binds.as_slice() } else { &self.binds[..2] };
-        Question::new(self.sql, binds)
+        Question::new(&self.sql, binds)
     }
 
     /// Whether the next question waits for a call that has the key, and for nothing else.
@@ -119,7 +131,7 @@ impl<'c> Claim<'c> {
         };
         let next = next.and_then(|ask| Some((ask, self.dialect.question(ask)?)));
         let Some((ask, sql)) = next else { return ControlFlow::Break(Some(otherwise)) };
-        (self.ask, self.sql) = (ask, sql);
+        (self.ask, self.sql) = (ask, in_schema(sql, self.schema.as_ref()));
         ControlFlow::Continue(())
     }
 }
@@ -134,7 +146,9 @@ impl<H> Progress<H> {
     pub(crate) fn claim<'c>(&self, binds: &'c [String; 3]) -> Option<Claim<'c>> {
         let key = self.call.key.as_ref()?;
         let nowait = key.nowait && !self.may_hold_key && self.in_doubt.is_none();
-        Some(Claim::new(self.dialect(), key.ask(), nowait, binds.each_ref().map(String::as_str)))
+        let binds = binds.each_ref().map(String::as_str);
+        let schema = self.call.shared.own_schema.clone();
+        Some(Claim::new(self.dialect(), key.ask(), nowait, binds, schema))
     }
 
     /// The application's own settings, as a transaction with a key makes them, behind its claim: the role may not be allowed to

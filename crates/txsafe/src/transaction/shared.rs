@@ -2,7 +2,7 @@
 
 use super::{identity::Counted, options::TxOptions, settings::Settings};
 use crate::{
-    dialect::Dialect,
+    dialect::{Dialect, own_schema::OwnSchema},
     error::report::Report,
     guard::{holding::Holdings, policy::Policy, pool::Pool, report::Guard},
     invalid::InvalidSetting,
@@ -36,6 +36,8 @@ pub struct Shared {
     pub(crate) on_report: Option<OnReport>,
     pub(crate) graph: LockGraph,
     pub(crate) guard: Arc<Guard>,
+    /// Where its own tables are, if the search path isn't to say.
+    pub(crate) own_schema: Option<OwnSchema>,
     /// Connections on which statements left something don't go back to the pool.
     pub(crate) close_on_session_state: bool,
     /// Where connections come from, for the guard.
@@ -93,6 +95,7 @@ impl Shared {
             on_report,
             graph,
             guard,
+            own_schema: None,
             close_on_session_state: false,
             pool: OnceLock::new(),
             holdings: Arc::default(),

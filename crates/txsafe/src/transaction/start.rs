@@ -61,7 +61,7 @@ pub(super) async fn start<C: AsyncSource>(
     };
     holding.got(session.connection(), Stage::Begins);
     session.account().holds(holding);
-    session.account().begin(&progress.call.named.name, progress.call.notes());
+    progress.call.begin(session.account());
     if let Some(sql) = progress.asks_for_its_database() {
         let answer = session.ask(Question::rare(sql)).await.unwrap_or_default();
         if let Some(outer) = progress.identified(answer) {
