@@ -19,7 +19,7 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 35] = [
+pub(crate) const FIGURES: [Figure; 36] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
@@ -94,6 +94,11 @@ pub(crate) const FIGURES: [Figure; 35] = [
         name: "hot_row_vs_bare",
         bound: Bound::AtLeast(0.95),
         compares: "throughput of 16 workers on one row, guarded / bare",
+    },
+    Figure {
+        name: "hot_row_runs_per_commit",
+        bound: Bound::AtMost(1.5),
+        compares: "runs of the closure for each commit of these workers",
     },
     Figure {
         name: "storm_vs_naive_retry",

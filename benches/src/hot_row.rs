@@ -6,10 +6,14 @@ use crate::{
     ground::Ground,
     load::{self, End, Job, Turns, WORKERS},
     plan::Plan,
-    work::diesel_async::{bare_pool, guarded, run_bare, run_guarded},
+    work::diesel_async::{bare_pool, guarded, run_bare, run_counted},
 };
 use diesel_async::{AsyncPgConnection, pooled_connection::deadpool::Pool};
 use fastrand::Rng;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 use txsafe_diesel::Database;
 
 /// The row that everybody wants.
@@ -19,7 +23,7 @@ const ROW: i32 = 1;
 pub(crate) fn measure(ground: &Ground, plan: &Plan) -> Result<Findings> {
     let plan = &plan.finer();
     load::runtime()?.block_on(async {
-        let ours = Guarded(guarded(&ground.socket(), WORKERS)?);
+        let ours = Guarded { db: guarded(&ground.socket(), WORKERS)?, counts: Arc::default() };
         let theirs = Bare(bare_pool(&ground.socket(), WORKERS)?);
         let (mut our_turns, mut their_turns) = (Turns::default(), Turns::default());
         for round in 0..plan.rounds {
@@ -30,7 +34,10 @@ pub(crate) fn measure(ground: &Ground, plan: &Plan) -> Result<Findings> {
             return Err(format!("{} transactions failed on one row", our_turns.failed()).into());
         }
         Ok(Findings {
-            values: vec![Value::of_rounds("hot_row_vs_bare", &our_turns.over(&their_turns))],
+            values: vec![
+                Value::of_rounds("hot_row_vs_bare", &our_turns.over(&their_turns)),
+                Value::counted("hot_row_runs_per_commit", ours.counts.runs_per_commit()),
+            ],
             notes: vec![
                 our_turns.describe("hot row, guarded")?,
                 their_turns.describe("hot row, bare")?,
@@ -40,11 +47,30 @@ pub(crate) fn measure(ground: &Ground, plan: &Plan) -> Result<Findings> {
 }
 
 #[derive(Clone)]
-struct Guarded(Database);
+struct Guarded {
+    db: Database,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    runs: AtomicU64,
+    commits: AtomicU64,
+}
+
+impl Counts {
+    fn runs_per_commit(&self) -> f64 {
+        self.runs.load(Relaxed) as f64 / self.commits.load(Relaxed) as f64
+    }
+}
 
 impl Job for Guarded {
     async fn run(&self, _dice: &mut Rng) -> Result<End> {
-        Ok(if run_guarded(&self.0, &[ROW]).await.is_ok() { End::Committed } else { End::Failed })
+        if run_counted(&self.db, &[ROW], &self.counts.runs).await.is_err() {
+            return Ok(End::Failed);
+        }
+        self.counts.commits.fetch_add(1, Relaxed);
+        Ok(End::Committed)
     }
 }
 

@@ -58,7 +58,7 @@ const MEASUREMENTS: [(Measure, &[&str]); 28] = [
     (wall::durable_set_local, &["wall_vs_set_local_durable"]),
     (wall::distant_set_local, &["wall_vs_set_local_1ms"]),
     (overhead::measure, &["allocations_per_transaction", "cpu_us_per_transaction_extra"]),
-    (hot_row::measure, &["hot_row_vs_bare"]),
+    (hot_row::measure, &["hot_row_vs_bare", "hot_row_runs_per_commit"]),
     (storm::measure, &STORM),
     (locks::many, &["lock_many_vs_query"]),
     (locks::round_trips, &["lock_many_round_trips"]),

@@ -8,6 +8,7 @@ use diesel_async::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool,
     },
 };
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use txsafe_diesel::Database;
 
 /// What txsafe sends with BEGIN, as a careful service would send it by itself.
@@ -66,7 +67,13 @@ pub(crate) async fn run_set_local(pool: &Pool<AsyncPgConnection>, id: i32) -> Re
 
 /// A guarded transaction: one statement for each of `ids`.
 pub(crate) async fn run_guarded(db: &Database, ids: &[i32]) -> Result<()> {
+    run_counted(db, ids, &AtomicU64::new(0)).await
+}
+
+/// The same, which counts how often the closure runs.
+pub(crate) async fn run_counted(db: &Database, ids: &[i32], runs: &AtomicU64) -> Result<()> {
     db.transaction("bench", async |mut tx| {
+        runs.fetch_add(1, Relaxed);
         for id in ids {
             add(&mut tx, *id).await?;
         }

@@ -40,26 +40,26 @@ pub struct RetryPolicy {
 type PauseFactory = Arc<dyn Fn() -> Box<dyn Iterator<Item = Duration> + Send> + Send + Sync>;
 
 impl RetryPolicy {
-    /// At most 20 attempts within 30 s, with pauses whose ceiling grows from 2 ms to 1 s.
+    /// At most 8 attempts within 15 s, with pauses whose ceiling grows from 2 ms to 1 s.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            max_attempts: 20,
-            max_elapsed: Duration::from_secs(30),
+            max_attempts: 8,
+            max_elapsed: Duration::from_secs(15),
             min_pause: Duration::from_millis(2),
             max_pause: Duration::from_secs(1),
             pauses: None,
         }
     }
 
-    /// How often the closure may run in all, the first time included. Default: 20.
+    /// How often the closure may run in all, the first time included. Default: 8.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// No attempt starts later than this after the first one started. Default: 30 s.
+    /// No attempt starts later than this after the first one started. Default: 15 s.
     #[must_use]
     pub fn max_elapsed(mut self, elapsed: Duration) -> Self {
         self.max_elapsed = elapsed;
@@ -195,12 +195,12 @@ impl RetryPolicy {
         Ok(())
     }
 
-    /// A server without free connections, or one that is starting up, needs longer than two rows that collided.
+    /// A server without free connections, or one that is starting up, needs a hundred times longer than two rows that collided.
     fn ceiling_for(&self, cause: Cause, ceiling: Duration) -> Duration {
-        const UNHURRIED: Duration = Duration::from_millis(200);
+        const UNHURRIED: u32 = 100;
         match cause {
             Cause::TooManyConnections | Cause::ConnectionLost | Cause::ReadOnlyServer => {
-                ceiling.max(UNHURRIED).min(self.max_pause.max(ceiling))
+                ceiling.saturating_mul(UNHURRIED).min(self.max_pause.max(ceiling))
             }
             // Replication goes on until it has caught up.
             Cause::RecoveryConflict => self.max_pause.max(ceiling),
@@ -324,6 +324,10 @@ mod tests {
         let policy = RetryPolicy::new();
         let pause = policy.after(Cause::TooManyConnections, 1, MS, Some(2 * MS), 1.0);
         assert_eq!(pause, Ok(200 * MS));
+        // Those of all attempts last through a server's restart.
+        let ceilings = policy.pauses_of_one_transaction().take(7);
+        let pauses = ceilings.map(|it| policy.after(Cause::ConnectionLost, 1, MS, Some(it), 1.0));
+        assert_eq!(pauses.sum::<Result<Duration, _>>(), Ok(5_400 * MS));
     }
 
     #[test]
