@@ -131,7 +131,7 @@ async fn of_a_pool_of_deadpool_diesel_that_has_closed_a_connection() {
     let schema = server.schema("held").await.unwrap();
     let manager = postgres::Manager::new(schema.url(), deadpool_diesel::Runtime::Tokio1);
     let pool = watched(postgres::Pool::builder(manager).max_size(2)).build().unwrap();
-    let (policy, findings) = watching();
+    let (policy, findings) = watching(Policy::test());
     let db = blocking::Database::builder(pool).guard(policy).build().unwrap();
     let db: blocking::Database<NoOrder, _> = db;
     // It is closed by another thread, which drops its instrumentation behind whatever txsafe keeps with it.

@@ -11,7 +11,7 @@ const LONGEST: usize = 63;
 
 /// A schema, as it is written in SQL: quoted, with the dot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnSchema(Arc<str>);
+pub(crate) struct OwnSchema(Arc<str>);
 
 impl OwnSchema {
     /// The schema of this name.
