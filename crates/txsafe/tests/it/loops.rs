@@ -393,12 +393,14 @@ fn what_ran_unseen_is_committed_if_it_is_still_the_same_transaction() {
 }
 
 #[test]
-fn what_was_aborted_unseen_is_rolled_back() {
+fn what_was_aborted_unseen_is_rolled_back_and_tried_again() {
     let aborted = || Err(Failure::refused(SqlState::IN_FAILED_SQL_TRANSACTION, "aborted"));
     let answers = [aborted(), aborted(), aborted(), aborted(), answer("MARK|")];
-    let (result, told) = unseen(Attempt::default(), &answers);
-    assert_eq!(*ours(result).kind(), ErrorKind::RolledBackAtCommit);
-    assert_eq!(told[7..], notes("rollback, ask mark, give back, after rollback 1"));
+    for body in [None, Some("wrapped")] {
+        let (result, told) = unseen(Attempt { body, ..Attempt::default() }, &answers);
+        assert_eq!(result.unwrap(), Keyed::Ran(2));
+        assert_eq!(told[7..12], notes("rollback, ask mark, give back, after rollback 1, pause"));
+    }
 }
 
 #[test]
@@ -445,9 +447,12 @@ fn what_ran_unseen_is_asked_for_before_its_connection_is_replaced() {
 #[test]
 fn the_callers_own_error_is_its_own_where_something_ran_unseen_too() {
     let own = Attempt { body: Some("sold out"), ..Attempt::default() };
-    let (result, told) = unseen(own, &[answer("MARK|")]);
+    let (result, told) = unseen(own, &[answer("MARK|MARK+"), answer("MARK|")]);
     assert!(matches!(result, Err(Opaque::Own("sold out"))));
-    assert_eq!(told, notes("open, begin, body 1, rollback, ask mark, give back, after rollback 1"));
+    assert_eq!(
+        told,
+        notes("open, begin, body 1, ask mark, rollback, ask mark, give back, after rollback 1")
+    );
 }
 
 #[test]
