@@ -73,6 +73,14 @@ pub(crate) fn named_failure(
 /// What the server said, or would have: with the times, and what to do.
 fn told(failure: Failure, idle: Duration, limit: Limit) -> Failure {
     const SETTING: &str = "`idle_in_transaction_session_timeout`";
+    // The statement was sent in time, as the driver saw it, and waited in the client or on the network.
+    let was_late =
+        !has_idled(idle, limit) && failure.took().is_some_and(|took| has_idled(took, limit));
+    let idled = if was_late {
+        "the statement was sent in time and reached the server too late, because the client or the network stood still".into()
+    } else {
+        format!("the transaction sent nothing for {idle:.1?}")
+    };
     let (limit, cure) = match limit {
         Limit::Ours(limit) => (format!("its {SETTING} is {limit:?}"), CURE),
         Limit::Sessions(limit) => (
@@ -83,8 +91,7 @@ fn told(failure: Failure, idle: Duration, limit: Limit) -> Failure {
             (format!("its {SETTING} was left to the server"), SESSIONS_CURE)
         }
     };
-    let message =
-        format!("{}: the transaction sent nothing for {idle:.1?}, and {limit}", failure.message());
+    let message = format!("{}: {idled}, and {limit}", failure.message());
     failure.with_message(message).with_cure(cure)
 }
 
@@ -121,6 +128,19 @@ mod tests {
         assert_eq!(cause(Some(SqlState::ADMIN_SHUTDOWN), secs(30)), Cause::ConnectionLost);
         let code = SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
         assert_eq!(cause(Some(code), secs(1)), Cause::TransactionTimeout);
+    }
+
+    #[test]
+    fn a_statement_that_reached_the_server_too_late_is_not_called_idling() {
+        let limit = Limit::Ours(Duration::from_millis(300));
+        let said = |took| {
+            let failure = Failure::idled("terminating connection").with_took(Some(took));
+            told(failure, Duration::from_millis(1), limit).to_string()
+        };
+        let late = said(Duration::from_millis(307));
+        assert!(late.contains("reached the server too late"), "{late}");
+        let idle = said(Duration::from_millis(2));
+        assert!(idle.contains("sent nothing for 1.0ms"), "{idle}");
     }
 
     #[test]
