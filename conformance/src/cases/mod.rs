@@ -37,6 +37,7 @@ impl Case {
             session_state::CASES,
             limits::CASES,
             local::CASES,
+            lock_graph::CASES,
             rerun::CASES,
         ]
         .into_iter()
@@ -94,6 +95,7 @@ mod holders;
 mod keys;
 mod limits;
 mod local;
+mod lock_graph;
 mod not_retried;
 mod ownership;
 mod remedies;

@@ -17,8 +17,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 use txsafe::{
-    Builder, Configured, Keyed, Report, RunningTransaction, TxOptions, WithKey, driver::lock_mutex,
-    guard::Policy,
+    Builder, Configured, Keyed, LockGraph, Report, RunningTransaction, TxOptions, WithKey,
+    driver::lock_mutex, guard::Policy,
 };
 
 /// A driver that has an adapter.
@@ -192,6 +192,8 @@ pub struct Setup {
     pub on_connect: Option<&'static str>,
     /// SQL that a hook of the pool runs on each connection that is used again, where it has such hooks.
     pub on_checkout: Option<&'static str>,
+    /// The graph that learns in which order its transactions lock.
+    pub lock_graph: LockGraph,
     /// Where its reports go.
     pub reports: Reports,
 }
@@ -206,6 +208,7 @@ impl Default for Setup {
             own_schema: None,
             on_connect: None,
             on_checkout: None,
+            lock_graph: LockGraph::default(),
             reports: Reports::default(),
         }
     }
@@ -214,8 +217,9 @@ impl Default for Setup {
 impl Setup {
     /// The same for a database that is being built.
     fn of<D>(self, builder: Builder<D>) -> D {
-        let Self { guard, close_on_session_state, without_set, own_schema, reports, .. } = self;
-        let builder = builder.without_set(without_set);
+        let Self { guard, close_on_session_state, without_set, own_schema, lock_graph, reports, .. } =
+            self;
+        let builder = builder.without_set(without_set).lock_graph(lock_graph);
         let builder = match own_schema {
             Some(name) => builder.own_schema(name),
             None => builder,

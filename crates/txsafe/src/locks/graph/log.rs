@@ -96,11 +96,11 @@ impl LockLog {
         if let Some(mut log) = self.log()
             && let Some(statement) = log.graph.statements.read(sql)
         {
-            for Read { class, key } in &statement.locks {
+            for Read { class, key, waits } in &statement.locks {
                 let (class, key) = (*class, key.as_ref().and_then(|key| key.prefix(&bind)));
                 let place = Place::Sql(Arc::clone(&statement.sql));
                 let step = log.step();
-                log.want(Held { class, step, key, place, waited: true });
+                log.want(Held { class, step, key, place, waited: *waits });
             }
         }
     }

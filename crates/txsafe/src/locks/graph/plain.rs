@@ -3,7 +3,7 @@
 use super::{
     class::ClassId,
     log::BindKey,
-    sql::{KeySource, row_locks},
+    sql::{KeySource, RowLock, row_locks},
 };
 use crate::dialect::postgres::locks::may_lock;
 use crate::locks::key::LockKey;
@@ -31,6 +31,7 @@ pub(crate) struct Statement {
 pub(crate) struct Read {
     pub(crate) class: ClassId,
     pub(crate) key: Option<KeySource>,
+    pub(crate) waits: bool,
 }
 
 impl Statements {
@@ -49,8 +50,9 @@ impl Statements {
         drop(texts);
         // Our own tables are told by their ranks, and are in nobody's way.
         let locks = row_locks(sql).into_iter().filter(|lock| !lock.table.starts_with("txsafe_"));
-        let locks = locks
-            .filter_map(|lock| Some(Read { class: ClassId::named(&lock.table)?, key: lock.key }));
+        let locks = locks.filter_map(|RowLock { table, key, waits }| {
+            Some(Read { class: ClassId::named(&table)?, key, waits })
+        });
         let sql: Arc<str> = sql.into();
         let statement = Arc::new(Statement { sql: Arc::clone(&sql), locks: locks.collect() });
         let mut texts = self.0.write().unwrap_or_else(PoisonError::into_inner);

@@ -270,3 +270,58 @@ fn parameters_of_plain_sql_are_compared() {
     [10, 9].into_iter().for_each(|id| update(&log, id));
     assert_eq!(told(&graph).len(), 1);
 }
+
+#[cfg(feature = "sql")]
+mod what_is_skipped {
+    use super::*;
+
+    const CLAIM: &str =
+        "SELECT id FROM skip_jobs WHERE is_new ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
+    const TAKE: &str = "SELECT id FROM skip_jobs WHERE id = 3 FOR UPDATE NOWAIT";
+    const COUNT: &str = "UPDATE skip_counters SET n = n + 1 WHERE id = 1";
+    const FINISH: &str = "UPDATE skip_jobs SET is_new = false WHERE id = 3";
+
+    fn run(graph: &LockGraph, transaction: &str, statements: &[&str]) {
+        let log = log(graph, transaction);
+        statements.iter().for_each(|sql| log.will_run(sql, |_| None));
+    }
+
+    #[test]
+    fn others_wait_for_it() {
+        for claim in [CLAIM, TAKE] {
+            let graph = LockGraph::new();
+            run(&graph, "take", &[claim, COUNT]);
+            run(&graph, "give", &[COUNT, FINISH]);
+            assert_eq!(told(&graph).len(), 1, "{claim}");
+        }
+    }
+
+    #[test]
+    fn it_waits_for_nobody() {
+        let of_one = "UPDATE skip_jobs SET is_new = false WHERE id = \
+                      (SELECT id FROM skip_jobs WHERE is_new LIMIT 1 FOR UPDATE SKIP LOCKED)";
+        for statements in [[COUNT, CLAIM, FINISH], [COUNT, TAKE, FINISH], [COUNT, of_one, ""]] {
+            let graph = LockGraph::new();
+            run(&graph, "worker", &statements);
+            run(&graph, "cancel", &[FINISH, COUNT]);
+            assert!(told(&graph).is_empty(), "{statements:?}: {:?}", told(&graph));
+        }
+    }
+
+    #[test]
+    fn rows_that_are_claimed_one_after_another_have_no_order() {
+        let graph = LockGraph::new();
+        let finish = |id| format!("UPDATE skip_jobs SET is_new = false WHERE id = {id}");
+        run(&graph, "up", &[CLAIM, &finish(3), &finish(5)]);
+        run(&graph, "down", &[CLAIM, &finish(5), &finish(3)]);
+        assert!(told(&graph).is_empty());
+    }
+
+    #[test]
+    fn what_was_not_skipped_is_waited_for_all_the_same() {
+        let graph = LockGraph::new();
+        run(&graph, "one", &[TAKE, "UPDATE skip_jobs SET is_new = true WHERE id = 1"]);
+        run(&graph, "other", &[&FINISH.replace('3', "1"), FINISH]);
+        assert_eq!(told(&graph).len(), 1, "3 then 1, and 1 then 3");
+    }
+}

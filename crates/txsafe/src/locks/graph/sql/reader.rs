@@ -61,7 +61,7 @@ impl Reader {
             self.subqueries(selection);
         }
         if let Some(table) = Table::of(target) {
-            self.locks.push(table.lock(is_alone, selection));
+            self.locks.push(table.lock(is_alone, selection, true));
         }
     }
 
@@ -73,7 +73,7 @@ impl Reader {
             (&insert.on, &insert.table)
             && matches!(on.action, OnConflictAction::DoUpdate(_))
         {
-            self.locks.push(Table { name, alias: None }.lock(false, None));
+            self.locks.push(Table { name, alias: None }.lock(false, None, true));
         }
     }
 
@@ -84,14 +84,14 @@ impl Reader {
             matches!(clause.action, MergeAction::Update(_) | MergeAction::Delete { .. })
         });
         if let (true, Some(table)) = (locks, Table::of(&merge.table)) {
-            self.locks.push(table.lock(false, None));
+            self.locks.push(table.lock(false, None, true));
         }
     }
 
     fn lock(&mut self, lock: &Lock) {
-        let waited_for = if lock.nowait { &[] } else { lock.tables.as_slice() };
-        for target in waited_for {
-            self.locks.push(Table { name: &target.name, alias: None }.lock(false, None));
+        for target in &lock.tables {
+            let table = Table { name: &target.name, alias: None };
+            self.locks.push(table.lock(false, None, !lock.nowait));
         }
     }
 
@@ -148,8 +148,9 @@ impl Reader {
         }
         let factors = factors(&select.from);
         for table in factors.iter().filter_map(|factor| Table::of(factor)) {
-            if is_waited_for(clauses, &table.called()) && !self.is_cte(table.name) {
-                self.locks.push(table.lock(factors.len() == 1, select.selection.as_ref()));
+            let Some(waits) = waits(clauses, &table.called()) else { continue };
+            if !self.is_cte(table.name) {
+                self.locks.push(table.lock(factors.len() == 1, select.selection.as_ref(), waits));
             }
         }
     }
@@ -253,10 +254,11 @@ impl Clause<'_> {
     }
 }
 
-/// Where several clauses are about a table, one that doesn't wait is enough.
-fn is_waited_for(clauses: &[Clause<'_>], called: &String) -> bool {
-    let mut covering = clauses.iter().filter(|clause| clause.covers(called)).peekable();
-    covering.peek().is_some() && covering.all(|clause| clause.waits)
+/// Whether a table's rows are waited for; `None` where no clause locks them. Where several clauses are about a table, one that
+/// doesn't wait is enough.
+fn waits(clauses: &[Clause<'_>], called: &String) -> Option<bool> {
+    let covering = clauses.iter().filter(|clause| clause.covers(called));
+    covering.map(|clause| clause.waits).reduce(|one, other| one && other)
 }
 
 /// All that stands in `FROM`, in its order.

@@ -23,13 +23,14 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub(super) fn lock(self, is_alone: bool, selection: Option<&Expr>) -> RowLock {
+    pub(super) fn lock(self, is_alone: bool, selection: Option<&Expr>, waits: bool) -> RowLock {
         let parts = parts_of(self.name);
         let table = match parts.as_slice() {
             [schema, table] if schema == "public" => table.clone(),
             parts => parts.join("."),
         };
-        RowLock { table, key: selection.and_then(|selection| self.key(is_alone, selection)) }
+        let key = selection.and_then(|selection| self.key(is_alone, selection));
+        RowLock { table, key, waits }
     }
 
     /// How the rest of the statement calls it.
