@@ -21,7 +21,6 @@ mod commit_async;
 mod connect;
 #[cfg(any(feature = "async", feature = "deadpool-diesel"))]
 mod deadpools;
-#[cfg(feature = "async")]
 mod depth;
 #[cfg(feature = "async")]
 mod driver;

@@ -1,7 +1,12 @@
 //! A part of a transaction that can be rolled back by itself.
 
-use crate::{driver::Driver, failure::failure_of, tx::Tx};
-use diesel_async::{AnsiTransactionManager, TransactionManager};
+use crate::{
+    depth::{depth, release},
+    driver::Driver,
+    failure::failure_of,
+    tx::Tx,
+};
+use diesel_async::{AnsiTransactionManager, SimpleAsyncConnection, TransactionManager};
 use futures_util::future::BoxFuture;
 use txsafe::{
     Error, Failure, LockOrder,
@@ -37,7 +42,13 @@ impl Savepoints for Driver {
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, ()> {
         Box::pin(async {
-            let _ = Manager::rollback_transaction(tx.parts().conn).await;
+            let conn = tx.parts().conn;
+            if Manager::rollback_transaction(conn).await.is_ok()
+                && let Some(name) = depth(conn)
+            {
+                // Diesel leaves it set, and the next one inside it: each that fails would be another level.
+                let _ = conn.batch_execute(&release(name)).await;
+            }
         })
     }
 

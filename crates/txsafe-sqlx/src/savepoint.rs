@@ -4,7 +4,7 @@ use crate::{
     driver::Driver,
     engine::{Engine, Manager},
     observed::Observed,
-    session::settle,
+    session::{depth, settle},
     tx::{Parts, Tx},
 };
 use futures_util::future::BoxFuture;
@@ -71,8 +71,13 @@ impl<DB: Engine> Savepoints for Driver<DB> {
                 return;
             }
             observed.enter_flux();
-            let rolled_back = calls.waiting(Manager::<DB>::rollback(conn)).await;
-            match rolled_back {
+            let ended = async {
+                Manager::<DB>::rollback(conn).await?;
+                // SQLx leaves it set, and the next one inside it: each that fails would be another level.
+                let name = depth::<DB>(conn);
+                DB::run(conn, format!("RELEASE SAVEPOINT _sqlx_savepoint_{name}")).await
+            };
+            match calls.waiting(ended).await {
                 Ok(()) => {
                     observed.leave_flux();
                     observed.recovered();

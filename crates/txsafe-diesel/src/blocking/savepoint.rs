@@ -3,11 +3,11 @@
 use super::{
     driver::Driver,
     pool::Pool,
-    session::Manager,
+    session::{Manager, depth},
     tx::{Parts, Tx},
 };
-use crate::failure::failure_of;
-use diesel::connection::TransactionManager;
+use crate::{depth::release, failure::failure_of};
+use diesel::connection::{SimpleConnection, TransactionManager};
 use futures_util::future::BoxFuture;
 use std::future::ready as made;
 use txsafe::{
@@ -40,7 +40,13 @@ impl<P: Pool> Savepoints for Driver<P> {
     fn roll_back<'t, O: LockOrder, Held>(
         tx: &'t mut <Self as Locks>::Tx<'_, O, Held>,
     ) -> BoxFuture<'t, ()> {
-        let _ = Manager::rollback_transaction(tx.parts().conn);
+        let conn = tx.parts().conn;
+        if Manager::rollback_transaction(conn).is_ok()
+            && let Some(name) = depth(conn)
+        {
+            // As in the async half.
+            let _ = conn.batch_execute(&release(name));
+        }
         Box::pin(made(()))
     }
 

@@ -301,7 +301,7 @@ pub(crate) fn is_in_error(conn: &mut PgConnection) -> bool {
     matches!(Manager::transaction_manager_status_mut(conn), TransactionManagerStatus::InError)
 }
 
-fn depth(conn: &mut PgConnection) -> Option<u32> {
+pub(super) fn depth(conn: &mut PgConnection) -> Option<u32> {
     match Manager::transaction_manager_status_mut(conn) {
         TransactionManagerStatus::Valid(status) => status.transaction_depth().map(u32::from),
         TransactionManagerStatus::InError => None,

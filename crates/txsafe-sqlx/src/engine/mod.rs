@@ -127,6 +127,9 @@ pub(crate) mod sealed {
             begun: &'e Begun,
         ) -> BoxFuture<'e, Result<(), SqlxError>>;
 
+        /// Runs a statement of txsafe's own.
+        fn run(conn: &mut Conn<Self>, sql: String) -> BoxFuture<'_, Result<(), SqlxError>>;
+
         /// Whether a transaction is open, however it was begun.
         fn is_in_transaction(conn: &mut Conn<Self>) -> BoxFuture<'_, Result<bool, Failure>>;
 

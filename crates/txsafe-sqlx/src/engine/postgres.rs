@@ -156,6 +156,11 @@ impl Rules for Postgres {
         Box::pin(Manager::rollback(conn))
     }
 
+    #[inline]
+    fn run(conn: &mut PgConnection, sql: String) -> BoxFuture<'_, Result<(), SqlxError>> {
+        Box::pin(async move { conn.execute(AssertSqlSafe(sql)).await.map(drop) })
+    }
+
     /// SQLx knows of those that it began itself. Of others the server's clock tells: a statement outside of a transaction begins
     /// when its own does. Source: PostgreSQL manual, section 9.9.5, "Current Date/Time".
     #[inline]

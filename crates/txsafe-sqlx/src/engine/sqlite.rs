@@ -171,6 +171,11 @@ impl Rules for Sqlite {
         })
     }
 
+    #[inline]
+    fn run(conn: &mut SqliteConnection, sql: String) -> BoxFuture<'_, Result<(), SqlxError>> {
+        Box::pin(async move { conn.execute(AssertSqlSafe(sql)).await.map(drop) })
+    }
+
     /// SQLx knows of those that it began itself; another one refuses to be begun again.
     #[inline]
     fn is_in_transaction(conn: &mut SqliteConnection) -> BoxFuture<'_, Result<bool, Failure>> {
