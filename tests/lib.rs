@@ -89,4 +89,6 @@ pub mod findings {
     pub mod txs011 {}
     #[doc = include_str!("../docs/findings/TXS012.md")]
     pub mod txs012 {}
+    #[doc = include_str!("../docs/findings/TXS014.md")]
+    pub mod txs014 {}
 }

@@ -6,14 +6,22 @@ use crate::{
     script::{Script, Step},
     shop::Shop,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::Barrier;
-use txsafe::{LockGraph, TxOptions};
+use txsafe::{
+    LockGraph, TxOptions,
+    guard::{Code, Finding, Policy},
+};
 
 pub(super) const CASES: &[Case] = cases![
     a_row_that_was_claimed_without_waiting_makes_others_wait,
     a_claim_that_never_waits_closes_no_circle,
+    advisory_locks_of_plain_sql_are_in_the_order_of_all,
+    what_a_savepoint_gave_back_is_not_held,
+    savepoints_that_fail_are_not_nested,
 ];
+
+pub(super) const CLOSURE_CASES: &[Case] = closure_cases![many_savepoints_that_write_are_told];
 
 const JOBS: &str = "
     CREATE TABLE jobs (id int PRIMARY KEY, is_new bool NOT NULL DEFAULT true);
@@ -33,11 +41,19 @@ struct Arena {
 
 impl Arena {
     async fn open(driver: Driver, name: &str, tables: &str) -> Self {
+        Self::guarded(driver, name, tables, Policy::production()).await
+    }
+
+    async fn guarded(driver: Driver, name: &str, tables: &str, guard: Policy) -> Self {
         let shop = Shop::open(name).await.unwrap();
         shop.watcher.batch_execute(tables).await.unwrap();
         let graph = LockGraph::new();
-        let setup =
-            Setup { lock_graph: graph.clone(), reports: shop.reports.clone(), ..Setup::default() };
+        let setup = Setup {
+            guard,
+            lock_graph: graph.clone(),
+            reports: shop.reports.clone(),
+            ..Setup::default()
+        };
         let db = driver.open_as(&shop.url, 4, shop.name(), setup);
         Self { shop, db, graph }
     }
@@ -127,5 +143,132 @@ async fn a_claim_that_never_waits_closes_no_circle(driver: Driver) {
         assert_eq!(arena.inversions(), 0, "{claim}");
         arena.all_are_new().await;
         assert!(!arena.meet(worker, cancels).await, "the server agrees: {claim}");
+    }
+}
+
+async fn advisory_locks_of_plain_sql_are_in_the_order_of_all(driver: Driver) {
+    // Advisory locks are the whole server's, and other tests have theirs.
+    let key = fastrand::i32(1..);
+    let one = format!("pg_advisory_xact_lock({key})");
+    let two = format!("pg_advisory_xact_lock_shared({key}, 2)");
+    let exclusive = format!("pg_advisory_xact_lock({key}, 2)");
+    for (first, second, deadlock) in
+        [(&one, &one, true), (&two, &exclusive, true), (&two, &two, false)]
+    {
+        let (first, second) = (format!("SELECT {first}"), format!("SELECT {second}"));
+        let (locks, counts) = ([&*first, COUNT], [COUNT, &*second]);
+        let arena = Arena::open(driver, "advisory", JOBS).await;
+        arena.alone("locks", &locks).await;
+        assert_eq!(arena.inversions(), 0);
+        arena.alone("counts", &counts).await;
+        assert_eq!(arena.inversions(), 1, "{first}");
+        assert_eq!(arena.meet(locks, counts).await, deadlock, "{first} {second}");
+    }
+    let arena = Arena::open(driver, "advisory", JOBS).await;
+    let (lock, tried) =
+        (format!("SELECT {one}"), format!("SELECT pg_try_advisory_xact_lock({key})"));
+    let (locks, tries) = ([&*lock, COUNT], [COUNT, &*tried]);
+    arena.alone("locks", &locks).await;
+    arena.alone("tries", &tries).await;
+    assert_eq!(arena.inversions(), 0);
+    assert!(!arena.meet(locks, tries).await, "who doesn't wait closes no circle");
+}
+
+async fn what_a_savepoint_gave_back_is_not_held(driver: Driver) {
+    let (count, cancel) = (Step::sql(COUNT), Step::sql(CANCEL));
+    let failing = |step: &Step| Step::Savepoint(vec![step.clone(), Step::Fail("undone")]);
+    let sql = |sql: &str| Step::sql(sql);
+    let given_back = [
+        vec![failing(&cancel), count.clone()],
+        vec![sql("SAVEPOINT a"), cancel.clone(), sql("ROLLBACK TO a"), count.clone()],
+        vec![Step::sql(format!("SAVEPOINT a; {CANCEL}; ROLLBACK TO SAVEPOINT a")), count.clone()],
+        vec![
+            sql("SAVEPOINT a"),
+            cancel.clone(),
+            sql("SAVEPOINT a"),
+            sql("RELEASE a"),
+            sql("ROLLBACK TO a"),
+            count.clone(),
+        ],
+        vec![Step::Savepoint(vec![failing(&cancel)]), count.clone()],
+        vec![
+            sql("SAVEPOINT a"),
+            sql("SELECT id FROM jobs WHERE id = 1 FOR UPDATE NOWAIT"),
+            sql("ROLLBACK TO a; RELEASE a"),
+            count.clone(),
+        ],
+    ];
+    let held = [
+        vec![Step::Savepoint(vec![cancel.clone()]), count.clone()],
+        vec![sql("SAVEPOINT a"), cancel.clone(), sql("RELEASE a"), count.clone()],
+        vec![
+            sql("SAVEPOINT a"),
+            cancel.clone(),
+            sql("SAVEPOINT a"),
+            sql("ROLLBACK TO a"),
+            count.clone(),
+        ],
+        vec![failing(&cancel), cancel, count],
+    ];
+    for (scripts, inversions) in [(&given_back[..], 0), (&held[..], 1)] {
+        for steps in scripts {
+            let arena = Arena::open(driver, "back", JOBS).await;
+            arena.alone("before", &[COUNT, CANCEL]).await;
+            arena.db.run(Call::new("behind"), Script::new(steps.clone())).await.unwrap();
+            assert_eq!(arena.inversions(), inversions, "{steps:?}");
+        }
+    }
+}
+
+/// Each is released when it was rolled back. Otherwise the next one would be set inside it: each costs more than the one before, and
+/// what is written there gives all of them an id.
+async fn savepoints_that_fail_are_not_nested(driver: Driver) {
+    let arena = Arena::open(driver, "nested", JOBS).await;
+    let fails = [
+        Step::Savepoint(vec![Step::sql(CANCEL), Step::Fail("undone")]),
+        Step::Savepoint(vec![Step::sql("SELECT 1/0")]),
+        Step::Savepoint(vec![Step::Savepoint(vec![Step::Fail("undone")]), Step::Fail("undone")]),
+    ];
+    let mut steps = times(10, &fails);
+    // The server has one of these for each savepoint that is set.
+    let ask = "INSERT INTO ledger SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'CurTransactionContext'";
+    steps.push(Step::sql(ask));
+    arena.db.run(Call::new("nested"), Script::new(steps)).await.unwrap();
+    assert_eq!(arena.shop.ask("SELECT operation FROM ledger").await, 0);
+}
+
+fn times(n: usize, steps: &[Step]) -> Vec<Step> {
+    std::iter::repeat_n(steps, n).flatten().cloned().collect()
+}
+
+async fn many_savepoints_that_write_are_told(driver: Driver) {
+    let write = Step::sql(COUNT);
+    let read = Step::sql("SELECT 1");
+    let savepoint = |steps: &[Step]| Step::Savepoint(steps.to_vec());
+    let fails = savepoint(&[write.clone(), Step::Fail("undone")]);
+    let plain = |end: &str| Step::sql(format!("{COUNT}; {end}"));
+    let set = Step::sql("SAVEPOINT a");
+    for (what, steps, is_told) in [
+        ("64", vec![savepoint(std::slice::from_ref(&write)); 64], false),
+        ("65", vec![savepoint(std::slice::from_ref(&write)); 65], true),
+        ("a hundred that read", vec![savepoint(&[read]); 100], false),
+        ("a hundred that fail", vec![fails; 100], false),
+        ("a hundred of plain SQL", times(100, &[set.clone(), write, Step::sql("RELEASE a")]), true),
+        (
+            "a hundred that plain SQL rolls back",
+            times(100, &[set, plain("ROLLBACK TO a; RELEASE a")]),
+            false,
+        ),
+    ] {
+        let findings = Arc::<Mutex<Vec<Finding>>>::default();
+        let receive = Arc::clone(&findings);
+        let policy = Policy::production()
+            .on_finding(move |finding| receive.lock().unwrap().push(finding.clone()));
+        let arena = Arena::guarded(driver, "many", JOBS, policy).await;
+        arena.db.run(Call::new("many"), Script::new(steps)).await.unwrap();
+        let findings = findings.lock().unwrap();
+        let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();
+        let expected: &[Code] = if is_told { &[Code::ManySubtransactions] } else { &[] };
+        assert_eq!(codes, expected, "{what}");
     }
 }

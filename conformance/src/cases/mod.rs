@@ -38,6 +38,7 @@ impl Case {
             limits::CASES,
             local::CASES,
             lock_graph::CASES,
+            lock_graph::CLOSURE_CASES,
             rerun::CASES,
         ]
         .into_iter()

@@ -53,6 +53,17 @@ pub trait Dialect: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether two transactions can wait for each other's locks.
+    fn can_deadlock(&self) -> bool {
+        true
+    }
+
+    /// How many subtransactions of one transaction may have written before they cost other sessions time; `None` if there is no such
+    /// limit.
+    fn cheap_subtransactions(&self) -> Option<usize> {
+        None
+    }
+
     /// What the answer to [`Ask::Mark`] says of the transaction; `None` if it is the answer to something else, or none at all.
     fn identity(&self, mark: &Mark, answer: &Result<Option<String>, Failure>) -> Option<Identity>;
 }

@@ -106,7 +106,7 @@ impl Notes {
             fn write_str(&mut self, part: &str) -> fmt::Result {
                 let Self(text, notes) = self;
                 let is_worth = !text.is_empty()
-                    || notes.locks.may_lock(part)
+                    || notes.locks.is_worth_reading(part)
                     || notes.session.may_change(part)
                     || leaves_transaction(part);
                 if !is_worth {
@@ -129,6 +129,8 @@ pub(crate) struct Mark {
     hooks: (hooks::Mark, hooks::Mark),
     locks: held::Mark,
     session: session_state::Mark,
+    /// How many savepoints were open before.
+    depth: usize,
 }
 
 impl<H> Account<H> {
@@ -192,13 +194,25 @@ impl<H> Account<H> {
         self.holding.take()
     }
 
-    /// A savepoint was set.
-    pub(crate) fn mark(&self) -> Mark {
+    /// How many savepoints are open.
+    pub(crate) fn savepoints(&self) -> usize {
+        self.notes.locks.savepoints()
+    }
+
+    /// A savepoint was set where so many were open.
+    pub(crate) fn savepoint_set(&self, depth: usize) -> Mark {
+        self.notes.locks.savepoint_set(depth);
         Mark {
             hooks: self.hooks.mark(),
             locks: self.locks.mark(),
             session: self.notes.session.mark(),
+            depth,
         }
+    }
+
+    /// A savepoint was released that was set at `mark`.
+    pub(crate) fn savepoint_released(&self, mark: &Mark) {
+        self.notes.locks.savepoint_ended(mark.depth, true);
     }
 
     /// A savepoint was rolled back that was set at `mark`.
@@ -206,6 +220,7 @@ impl<H> Account<H> {
         self.hooks.savepoint_rolled_back(mark.hooks, &mut self.due);
         self.locks.rolled_back_to(mark.locks);
         self.notes.session.rolled_back_to(mark.session);
+        self.notes.locks.savepoint_ended(mark.depth, false);
     }
 
     /// What becomes of the connection, the attempt having ended by COMMIT or by ROLLBACK.

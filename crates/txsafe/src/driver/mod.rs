@@ -77,7 +77,10 @@ pub use crate::{
         takers::{Takers, Tracked},
     },
     locks::{
-        graph::log::{BindKey, HeldTable, LockLog},
+        graph::{
+            attempt::Noticed,
+            log::{BindKey, HeldTable, LockLog},
+        },
         held::HeldLocks,
         lock::{self, Locks, Reads},
         lock_set,

@@ -56,13 +56,15 @@ where
         + for<'c> AsyncFuncOnce<D::Tx<'c, O, Held>, Result<T, E>, Fut: Send>,
     E: From<Error>,
 {
+    let depth = D::account(tx).savepoints();
     D::set(tx).await?;
-    let mark = D::account(tx).mark();
+    let mark = D::account(tx).savepoint_set(depth);
     let result = within::savepoint(body(D::lend(tx))).await;
     let swallowed = D::settle(tx).await;
     match outcome(result, swallowed) {
         Ok(value) => {
             D::release(tx).await?;
+            D::account(tx).savepoint_released(&mark);
             Ok(value)
         }
         Err(error) => {
@@ -84,13 +86,15 @@ where
     F: for<'c> FnOnce(D::Tx<'c, O, Held>) -> Result<T, E>,
     E: From<Error>,
 {
+    let depth = D::account(tx).savepoints();
     ready(D::set(tx))?;
-    let mark = D::account(tx).mark();
+    let mark = D::account(tx).savepoint_set(depth);
     let result = within::savepoint_blocking(|| body(D::lend(tx)));
     let swallowed = ready(D::settle(tx));
     match outcome(result, swallowed) {
         Ok(value) => {
             ready(D::release(tx))?;
+            D::account(tx).savepoint_released(&mark);
             Ok(value)
         }
         Err(error) => {

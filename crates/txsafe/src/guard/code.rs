@@ -39,11 +39,13 @@ pub enum Code {
     IdleTransaction,
     /// The closure was run again, in rerun mode, and did something else than the first time.
     RerunDiffers,
+    /// More subtransactions have written than the server keeps at hand.
+    ManySubtransactions,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ExternalWait,
         Self::ExternalCall,
         Self::BlockingCall,
@@ -56,6 +58,7 @@ impl Code {
         Self::SessionState,
         Self::IdleTransaction,
         Self::RerunDiffers,
+        Self::ManySubtransactions,
     ];
 
     /// As it is written: `TXS001`.
@@ -148,6 +151,12 @@ impl Code {
                 "in production a retry does the same: clone inside the closure what it takes, return what it collects, and read \
                  clocks, random numbers and caches before the transaction; or call `transaction_once`, which never runs its \
                  closure again",
+            ),
+            Self::ManySubtransactions => (
+                "TXS014",
+                "many subtransactions",
+                "one savepoint around many rows in place of one around each, or `ON CONFLICT` in place of a savepoint that \
+                 may fail, or several transactions",
             ),
         }
     }

@@ -6,11 +6,9 @@
 use super::{
     code::Code,
     report::{Seen, Where},
-    scope::{scope, watched},
+    scope::watched,
 };
-use crate::locks::graph::inversion::Inversion;
 use std::sync::{Mutex, PoisonError};
-use tracing::warn;
 
 /// For layers that hear many events of one call: as [`note_external_call`](super::note_external_call), but once in an
 /// attempt for each name, and not if a call by one of the names in `unless` has been noted so. What isn't the first costs
@@ -37,30 +35,6 @@ pub fn note_first_external_call(name: &'static str, unless: &[&'static str]) {
         waited: None,
     };
     scope.kept.push(seen);
-}
-
-/// Locks were wanted in an order that can deadlock. In a transaction it is a finding; seen from outside, or between orders
-/// that are declared, it is told here.
-pub(crate) fn lock_inversion(inversion: &Inversion) {
-    metrics::counter!("txsafe_lock_inversions_total").increment(1);
-    if !keep_inversion(inversion) {
-        warn!("{inversion}");
-    }
-}
-
-/// An inversion was noticed by the code that runs: it is told when the poll has ended, since it is noticed in the midst of
-/// what the guard would ask then. Whether there is a transaction to tell of it.
-fn keep_inversion(inversion: &Inversion) -> bool {
-    let Some(scope) = scope() else { return false };
-    let (from, to) = inversion.classes();
-    scope.kept.push(Seen {
-        code: Code::LockInversion,
-        what: inversion.to_string(),
-        subject: format!("{from}, {to}"),
-        site: Where::Unknown,
-        waited: None,
-    });
-    true
 }
 
 /// The clients that were heard of in one attempt, by the names that the program has.

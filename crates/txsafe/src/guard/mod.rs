@@ -17,6 +17,7 @@ mod kept;
 #[cfg(feature = "origins")]
 mod late;
 pub mod marker;
+pub(crate) mod noticed;
 #[cfg(feature = "origins")]
 mod origin;
 pub mod policy;

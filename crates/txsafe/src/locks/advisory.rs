@@ -72,23 +72,27 @@ impl Ids {
 /// The statement that locks these, one after the other.
 /// Source: PostgreSQL manual, section 9.27.10, "Advisory Lock Functions".
 pub(crate) fn lock(ids: &[i64], shared: bool) -> LockCall {
-    let sql = if shared {
-        "SELECT pg_advisory_xact_lock_shared(id)::text FROM unnest(CAST($1 AS text)::bigint[]) AS id"
-    } else {
-        "SELECT pg_advisory_xact_lock(id)::text FROM unnest(CAST($1 AS text)::bigint[]) AS id"
-    };
-    LockCall::new(sql, key::array(ids))
+    LockCall::new(if shared { LOCK_SHARED } else { LOCK }, key::array(ids))
 }
 
 /// The statement that locks this if nobody else does; it answers `true` if it did.
 pub(crate) fn try_lock(id: i64, shared: bool) -> LockCall {
-    let sql = if shared {
-        "SELECT pg_try_advisory_xact_lock_shared(CAST($1 AS text)::bigint)::text"
-    } else {
-        "SELECT pg_try_advisory_xact_lock(CAST($1 AS text)::bigint)::text"
-    };
-    LockCall::new(sql, id.to_string())
+    LockCall::new(if shared { TRY_LOCK_SHARED } else { TRY_LOCK }, id.to_string())
 }
+
+/// Whether a statement is one of these, whose locks are told by their ranks.
+#[cfg(feature = "sql")]
+pub(crate) fn is_ours(sql: &str) -> bool {
+    [LOCK, LOCK_SHARED, TRY_LOCK, TRY_LOCK_SHARED].contains(&sql)
+}
+
+const LOCK: &str =
+    "SELECT pg_advisory_xact_lock(id)::text FROM unnest(CAST($1 AS text)::bigint[]) AS id";
+const LOCK_SHARED: &str =
+    "SELECT pg_advisory_xact_lock_shared(id)::text FROM unnest(CAST($1 AS text)::bigint[]) AS id";
+const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock(CAST($1 AS text)::bigint)::text";
+const TRY_LOCK_SHARED: &str =
+    "SELECT pg_try_advisory_xact_lock_shared(CAST($1 AS text)::bigint)::text";
 
 #[cfg(test)]
 mod tests {

@@ -33,7 +33,7 @@ pub struct HeldLocks {
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     list: usize,
-    log: usize,
+    log: u64,
 }
 
 /// A lock that is wanted, or held.
@@ -49,6 +49,8 @@ pub struct Wanted {
     pub(super) shown: Box<dyn fmt::Debug + Send + Sync>,
     pub(super) strength: u8,
     pub(super) at: &'static Location<'static>,
+    /// The step of the log at which it was taken.
+    pub(super) step: u64,
 }
 
 impl HeldLocks {
@@ -162,6 +164,7 @@ impl HeldLocks {
     }
 
     fn tried<O: LockOrder, S>(&mut self, wanted: Wanted, statement: S) -> Result<Tried<S>, Error> {
+        self.give_back();
         let mark = self.mark();
         match self.list.iter().find(|held| held.is_same(&wanted)) {
             Some(held) if held.strength >= wanted.strength => {}
@@ -173,6 +176,7 @@ impl HeldLocks {
 
     /// Counts a lock that may have to wait as held, unless waiting for it could close a cycle.
     pub(crate) fn admit<O: LockOrder>(&mut self, wanted: Wanted) -> Result<(), Error> {
+        self.give_back();
         // Nearly always; what is greater than all isn't among them.
         let greatest = self.greatest.map(|greatest| &self.list[greatest]);
         let Some(greatest) = greatest.filter(|greatest| wanted <= **greatest) else {
@@ -190,8 +194,8 @@ impl HeldLocks {
         }
     }
 
-    fn push(&mut self, wanted: Wanted, waits: bool) {
-        self.log.wants(wanted.class, wanted.prefix, wanted.at, waits);
+    fn push(&mut self, mut wanted: Wanted, waits: bool) {
+        wanted.step = self.log.wants(wanted.class, wanted.prefix, wanted.at, waits);
         if self.greatest.is_none_or(|greatest| wanted > self.list[greatest]) {
             self.greatest = Some(self.list.len());
         }
@@ -208,10 +212,22 @@ impl HeldLocks {
     /// Source: PostgreSQL manual, section 13.3.1, "Table-Level Locks".
     pub fn rolled_back_to(&mut self, mark: Mark) {
         self.list.truncate(mark.list);
+        self.find_greatest();
+        self.log.rolled_back_to(mark.log);
+    }
+
+    /// Forgets what plain SQL has given back by ROLLBACK TO, behind the types' back.
+    fn give_back(&mut self) {
+        if let Some(step) = self.log.take_given_back() {
+            self.list.retain(|held| held.step <= step);
+            self.find_greatest();
+        }
+    }
+
+    fn find_greatest(&mut self) {
         let greater =
             |one: usize, other: usize| if self.list[other] > self.list[one] { other } else { one };
         self.greatest = (0..self.list.len()).reduce(greater);
-        self.log.rolled_back_to(mark.log);
     }
 
     /// Tells a graph from now on.
@@ -251,6 +267,7 @@ impl Wanted {
             shown: Box::new(key.clone()),
             strength: M::STRENGTH,
             at,
+            step: 0,
         }
     }
 
@@ -274,6 +291,7 @@ impl Wanted {
             shown: Box::new(key.clone()),
             strength: if is_shared { Share::STRENGTH } else { ForUpdate::STRENGTH },
             at,
+            step: 0,
         }
     }
 
@@ -307,4 +325,30 @@ pub(crate) fn sorted<K: LockKey>(keys: &[K]) -> Vec<K> {
     keys.sort();
     keys.dedup();
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::locks::graph::edges::LockGraph;
+
+    crate::rank!(First: table "held_first" key "id" as i64);
+    crate::rank!(Second: table "held_second" key "id" as i64);
+    crate::lock_order! { pub(super) Both: First => Second }
+
+    #[test]
+    fn what_plain_sql_has_given_back_is_in_nobodys_way() {
+        let here = Location::caller();
+        let mut held = HeldLocks::default();
+        held.watch(LockLog::new(&LockGraph::off(), &"types".into(), None, |_| {}));
+        held.expect::<Both, First, NoKeyUpdate>(&[1], here).unwrap();
+        held.log().will_run("SAVEPOINT a", |_| None);
+        held.expect::<Both, Second, NoKeyUpdate>(&[9], here).unwrap();
+        assert!(held.expect::<Both, Second, NoKeyUpdate>(&[3], here).is_err());
+        held.log().will_run("ROLLBACK TO a", |_| None);
+        held.expect::<Both, Second, NoKeyUpdate>(&[3], here).unwrap();
+        assert!(held.expect::<Both, First, NoKeyUpdate>(&[0], here).is_err(), "3 is held");
+        held.log().will_run("ROLLBACK TO a", |_| None);
+        held.expect::<Both, First, NoKeyUpdate>(&[2], here).unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     dialect::{Dialect, own_schema::OwnSchema},
     error::{Error, report::Report},
-    guard::{heard::lock_inversion, policy::Policy},
+    guard::{noticed::lock_inversion, policy::Policy},
     locks::{
         graph::edges::LockGraph,
         relation::{LockOrder, Neighbours},

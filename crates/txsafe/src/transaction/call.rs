@@ -12,7 +12,7 @@ use crate::{
     dialect::Ask,
     driver::account::{Account, Notes},
     error::Error,
-    guard::{gaps::Gaps, heard::lock_inversion, session_log::SessionLog},
+    guard::{gaps::Gaps, noticed::noticed, session_log::SessionLog},
     invalid::InvalidSetting,
     locks::graph::log::LockLog,
     telemetry::events,
@@ -169,7 +169,8 @@ impl Call {
     /// Where the connection of an attempt notes what it sees.
     fn notes(&self) -> Notes {
         let Self { shared, named, place, on_held, by_hand, .. } = self;
-        let locks = LockLog::new(&shared.graph, &named.name, Some(place), lock_inversion);
+        let locks =
+            LockLog::new(&shared.graph, &named.name, Some(place), noticed).on(shared.dialect);
         let is_accounted = shared.guard.accounts() && !by_hand;
         let ledger = is_accounted.then(Arc::<Ledger>::default);
         // The session of a connection that the caller holds is the caller's.

@@ -1,7 +1,7 @@
 //! Transactions that are watched from outside, by a test kit.
 
 use crate::{
-    guard::heard::lock_inversion,
+    guard::noticed::noticed,
     locks::graph::{edges::LockGraph, log::LockLog},
 };
 
@@ -29,6 +29,6 @@ impl LockGraph {
     /// ```
     #[must_use]
     pub fn watch(&self, transaction: &str) -> LockLog {
-        LockLog::new(self, &transaction.into(), None, lock_inversion)
+        LockLog::new(self, &transaction.into(), None, noticed)
     }
 }

@@ -1,6 +1,6 @@
 //! What a statement changes on its session, as far as its text tells.
 
-use super::{clause::Reader, session_state::Kind};
+use super::{clause::Reader, savepoints::SavepointChange, session_state::Kind};
 use crate::dialect::words::{Token, Words, is_word_part};
 
 /// The changes of the statements in a text, each with its statement.
@@ -70,9 +70,7 @@ pub(super) enum Change {
     Undoes(Kind, Option<String>),
     /// One advisory lock.
     Unlocks(String),
-    Savepoint(String),
-    Release(String),
-    RollbackTo(String),
+    Savepoint(SavepointChange),
 }
 
 /// The statements of a text that run with it, each with its tokens.
@@ -151,16 +149,17 @@ fn changes(tokens: &[Token<'_>]) -> Vec<Change> {
             leaves(Kind::HeldCursor, rest.name().filter(|_| is_held))
         }
         "close" => Some(Change::Undoes(Kind::HeldCursor, rest.name_or_all())),
-        "savepoint" => rest.name().map(Change::Savepoint),
+        "savepoint" => rest.name().map(SavepointChange::Set).map(Change::Savepoint),
         "release" => {
             rest.eat("savepoint");
-            rest.name().map(Change::Release)
+            rest.name().map(SavepointChange::Release).map(Change::Savepoint)
         }
         "rollback" => {
             rest.eat_any(&["work", "transaction"]);
             let is_partial = rest.eat("to");
             rest.eat("savepoint");
-            rest.name().filter(|_| is_partial).map(Change::RollbackTo)
+            let name = rest.name().filter(|_| is_partial);
+            name.map(SavepointChange::RollBackTo).map(Change::Savepoint)
         }
         // They run nothing, or what nobody sees.
         "alter" | "comment" | "do" | "explain" => None,

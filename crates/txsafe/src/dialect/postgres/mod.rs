@@ -11,6 +11,7 @@ pub(crate) mod locks;
 mod mark;
 pub mod messages;
 mod questions;
+pub(crate) mod savepoints;
 pub(crate) mod session_state;
 
 use super::{
@@ -30,6 +31,10 @@ pub struct Postgres;
 impl Dialect for Postgres {
     fn system(&self) -> &'static str {
         "postgresql"
+    }
+
+    fn cheap_subtransactions(&self) -> Option<usize> {
+        Some(savepoints::MOST_CACHED_SUBTRANSACTIONS)
     }
 
     fn begin(&self, settings: &BeginSettings<'_>, mark: Mark) -> Begin {

@@ -3,7 +3,10 @@
 //! It is read from the text of statements that were seen. What functions and procedures do isn't, nor what a bind value
 //! says.
 
-use super::changes::{self, Change};
+use super::{
+    changes::{self, Change},
+    savepoints::SavepointChange,
+};
 use std::mem;
 
 /// What can be left on a connection.
@@ -162,13 +165,19 @@ impl SessionState {
             }
             Change::Undoes(kind, None) => self.left.retain(|left| left.kind != kind),
             Change::Unlocks(key) => self.unlock(&key),
-            Change::Savepoint(name) => self.savepoints.push((name, self.left.clone())),
-            Change::Release(name) => {
+            Change::Savepoint(change) => self.change_savepoint(change),
+        }
+    }
+
+    fn change_savepoint(&mut self, change: SavepointChange) {
+        match change {
+            SavepointChange::Set(name) => self.savepoints.push((name, self.left.clone())),
+            SavepointChange::Release(name) => {
                 if let Some(at) = self.savepoint(&name) {
                     self.savepoints.truncate(at);
                 }
             }
-            Change::RollbackTo(name) => {
+            SavepointChange::RollBackTo(name) => {
                 if let Some(at) = self.savepoint(&name) {
                     self.savepoints.truncate(at + 1);
                     self.rolled_back_to(Mark(self.savepoints[at].1.clone()));

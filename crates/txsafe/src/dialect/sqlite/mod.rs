@@ -54,6 +54,11 @@ impl Dialect for Sqlite {
         Begin::new(sql, mark, RELEASE)
     }
 
+    /// One lock is for all who write, and they take it before anything else.
+    fn can_deadlock(&self) -> bool {
+        false
+    }
+
     fn question(&self, ask: Ask) -> Option<&'static str> {
         match ask {
             // The file's path, with its links resolved; none for a database in memory.

@@ -12,6 +12,10 @@ use std::{
 /// The first so many tables, namespaces and sequences of a process are watched, and others not.
 pub(crate) const MOST_CLASSES: usize = 1_024;
 
+/// So many of them are for advisory locks of plain SQL.
+#[cfg(feature = "sql")]
+const MOST_ADVISORY: usize = 256;
+
 /// The class of a rank's locks; one `static` for each rank, made by [`rank!`](crate::rank).
 #[derive(Debug)]
 pub struct Class {
@@ -59,15 +63,20 @@ impl Class {
 impl ClassId {
     /// The class with this name; `None` where there are too many.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        let mut names = names();
-        if let Some(&id) = names.ids.get(name) {
-            return Some(Self(id));
-        }
-        let id = u16::try_from(names.all.len()).ok().filter(|_| names.all.len() < MOST_CLASSES)?;
-        let name: Arc<str> = name.into();
-        names.all.push(Arc::clone(&name));
-        names.ids.insert(name, id);
-        Some(Self(id))
+        names().named(name).map(Self)
+    }
+
+    /// The class with this name, if there is one.
+    #[cfg(feature = "sql")]
+    pub(crate) fn known(name: &str) -> Option<Self> {
+        names().ids.get(name).copied().map(Self)
+    }
+
+    /// The class of an advisory lock of plain SQL; `None` where too many have one. Texts that have keys written into them would leave
+    /// no class for tables.
+    #[cfg(feature = "sql")]
+    pub(crate) fn of_advisory(name: &str) -> Option<Self> {
+        names().of_advisory(name).map(Self)
     }
 
     pub(crate) fn name(self) -> Arc<str> {
@@ -83,6 +92,33 @@ impl ClassId {
 struct Names {
     ids: HashMap<Arc<str>, u16>,
     all: Vec<Arc<str>>,
+    /// How many are of advisory locks of plain SQL.
+    #[cfg(feature = "sql")]
+    advisory: usize,
+}
+
+impl Names {
+    fn named(&mut self, name: &str) -> Option<u16> {
+        if let Some(&id) = self.ids.get(name) {
+            return Some(id);
+        }
+        let id = u16::try_from(self.all.len()).ok().filter(|_| self.all.len() < MOST_CLASSES)?;
+        let name: Arc<str> = name.into();
+        self.all.push(Arc::clone(&name));
+        self.ids.insert(name, id);
+        Some(id)
+    }
+
+    #[cfg(feature = "sql")]
+    fn of_advisory(&mut self, name: &str) -> Option<u16> {
+        if !self.ids.contains_key(name) {
+            if self.advisory == MOST_ADVISORY {
+                return None;
+            }
+            self.advisory += 1;
+        }
+        self.named(name)
+    }
 }
 
 fn names() -> MutexGuard<'static, Names> {
@@ -102,5 +138,16 @@ mod tests {
         assert_eq!(class.id(), id, "from the static");
         assert_eq!(&*id.unwrap().name(), "class_test");
         assert_ne!(id, ClassId::named("class_test_2"));
+    }
+
+    #[cfg(feature = "sql")]
+    #[test]
+    fn advisory_locks_leave_room_for_tables() {
+        let mut names = Names::default();
+        let ids = (0..=MOST_ADVISORY).map(|n| names.of_advisory(&format!("lock {n}")));
+        let ids: Vec<_> = ids.collect();
+        assert!(ids[..MOST_ADVISORY].iter().all(Option::is_some) && ids[MOST_ADVISORY].is_none());
+        assert_eq!(names.of_advisory("lock 0"), ids[0]);
+        assert!(names.named("table").is_some());
     }
 }

@@ -5,6 +5,9 @@
 //! it is reported the first time it is possible that transactions deadlock, although none did, and although the two never
 //! ran at the same time.
 
+#[cfg(feature = "sql")]
+mod advisory;
+pub mod attempt;
 pub mod class;
 pub mod edges;
 pub mod inversion;
@@ -12,5 +15,6 @@ pub mod log;
 pub mod observed;
 #[cfg(feature = "sql")]
 mod plain;
+mod savepoints;
 #[cfg(feature = "sql")]
 mod sql;

@@ -3,10 +3,12 @@
 use super::{
     class::ClassId,
     log::BindKey,
-    sql::{KeySource, RowLock, row_locks},
+    sql::{AdvisoryCall, Effect, KeySource, RowLock, effects},
 };
-use crate::dialect::postgres::locks::may_lock;
-use crate::locks::key::LockKey;
+use crate::{
+    dialect::postgres::{locks::may_lock, savepoints::SavepointChange},
+    locks::{advisory::is_ours, key::LockKey},
+};
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
@@ -23,15 +25,15 @@ pub(crate) struct Statements(RwLock<HashMap<Arc<str>, Arc<Statement>>>);
 #[derive(Debug)]
 pub(crate) struct Statement {
     pub(crate) sql: Arc<str>,
-    pub(crate) locks: Vec<Read>,
+    pub(crate) reads: Vec<Read>,
 }
 
-/// A lock as a text has it.
+/// What a text does to locks.
 #[derive(Debug)]
-pub(crate) struct Read {
-    pub(crate) class: ClassId,
-    pub(crate) key: Option<KeySource>,
-    pub(crate) waits: bool,
+pub(crate) enum Read {
+    Rows { class: ClassId, key: Option<KeySource>, waits: bool },
+    Advisory(AdvisoryCall),
+    Savepoint(SavepointChange),
 }
 
 impl Statements {
@@ -48,13 +50,19 @@ impl Statements {
             return None;
         }
         drop(texts);
-        // Our own tables are told by their ranks, and are in nobody's way.
-        let locks = row_locks(sql).into_iter().filter(|lock| !lock.table.starts_with("txsafe_"));
-        let locks = locks.filter_map(|RowLock { table, key, waits }| {
-            Some(Read { class: ClassId::named(&table)?, key, waits })
+        let reads = effects(sql).into_iter().filter_map(|effect| match effect {
+            // Our own tables are told by their ranks, and are in nobody's way.
+            Effect::Rows(lock) if lock.table.starts_with("txsafe_") => None,
+            Effect::Rows(RowLock { table, key, waits }) => {
+                Some(Read::Rows { class: ClassId::named(&table)?, key, waits })
+            }
+            // So are our own locks, and that of an idempotency key is taken before any other.
+            Effect::Advisory(_) if is_ours(sql) || sql.contains("txsafe_") => None,
+            Effect::Advisory(call) => Some(Read::Advisory(call)),
+            Effect::Savepoint(change) => Some(Read::Savepoint(change)),
         });
         let sql: Arc<str> = sql.into();
-        let statement = Arc::new(Statement { sql: Arc::clone(&sql), locks: locks.collect() });
+        let statement = Arc::new(Statement { sql: Arc::clone(&sql), reads: reads.collect() });
         let mut texts = self.0.write().unwrap_or_else(PoisonError::into_inner);
         texts.insert(sql, Arc::clone(&statement));
         Some(statement)
@@ -88,13 +96,13 @@ mod tests {
         for n in 0..MOST_TEXTS + 10 {
             assert_eq!(statements.read(&update(n)).is_some(), n < MOST_TEXTS);
         }
-        assert_eq!(statements.read(&update(0)).unwrap().locks.len(), 1, "known before");
+        assert_eq!(statements.read(&update(0)).unwrap().reads.len(), 1, "known before");
         assert!(statements.read("SELECT 1").is_none());
     }
 
     #[test]
     fn tables_of_ours_are_no_classes() {
         let sql = "UPDATE txsafe_sequences SET last_value = 1";
-        assert!(Statements::default().read(sql).unwrap().locks.is_empty());
+        assert!(Statements::default().read(sql).unwrap().reads.is_empty());
     }
 }

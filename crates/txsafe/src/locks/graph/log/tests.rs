@@ -3,6 +3,9 @@
 use super::*;
 use crate::locks::{key::LockKey, rank::Rank, relation::LockOrder};
 
+#[cfg(feature = "sql")]
+mod plain_sql;
+
 crate::rank!(Order: table "log_orders" key "id" as i64);
 crate::rank!(User: table "log_users" key "id" as i64);
 crate::rank!(Item: table "log_items" key "id" as String);
@@ -271,57 +274,56 @@ fn parameters_of_plain_sql_are_compared() {
     assert_eq!(told(&graph).len(), 1);
 }
 
-#[cfg(feature = "sql")]
-mod what_is_skipped {
-    use super::*;
+#[test]
+fn without_a_graph_types_still_hear_of_savepoints() {
+    let log = log(&LockGraph::off(), "off");
+    log.will_run("SAVEPOINT a", |_| None);
+    let before = log.mark();
+    log.locks::<User>(1);
+    assert_eq!(log.take_given_back(), None);
+    log.will_run("ROLLBACK TO a", |_| None);
+    assert_eq!((log.take_given_back(), log.take_given_back()), (Some(before), None));
+    assert!(log.held().is_empty());
+}
 
-    const CLAIM: &str =
-        "SELECT id FROM skip_jobs WHERE is_new ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
-    const TAKE: &str = "SELECT id FROM skip_jobs WHERE id = 3 FOR UPDATE NOWAIT";
-    const COUNT: &str = "UPDATE skip_counters SET n = n + 1 WHERE id = 1";
-    const FINISH: &str = "UPDATE skip_jobs SET is_new = false WHERE id = 3";
-
-    fn run(graph: &LockGraph, transaction: &str, statements: &[&str]) {
-        let log = log(graph, transaction);
-        statements.iter().for_each(|sql| log.will_run(sql, |_| None));
-    }
-
-    #[test]
-    fn others_wait_for_it() {
-        for claim in [CLAIM, TAKE] {
-            let graph = LockGraph::new();
-            run(&graph, "take", &[claim, COUNT]);
-            run(&graph, "give", &[COUNT, FINISH]);
-            assert_eq!(told(&graph).len(), 1, "{claim}");
+#[test]
+fn too_many_subtransactions_are_told_once() {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    let attempt = |insert: &str, end: &str, many: usize| {
+        let tell = |noticed: Noticed<'_>| match noticed {
+            Noticed::Subtransactions(64) => drop(TOLD.fetch_add(1, Relaxed)),
+            noticed => panic!("{noticed:?}"),
+        };
+        let log = LockLog::new(&LockGraph::off(), &"many".into(), None, tell);
+        let log = log.on(&crate::dialect::postgres::Postgres);
+        for _ in 0..many {
+            for sql in ["SAVEPOINT a", insert, end] {
+                log.will_run(sql, |_| None);
+            }
         }
-    }
+        TOLD.swap(0, Relaxed)
+    };
+    let insert = "INSERT INTO t VALUES (1)";
+    assert_eq!(attempt(insert, "RELEASE a", 64), 0);
+    assert_eq!(attempt(insert, "RELEASE a", 200), 1);
+    assert_eq!(attempt(insert, "ROLLBACK TO a; RELEASE a", 200), 0);
+    assert_eq!(
+        attempt(insert, "ROLLBACK TO a", 200),
+        1,
+        "all are open, and have ids by what is written inside"
+    );
+    assert_eq!(attempt("SELECT 1", "RELEASE a", 200), 0, "who only reads has no id");
+}
 
-    #[test]
-    fn it_waits_for_nobody() {
-        let of_one = "UPDATE skip_jobs SET is_new = false WHERE id = \
-                      (SELECT id FROM skip_jobs WHERE is_new LIMIT 1 FOR UPDATE SKIP LOCKED)";
-        for statements in [[COUNT, CLAIM, FINISH], [COUNT, TAKE, FINISH], [COUNT, of_one, ""]] {
-            let graph = LockGraph::new();
-            run(&graph, "worker", &statements);
-            run(&graph, "cancel", &[FINISH, COUNT]);
-            assert!(told(&graph).is_empty(), "{statements:?}: {:?}", told(&graph));
-        }
+#[test]
+fn where_nobody_waits_for_another_nothing_is_compared() {
+    let graph = LockGraph::new();
+    for (first, second) in [(1, 2), (2, 1)] {
+        let log = log(&graph, "sqlite").on(&crate::dialect::sqlite::Sqlite);
+        log.locks::<User>(first).locks::<User>(second);
+        log.granted();
+        assert_eq!(log.held().len(), 2);
     }
-
-    #[test]
-    fn rows_that_are_claimed_one_after_another_have_no_order() {
-        let graph = LockGraph::new();
-        let finish = |id| format!("UPDATE skip_jobs SET is_new = false WHERE id = {id}");
-        run(&graph, "up", &[CLAIM, &finish(3), &finish(5)]);
-        run(&graph, "down", &[CLAIM, &finish(5), &finish(3)]);
-        assert!(told(&graph).is_empty());
-    }
-
-    #[test]
-    fn what_was_not_skipped_is_waited_for_all_the_same() {
-        let graph = LockGraph::new();
-        run(&graph, "one", &[TAKE, "UPDATE skip_jobs SET is_new = true WHERE id = 1"]);
-        run(&graph, "other", &[&FINISH.replace('3', "1"), FINISH]);
-        assert_eq!(told(&graph).len(), 1, "3 then 1, and 1 then 3");
-    }
+    assert!(told(&graph).is_empty());
 }

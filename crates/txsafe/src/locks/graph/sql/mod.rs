@@ -1,14 +1,16 @@
-//! Which rows a statement locks, as far as its text says so.
+//! What a statement locks, as far as its text says so.
 //! Source: PostgreSQL manual, section 13.3.2, "Row-Level Locks", and "SELECT", "The Locking Clause".
 
+mod advisory;
 mod reader;
 mod table;
 mod text;
 
+pub(super) use self::advisory::{AdvisoryCall, Does, LockName};
 use self::text::{MAX_TEXT_BYTES, statements};
 use crate::{
     clock::excused::{Excuse, Excusing},
-    dialect::postgres::locks::may_lock,
+    dialect::postgres::{locks::may_lock, savepoints::SavepointChange},
 };
 use reader::Reader;
 use std::thread;
@@ -16,11 +18,11 @@ use std::thread;
 /// Room for all of that: unoptimized, the parser needs up to 100 KB for a level. Most of it is never touched.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
-/// The rows that a statement locks, in the order in which it comes to them; none for what can't be read.
+/// What a text does to locks, in the order in which it comes to them; nothing for what can't be read.
 ///
 /// A text that may lock is read on a thread of its own, since the caller's stack, often that of a future's task, may be
 /// too short for it. So callers keep the answer, which depends on the text alone.
-pub(super) fn row_locks(sql: &str) -> Vec<RowLock> {
+pub(super) fn effects(sql: &str) -> Vec<Effect> {
     if !may_lock(sql) || sql.len() > MAX_TEXT_BYTES {
         return Vec::new();
     }
@@ -31,6 +33,14 @@ pub(super) fn row_locks(sql: &str) -> Vec<RowLock> {
         // A panic of the parser, too, is something that can't be read.
         reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
     })
+}
+
+/// What a text does to locks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Effect {
+    Rows(RowLock),
+    Advisory(AdvisoryCall),
+    Savepoint(SavepointChange),
 }
 
 /// Rows of one table that are locked.
@@ -53,10 +63,10 @@ pub(super) enum KeySource {
     Literal(String),
 }
 
-fn read(sql: &str) -> Vec<RowLock> {
+fn read(sql: &str) -> Vec<Effect> {
     let mut reader = Reader::default();
     statements(sql).iter().for_each(|statement| reader.statement(statement));
-    reader.locks
+    reader.effects
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Goes through a statement, and collects what it locks.
 
 use super::{
-    RowLock,
+    Effect,
+    advisory::AdvisoryCall,
     table::{Table, folded, parts_of},
 };
+use crate::dialect::postgres::savepoints::SavepointChange;
 use sqlparser::ast::{
     CaseWhen, Cte, Delete, Expr, FromTable, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, InTarget, Insert, JoinConstraint, JoinOperator, Lock, LockClause, Merge,
@@ -14,7 +16,7 @@ use sqlparser::ast::{
 /// Goes through a statement, and collects what it locks.
 #[derive(Default)]
 pub(super) struct Reader {
-    pub(super) locks: Vec<RowLock>,
+    pub(super) effects: Vec<Effect>,
     /// The `WITH` queries that can be named here, and hide the tables of these names.
     ctes: Vec<String>,
 }
@@ -28,6 +30,13 @@ impl Reader {
             Statement::Insert(insert) => self.insert(insert),
             Statement::Merge(merge) => self.merge(merge),
             Statement::Lock(lock) => self.lock(lock),
+            Statement::Savepoint { name } => self.savepoint(SavepointChange::Set(folded(name))),
+            Statement::ReleaseSavepoint { name } => {
+                self.savepoint(SavepointChange::Release(folded(name)));
+            }
+            Statement::Rollback { savepoint: Some(name), .. } => {
+                self.savepoint(SavepointChange::RollBackTo(folded(name)));
+            }
             _ => {}
         }
     }
@@ -61,7 +70,7 @@ impl Reader {
             self.subqueries(selection);
         }
         if let Some(table) = Table::of(target) {
-            self.locks.push(table.lock(is_alone, selection, true));
+            self.effects.push(Effect::Rows(table.lock(is_alone, selection, true)));
         }
     }
 
@@ -73,7 +82,7 @@ impl Reader {
             (&insert.on, &insert.table)
             && matches!(on.action, OnConflictAction::DoUpdate(_))
         {
-            self.locks.push(Table { name, alias: None }.lock(false, None, true));
+            self.effects.push(Effect::Rows(Table { name, alias: None }.lock(false, None, true)));
         }
     }
 
@@ -84,15 +93,19 @@ impl Reader {
             matches!(clause.action, MergeAction::Update(_) | MergeAction::Delete { .. })
         });
         if let (true, Some(table)) = (locks, Table::of(&merge.table)) {
-            self.locks.push(table.lock(false, None, true));
+            self.effects.push(Effect::Rows(table.lock(false, None, true)));
         }
     }
 
     fn lock(&mut self, lock: &Lock) {
         for target in &lock.tables {
             let table = Table { name: &target.name, alias: None };
-            self.locks.push(table.lock(false, None, !lock.nowait));
+            self.effects.push(Effect::Rows(table.lock(false, None, !lock.nowait)));
         }
+    }
+
+    fn savepoint(&mut self, change: SavepointChange) {
+        self.effects.push(Effect::Savepoint(change));
     }
 
     /// A query, with the clauses of the query that it is a table of.
@@ -150,7 +163,11 @@ impl Reader {
         for table in factors.iter().filter_map(|factor| Table::of(factor)) {
             let Some(waits) = waits(clauses, &table.called()) else { continue };
             if !self.is_cte(table.name) {
-                self.locks.push(table.lock(factors.len() == 1, select.selection.as_ref(), waits));
+                self.effects.push(Effect::Rows(table.lock(
+                    factors.len() == 1,
+                    select.selection.as_ref(),
+                    waits,
+                )));
             }
         }
     }
@@ -174,6 +191,7 @@ impl Reader {
             let inner: Vec<_> = inner.map(|clause| Clause { of: None, ..*clause }).collect();
             self.query(subquery, &inner);
         }
+        self.effects.extend(AdvisoryCall::of_table(factor).map(Effect::Advisory));
     }
 
     /// What the queries in an expression lock. It has no recursion, since chains of operators may be long.
@@ -183,6 +201,9 @@ impl Reader {
             let (operands, query) = parts(expr);
             if let Some(query) = query {
                 self.query(query, &[]);
+            }
+            if let Expr::Function(function) = expr {
+                self.effects.extend(AdvisoryCall::of(function).map(Effect::Advisory));
             }
             todo.extend(operands.into_iter().rev());
         }
@@ -221,7 +242,7 @@ fn parts(expr: &Expr) -> (Vec<&Expr>, Option<&Query>) {
 }
 
 /// `ARRAY(SELECT …)` is a function, for the parser.
-fn arguments(function: &Function) -> (Vec<&Expr>, Option<&Query>) {
+pub(super) fn arguments(function: &Function) -> (Vec<&Expr>, Option<&Query>) {
     match &function.args {
         FunctionArguments::None => (vec![], None),
         FunctionArguments::Subquery(query) => (vec![], Some(query)),

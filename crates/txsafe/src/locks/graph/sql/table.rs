@@ -100,7 +100,8 @@ fn column_of(expr: &Expr) -> Option<&[Ident]> {
     }
 }
 
-fn key_source(mut expr: &Expr) -> Option<KeySource> {
+/// Something that is known before the statement runs.
+pub(super) fn key_source(mut expr: &Expr) -> Option<KeySource> {
     while let Expr::Nested(inner) | Expr::Cast { expr: inner, .. } = expr {
         expr = inner;
     }

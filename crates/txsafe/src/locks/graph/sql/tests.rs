@@ -2,17 +2,46 @@
 
 use super::*;
 
-/// `orders#$0, users#7, ~items`; a tilde stands before what isn't waited for.
+/// `orders#$0, users#7, ~items`; a tilde stands before what isn't waited for, and an exclamation mark behind what is the session's.
 fn shown(sql: &str) -> String {
-    let locks = row_locks(sql).into_iter().map(|RowLock { table, key, waits }| {
-        let tilde = if waits { "" } else { "~" };
-        match key {
-            Some(KeySource::Bind(n)) => format!("{tilde}{table}#${n}"),
-            Some(KeySource::Literal(key)) => format!("{tilde}{table}#{key}"),
-            None => format!("{tilde}{table}"),
+    let effects = effects(sql).into_iter().map(|effect| match effect {
+        Effect::Rows(RowLock { table, key: Some(key), waits }) => {
+            format!("{}{table}#{}", tilde(waits), source(&key))
         }
+        Effect::Rows(RowLock { table, key: None, waits }) => format!("{}{table}", tilde(waits)),
+        Effect::Advisory(AdvisoryCall { does, is_sessions }) => {
+            let mark = if is_sessions { "!" } else { "" };
+            match does {
+                Does::Lock { lock, waits } => {
+                    format!("{}lock({}){mark}", tilde(waits), name(&lock))
+                }
+                Does::Unlock(lock) => format!("unlock({}){mark}", name(&lock)),
+                Does::UnlockAll => format!("unlock all{mark}"),
+            }
+        }
+        Effect::Savepoint(change) => format!("{change:?}"),
     });
-    locks.collect::<Vec<_>>().join(", ")
+    effects.collect::<Vec<_>>().join(", ")
+}
+
+fn tilde(waits: bool) -> &'static str {
+    if waits { "" } else { "~" }
+}
+
+fn source(key: &KeySource) -> String {
+    match key {
+        KeySource::Bind(n) => format!("${n}"),
+        KeySource::Literal(key) => key.clone(),
+    }
+}
+
+fn name(lock: &LockName) -> String {
+    match lock {
+        LockName::One(key) => source(key),
+        LockName::Two(first, Some(second)) => format!("{}, {}", source(first), source(second)),
+        LockName::Two(first, None) => format!("{}, ?", source(first)),
+        LockName::Computed(text) => format!("={text}"),
+    }
 }
 
 fn check(cases: &[(&str, &str)]) {
@@ -189,6 +218,45 @@ fn other_statements() {
 }
 
 #[test]
+fn advisory_locks() {
+    check(&[
+        ("SELECT pg_advisory_xact_lock(1)", "lock(1)"),
+        ("select PG_ADVISORY_XACT_LOCK_SHARED ( $1 )", "lock($0)"),
+        ("SELECT pg_catalog.pg_advisory_lock($1::bigint)", "lock($0)!"),
+        ("SELECT pg_try_advisory_xact_lock(-7) AS is_locked", "~lock(-7)"),
+        ("SELECT pg_try_advisory_lock_shared(7, $2)", "~lock(7, $1)!"),
+        ("SELECT pg_advisory_xact_lock($1, 2)", "lock($0, 2)"),
+        ("SELECT pg_advisory_xact_lock(7, hashtext($1))", "lock(7, ?)"),
+        ("SELECT pg_advisory_xact_lock(hashtext($1))", "lock(=hashtext($1))"),
+        ("SELECT pg_advisory_xact_lock(hashtext('a'), $1)", "lock(=hashtext('a'), $1)"),
+        ("SELECT * FROM pg_advisory_xact_lock(1)", "lock(1)"),
+        ("SELECT 1 WHERE pg_try_advisory_xact_lock($1)", "~lock($0)"),
+        ("WITH l AS (SELECT pg_advisory_xact_lock(1)) UPDATE a SET n = 1 FROM l", "lock(1), a"),
+        (
+            "SELECT id, pg_advisory_xact_lock(id)::text FROM a WHERE id = 1 FOR UPDATE",
+            "lock(=id), a#1",
+        ),
+        (
+            "SELECT pg_advisory_unlock(1); SELECT pg_advisory_unlock_all()",
+            "unlock(1)!, unlock all!",
+        ),
+        ("SELECT pg_advisory_lock()", ""),
+        ("SELECT 'pg_advisory_lock(1)', pg_advisory_is_mine(1)", ""),
+    ]);
+}
+
+#[test]
+fn savepoints_among_locks() {
+    check(&[
+        (
+            "SAVEPOINT a; UPDATE t SET n = 1; ROLLBACK TO SAVEPOINT a; RELEASE A; UPDATE u SET n = 1",
+            "Set(\"a\"), t, RollBackTo(\"a\"), Release(\"a\"), u",
+        ),
+        ("UPDATE t SET n = 1; ROLLBACK", "t"),
+    ]);
+}
+
+#[test]
 fn keys() {
     check(&[
         ("DELETE FROM a WHERE 7 = id", "a#7"),
@@ -280,7 +348,7 @@ fn no_depth_overflows_the_stack() {
         for n in [20, 45, 300, 10_000] {
             // Whatever is deep hides nothing behind it; only what is too long does.
             let sql = format!("{start}{}; UPDATE b SET n = 1", part.repeat(n));
-            let is_read = row_locks(&sql).last().is_some_and(|lock| lock.table == "b");
+            let is_read = shown(&sql).ends_with("b");
             assert_eq!(is_read, sql.len() <= MAX_TEXT_BYTES, "{start}{part} {n} times");
         }
     }
@@ -302,7 +370,7 @@ fn no_sequence_of_tokens_panics() {
         (0..length).map(|_| tokens[dice.usize(..tokens.len())]).collect::<Vec<_>>().join(" ")
     };
     let sequences: Vec<_> = (0..2_000).map(|_| sequence()).collect();
-    // Not `row_locks`, on whose threads a panic would go unseen.
+    // Not `effects`, on whose threads a panic would go unseen.
     let reader = thread::Builder::new()
         .stack_size(STACK_BYTES)
         .spawn(move || sequences.iter().for_each(|sql| drop(read(sql))));

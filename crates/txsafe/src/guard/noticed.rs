@@ -1,0 +1,41 @@
+//! What is noticed of a transaction by its statements, and told when the poll has ended: it is noticed in the midst of what the
+//! guard would ask then.
+
+use super::{
+    code::Code,
+    report::{Seen, Where},
+    scope::scope,
+};
+use crate::locks::graph::{attempt::Noticed, inversion::Inversion};
+use tracing::warn;
+
+/// Something was noticed by the code that runs. In a transaction it is a finding; of one that is seen from outside, or begun by
+/// hand, an event says it.
+pub(crate) fn noticed(noticed: Noticed<'_>) {
+    match noticed {
+        Noticed::Inversion(inversion) => lock_inversion(inversion),
+        Noticed::Subtransactions(cheap) => {
+            let what = format!(
+                "more than {cheap} savepoints have written and weren't rolled back: from here on until its end, other \
+                 transactions pay for looking at rows"
+            );
+            keep(Code::ManySubtransactions, what, "savepoints".to_owned());
+        }
+    }
+}
+
+/// Locks were wanted in an order that can deadlock; in transactions, or between orders that are declared.
+pub(crate) fn lock_inversion(inversion: &Inversion) {
+    metrics::counter!("txsafe_lock_inversions_total").increment(1);
+    let (from, to) = inversion.classes();
+    keep(Code::LockInversion, inversion.to_string(), format!("{from}, {to}"));
+}
+
+fn keep(code: Code, what: String, subject: String) {
+    match scope() {
+        Some(scope) => {
+            scope.kept.push(Seen { code, what, subject, site: Where::Unknown, waited: None });
+        }
+        None => warn!("{what}"),
+    }
+}
