@@ -39,6 +39,11 @@ pub mod outbox {}
 #[doc = include_str!("../crates/txsafe/docs/queues.md")]
 pub mod queues {}
 
+/// The guide to writes of many rows.
+#[cfg(doctest)]
+#[doc = include_str!("../crates/txsafe/docs/many-rows.md")]
+pub mod many_rows {}
+
 /// The guide to transactions that are begun and committed by hand.
 #[cfg(doctest)]
 #[doc = include_str!("../crates/txsafe/docs/by-hand.md")]
@@ -89,6 +94,8 @@ pub mod findings {
     pub mod txs011 {}
     #[doc = include_str!("../docs/findings/TXS012.md")]
     pub mod txs012 {}
+    #[doc = include_str!("../docs/findings/TXS013.md")]
+    pub mod txs013 {}
     #[doc = include_str!("../docs/findings/TXS014.md")]
     pub mod txs014 {}
 }

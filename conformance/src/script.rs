@@ -28,6 +28,12 @@ pub enum Step {
     Outbox(NewMessage),
     /// Runs steps behind a savepoint, and keeps an error to itself.
     Savepoint(Vec<Step>),
+    /// Writes these counters, with bind values, by one statement.
+    UpsertListed(Vec<i32>),
+    /// The same by `upsert_many`.
+    UpsertMany(Vec<i32>),
+    /// Writes each of these counters by `update_many`.
+    UpdateMany(Vec<i32>),
     /// Queues a hook that makes this note.
     AfterCommit(&'static str),
     /// Queues a hook that makes this note.
@@ -149,6 +155,9 @@ impl fmt::Debug for Step {
             Self::Lent(sql) => write!(f, "Lent({sql})"),
             Self::Outbox(message) => write!(f, "Outbox({message:?})"),
             Self::Savepoint(steps) => f.debug_tuple("Savepoint").field(steps).finish(),
+            Self::UpsertListed(ids) => write!(f, "UpsertListed({ids:?})"),
+            Self::UpsertMany(ids) => write!(f, "UpsertMany({ids:?})"),
+            Self::UpdateMany(ids) => write!(f, "UpdateMany({ids:?})"),
             Self::AfterCommit(note) => write!(f, "AfterCommit({note})"),
             Self::AfterRollback(note) => write!(f, "AfterRollback({note})"),
             Self::RollbackOnly => f.write_str("RollbackOnly"),

@@ -16,9 +16,15 @@ mod schema {
             balance -> BigInt,
         }
     }
+    diesel::table! {
+        counters (id) {
+            id -> Integer,
+            n -> Integer,
+        }
+    }
 }
 
-pub(crate) use schema::accounts;
+pub(crate) use schema::{accounts, counters};
 
 const TABLES: &str = "
     CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0));

@@ -8,6 +8,7 @@ use crate::{
 };
 use std::sync::{Arc, Mutex};
 use tokio::sync::Barrier;
+use tokio_postgres::NoTls;
 use txsafe::{
     LockGraph, TxOptions,
     guard::{Code, Finding, Policy},
@@ -19,9 +20,13 @@ pub(super) const CASES: &[Case] = cases![
     advisory_locks_of_plain_sql_are_in_the_order_of_all,
     what_a_savepoint_gave_back_is_not_held,
     savepoints_that_fail_are_not_nested,
+    two_orders_of_listed_rows_are_an_inversion,
+    sorted_writers_wait_for_each_other_and_others_deadlock,
+    the_server_sorts_what_is_any_of_an_array,
 ];
 
-pub(super) const CLOSURE_CASES: &[Case] = closure_cases![many_savepoints_that_write_are_told];
+pub(super) const CLOSURE_CASES: &[Case] =
+    closure_cases![many_savepoints_that_write_are_told, rows_that_are_listed_in_no_order_are_told,];
 
 const JOBS: &str = "
     CREATE TABLE jobs (id int PRIMARY KEY, is_new bool NOT NULL DEFAULT true);
@@ -58,6 +63,15 @@ impl Arena {
         Self { shop, db, graph }
     }
 
+    /// One whose findings are handed out.
+    async fn watched(driver: Driver, name: &str) -> (Self, Arc<Mutex<Vec<Finding>>>) {
+        let findings = Arc::<Mutex<Vec<Finding>>>::default();
+        let receive = Arc::clone(&findings);
+        let policy = Policy::production()
+            .on_finding(move |finding| receive.lock().unwrap().push(finding.clone()));
+        (Self::guarded(driver, name, JOBS, policy).await, findings)
+    }
+
     /// Runs a transaction that meets nobody.
     async fn alone(&self, name: &'static str, statements: &[&str]) {
         let steps: Vec<_> = statements.iter().map(|sql| Step::sql(*sql)).collect();
@@ -86,16 +100,35 @@ impl Arena {
                     Ok(())
                 }
             });
-            let soon = Step::sql("SET LOCAL deadlock_timeout = '10ms'");
-            let (first, second) = (Step::sql(first), Step::sql(second));
-            Script::first([soon, first, meet, second], [])
+            Script::first([soon(), Step::sql(first), meet, Step::sql(second)], [])
         });
+        self.run_both(&scripts, async {}).await
+    }
+
+    /// Lets two transactions run until both wait, and then ends the transaction of the watcher; whether one of them died in a
+    /// deadlock, and then did nothing when it was tried again.
+    async fn both_wait(&self, one: Step, other: Step) -> bool {
+        let scripts = [one, other].map(|step| Script::first([soon(), step], []));
+        let (looker, connection) = tokio_postgres::connect(&self.shop.url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE $1 || '%'";
+        self.run_both(&scripts, async {
+            while looker.query(waiting, &[&self.shop.name()]).await.unwrap().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            self.shop.watcher.batch_execute("COMMIT").await.unwrap();
+        })
+        .await
+    }
+
+    async fn run_both(&self, scripts: &[Script; 2], meanwhile: impl Future<Output = ()>) -> bool {
         // Longer than the server takes to find a deadlock.
         let call = Call::new("meet").with(TxOptions::new().adaptive_lock_timeout(false));
-        let [one, other] = &scripts;
+        let [one, other] = scripts;
         let ended = tokio::join!(
             self.db.run(call.clone(), one.clone()),
             self.db.run(call.clone(), other.clone()),
+            meanwhile,
         );
         assert!(ended.0.is_ok() && ended.1.is_ok(), "{ended:?}");
         let attempts = one.attempts() + other.attempts();
@@ -104,10 +137,15 @@ impl Arena {
             return false;
         };
         let failed = report.failures.iter().filter_map(|attempt| attempt.failure.sqlstate());
-        assert_eq!(failed.map(|code| code.to_string()).collect::<Vec<_>>(), ["40P01"]);
+        assert_eq!(failed.map(|code| code.to_string()).collect::<Vec<_>>(), ["40P01"], "{report}");
         assert_eq!(attempts, 3);
         true
     }
+}
+
+/// The server looks for deadlocks at once.
+fn soon() -> Step {
+    Step::sql("SET LOCAL deadlock_timeout = '10ms'")
 }
 
 async fn a_row_that_was_claimed_without_waiting_makes_others_wait(driver: Driver) {
@@ -241,6 +279,87 @@ fn times(n: usize, steps: &[Step]) -> Vec<Step> {
     std::iter::repeat_n(steps, n).flatten().cloned().collect()
 }
 
+async fn two_orders_of_listed_rows_are_an_inversion(driver: Driver) {
+    for (up, down) in [
+        (Step::UpsertListed(vec![1, 2, 3]), Step::UpsertListed(vec![3, 2, 1])),
+        (Step::UpsertListed(vec![1, 2]), Step::UpsertListed(vec![2, 1])),
+    ] {
+        let arena = Arena::open(driver, "listed", JOBS).await;
+        arena.db.run(Call::new("up"), Script::new([up.clone(), up])).await.unwrap();
+        assert_eq!(arena.inversions(), 0);
+        arena.db.run(Call::new("down"), Script::new([down])).await.unwrap();
+        assert_eq!(arena.inversions(), 1);
+    }
+}
+
+/// Two writers list nine rows, one upwards and one downwards. Both wait: one of them at least for the row in the middle, which
+/// somebody else holds and then lets go.
+async fn sorted_writers_wait_for_each_other_and_others_deadlock(driver: Driver) {
+    let (up, down): (Vec<_>, Vec<_>) = ((1..=9).collect(), (1..=9).rev().collect());
+    for (how, write, deadlock) in [
+        ("listed", Step::UpsertListed as fn(_) -> _, true),
+        ("upsert_many", Step::UpsertMany, false),
+        ("update_many", Step::UpdateMany, false),
+    ] {
+        let arena = Arena::open(driver, "writers", JOBS).await;
+        let rows = "INSERT INTO counters SELECT id FROM generate_series(2, 9) id";
+        arena.shop.watcher.batch_execute(rows).await.unwrap();
+        let middle = "BEGIN; SELECT id FROM counters WHERE id = 5 FOR UPDATE";
+        arena.shop.watcher.batch_execute(middle).await.unwrap();
+        let died = arena.both_wait(write(up.clone()), write(down.clone())).await;
+        assert_eq!(died, deadlock, "{how}");
+        let written = arena.shop.ask("SELECT sum(n) FROM counters").await;
+        assert_eq!(written, if deadlock { 9 } else { 18 }, "{how}");
+    }
+}
+
+/// So the order in which a program lists them doesn't matter, and is no finding. With other plans, or another number of keys, the
+/// server goes by another order: the guide says so.
+async fn the_server_sorts_what_is_any_of_an_array(driver: Driver) {
+    let arena = Arena::open(driver, "any", JOBS).await;
+    let rows = "INSERT INTO counters SELECT id FROM generate_series(2, 9) id";
+    arena.shop.watcher.batch_execute(rows).await.unwrap();
+    for form in ["IN (1, 2, 3, 4, 5, 6, 7, 8, 9)", "= ANY ('{1, 2, 3, 4, 5, 6, 7, 8, 9}')"] {
+        let update = format!("UPDATE counters SET n = n + 1 WHERE id {form}");
+        let reversed = update.replace("1, 2, 3, 4, 5, 6, 7, 8, 9", "9, 8, 7, 6, 5, 4, 3, 2, 1");
+        let middle = "BEGIN; SELECT id FROM counters WHERE id = 5 FOR UPDATE";
+        arena.shop.watcher.batch_execute(middle).await.unwrap();
+        assert!(!arena.both_wait(Step::sql(update), Step::sql(reversed)).await, "{form}");
+    }
+    assert_eq!(arena.inversions(), 0);
+}
+
+async fn rows_that_are_listed_in_no_order_are_told(driver: Driver) {
+    let upsert = |source: &str| {
+        Step::sql(format!(
+            "INSERT INTO counters (id, n) {source} ON CONFLICT (id) DO UPDATE SET n = counters.n + 1"
+        ))
+    };
+    for (step, is_told) in [
+        (Step::UpsertListed(vec![4, 1, 9]), true),
+        (Step::UpsertMany(vec![4, 1, 9]), false),
+        (upsert("VALUES (4, 1), (1, 1), (9, 1)"), true),
+        (upsert("VALUES (1, 1), (4, 1), (9, 1)"), false),
+        (upsert("SELECT k, 1 FROM unnest('{4, 1, 9}'::int[]) k"), true),
+        (upsert("SELECT k, 1 FROM unnest('{4, 1, 9}'::int[]) k ORDER BY k"), false),
+        (
+            Step::sql(
+                "UPDATE counters SET n = v.n FROM (VALUES (4, 1), (1, 1), (9, 1)) v (id, n) WHERE counters.id = v.id",
+            ),
+            true,
+        ),
+        (Step::sql("UPDATE counters SET n = 1 WHERE id IN (4, 1, 9)"), false),
+    ] {
+        let (arena, findings) = Arena::watched(driver, "unsorted").await;
+        arena.db.run(Call::new("unsorted"), Script::new([step.clone()])).await.unwrap();
+        let findings = findings.lock().unwrap();
+        let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();
+        let expected: &[Code] = if is_told { &[Code::UnsortedRows] } else { &[] };
+        assert_eq!(codes, expected, "{step:?}");
+        assert!(findings.iter().all(|finding| finding.what.contains("of `counters`")));
+    }
+}
+
 async fn many_savepoints_that_write_are_told(driver: Driver) {
     let write = Step::sql(COUNT);
     let read = Step::sql("SELECT 1");
@@ -260,11 +379,7 @@ async fn many_savepoints_that_write_are_told(driver: Driver) {
             false,
         ),
     ] {
-        let findings = Arc::<Mutex<Vec<Finding>>>::default();
-        let receive = Arc::clone(&findings);
-        let policy = Policy::production()
-            .on_finding(move |finding| receive.lock().unwrap().push(finding.clone()));
-        let arena = Arena::guarded(driver, "many", JOBS, policy).await;
+        let (arena, findings) = Arena::watched(driver, "many").await;
         arena.db.run(Call::new("many"), Script::new(steps)).await.unwrap();
         let findings = findings.lock().unwrap();
         let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();

@@ -4,7 +4,7 @@ use super::{AnyConnection, Call, Database, Setup};
 use crate::{
     error::AppError,
     script::{Script, Step},
-    shop::accounts,
+    shop::{accounts, counters},
 };
 use diesel::{
     PgConnection,
@@ -176,6 +176,30 @@ pub fn play(
             Step::Savepoint(steps) => {
                 // The script swallows the savepoint's error; the connection still reports the failure behind it.
                 drop(tx.savepoint(|mut tx| play(&mut tx, steps, script, runtime)));
+            }
+            Step::UpsertListed(ids) => {
+                upsert!(ids).execute(&mut **tx)?;
+            }
+            Step::UpsertMany(ids) => {
+                tx.upsert_many(
+                    ids.iter().copied(),
+                    |id| *id,
+                    |(mut tx, ids)| {
+                        upsert!(ids).execute(&mut *tx)?;
+                        Ok::<_, AppError>(())
+                    },
+                )?;
+            }
+            Step::UpdateMany(ids) => {
+                tx.update_many(
+                    ids.iter().copied(),
+                    |id| *id,
+                    |(mut tx, id)| {
+                        let update = diesel::update(counters::table.find(id));
+                        update.set(counters::n.eq(counters::n + 1)).execute(&mut *tx)?;
+                        Ok::<_, AppError>(())
+                    },
+                )?;
             }
             Step::AfterCommit(note) => {
                 let (script, note) = (script.clone(), *note);

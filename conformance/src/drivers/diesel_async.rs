@@ -4,7 +4,7 @@ use super::{AnyConnection, Call, Database, Setup, asynchronous::Play};
 use crate::{
     error::AppError,
     script::{Script, Step},
-    shop::accounts,
+    shop::{accounts, counters},
 };
 use diesel::prelude::*;
 use diesel_async::{
@@ -64,6 +64,37 @@ impl Play for Driver {
                         let body = async |mut tx: Tx<'_>| Self::play(&mut tx, steps, script).await;
                         // The script swallows the savepoint's error; the connection still reports the failure behind it.
                         drop(tx.savepoint(body).await);
+                    }
+                    Step::UpsertListed(ids) => {
+                        upsert!(ids).execute(tx).await?;
+                    }
+                    Step::UpsertMany(ids) => {
+                        let ids = ids.iter().copied();
+                        tx.upsert_many(
+                            ids,
+                            |id| *id,
+                            async |(mut tx, ids): (Tx<'_>, Vec<i32>)| {
+                                upsert!(ids).execute(&mut tx).await?;
+                                Ok::<_, AppError>(())
+                            },
+                        )
+                        .await?;
+                    }
+                    Step::UpdateMany(ids) => {
+                        let ids = ids.iter().copied();
+                        tx.update_many(
+                            ids,
+                            |id| *id,
+                            async |(mut tx, id): (Tx<'_>, i32)| {
+                                let update = diesel::update(counters::table.find(id));
+                                update
+                                    .set(counters::n.eq(counters::n + 1))
+                                    .execute(&mut tx)
+                                    .await?;
+                                Ok::<_, AppError>(())
+                            },
+                        )
+                        .await?;
                     }
                     Step::AfterCommit(note) => {
                         let (script, note) = (script.clone(), *note);

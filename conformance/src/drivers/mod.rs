@@ -1,5 +1,17 @@
 //! The drivers, each behind the same few words.
 
+/// Counts once for each of these counters, by one statement of Diesel's.
+macro_rules! upsert {
+    ($ids:expr) => {{
+        let one = |id: &i32| (counters::id.eq(*id), counters::n.eq(1));
+        diesel::insert_into(counters::table)
+            .values($ids.iter().map(one).collect::<Vec<_>>())
+            .on_conflict(counters::id)
+            .do_update()
+            .set(counters::n.eq(counters::n + 1))
+    }};
+}
+
 mod asynchronous;
 mod diesel;
 mod diesel_async;

@@ -6,7 +6,10 @@ use crate::{
     script::{Script, Step},
 };
 use futures_util::future::BoxFuture;
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool, query, raw_sql, sqlite::SqlitePoolOptions};
+use sqlx::{
+    AssertSqlSafe, Encode, PgPool, QueryBuilder, SqlitePool, Type, query, raw_sql,
+    sqlite::SqlitePoolOptions,
+};
 use std::sync::Arc;
 use txsafe::NewMessage;
 use txsafe_sqlx::{Database as Db, Driver, PoolHooks, Tx, pool_options_with, sqlite};
@@ -39,6 +42,20 @@ pub async fn open_sqlite(
 ) -> Result<Arc<dyn Database>, sqlx::Error> {
     let pool = SqlitePoolOptions::new().max_connections(connections).connect(url).await?;
     Ok(Arc::new(setup.of(sqlite::Database::builder(pool))))
+}
+
+/// Counts once for each of these counters.
+fn upsert<DB>(ids: &[i32]) -> QueryBuilder<DB>
+where
+    DB: sqlx::Database,
+    i32: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    let mut upsert = QueryBuilder::new("INSERT INTO counters (id, n) ");
+    upsert.push_values(ids.iter().copied(), |mut row, id| {
+        row.push_bind(id).push_bind(1);
+    });
+    upsert.push(" ON CONFLICT (id) DO UPDATE SET n = counters.n + 1");
+    upsert
 }
 
 /// How steps are played on one database of SQLx: their words are the same on all of them.
@@ -80,6 +97,36 @@ macro_rules! play_on {
                                 };
                                 // The script swallows the savepoint's error; the connection still reports the failure behind it.
                                 drop(tx.savepoint(body).await);
+                            }
+                            Step::UpsertListed(ids) => {
+                                upsert(ids).build().execute(&mut *tx).await?;
+                            }
+                            Step::UpsertMany(ids) => {
+                                let ids = ids.iter().copied();
+                                tx.upsert_many(
+                                    ids,
+                                    |id| *id,
+                                    async |(mut tx, ids): ($tx<'_>, Vec<i32>)| {
+                                        upsert(&ids).build().execute(&mut tx).await?;
+                                        Ok::<_, AppError>(())
+                                    },
+                                )
+                                .await?;
+                            }
+                            Step::UpdateMany(ids) => {
+                                let ids = ids.iter().copied();
+                                tx.update_many(
+                                    ids,
+                                    |id| *id,
+                                    async |(mut tx, id): ($tx<'_>, i32)| {
+                                        query("UPDATE counters SET n = n + 1 WHERE id = $1")
+                                            .bind(id)
+                                            .execute(&mut tx)
+                                            .await?;
+                                        Ok::<_, AppError>(())
+                                    },
+                                )
+                                .await?;
                             }
                             Step::AfterCommit(note) => {
                                 let (script, note) = (script.clone(), *note);

@@ -8,11 +8,22 @@ pub(crate) fn nth_bind(shown: &str, n: usize) -> Option<BindKey> {
     let value = elements(list).nth(n)?;
     let value =
         value.strip_prefix("Some(").and_then(|value| value.strip_suffix(')')).unwrap_or(value);
+    Some(key(value))
+}
+
+/// Arrays are shown to their end; their first elements tell how they are sorted.
+const MOST_ELEMENTS: usize = 64;
+
+fn key(value: &str) -> BindKey {
     if let Ok(number) = value.parse() {
-        return Some(BindKey::Integer(number));
+        return BindKey::Integer(number);
+    }
+    if let Some(list) = value.strip_prefix('[').and_then(|value| value.strip_suffix(']')) {
+        let elements = elements(list).filter(|element| !element.is_empty());
+        return BindKey::List(elements.take(MOST_ELEMENTS).map(key).collect());
     }
     let text = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-    Some(BindKey::Bytes(text.unwrap_or(value).as_bytes().to_vec()))
+    BindKey::Bytes(text.unwrap_or(value).as_bytes().to_vec())
 }
 
 /// The SQL of a statement that Diesel shows with its bind values behind it. Messages must not show those unless asked to.
@@ -51,10 +62,13 @@ mod tests {
         assert_eq!(nth(0), Some(BindKey::Integer(-7)));
         assert_eq!(nth(1), bytes(r#"a, \"b\"]"#));
         assert_eq!(nth(2), Some(BindKey::Integer(8)));
-        assert_eq!(nth(4), bytes("[1, 2]"));
+        assert_eq!(nth(4), Some(BindKey::List([1, 2].map(BindKey::Integer).into())));
         assert_eq!(nth(6), Some(BindKey::Integer(9)));
         assert_eq!(nth(7), None);
         assert_eq!(nth_bind("", 0), None);
+        assert_eq!(nth_bind(" -- binds: [[]]", 0), Some(BindKey::List(Vec::new())));
+        let list = ["b, c", "a"].map(|text| BindKey::Bytes(text.into()));
+        assert_eq!(nth_bind(r#" -- binds: [["b, c", "a"]]"#, 0), Some(BindKey::List(list.into())));
     }
 
     #[test]

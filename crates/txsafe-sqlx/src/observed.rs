@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use sqlx::{Error as SqlxError, SqlStr};
-use std::{fmt, marker::PhantomData, sync::Arc, time::Instant};
+use std::{cell::OnceCell, fmt, marker::PhantomData, sync::Arc, time::Instant};
 use txsafe::{
     Failure, Trail,
     driver::{Calls, Notes, Standing},
@@ -75,7 +75,9 @@ impl<DB: Engine> Observed<DB> {
 
     /// A statement starts, with these bind values.
     pub(crate) fn runs(&mut self, sql: SqlStr, binds: Option<&DB::Arguments>) {
-        self.notes.locks.will_run(sql.as_str(), |n| DB::nth_bind(binds?, n));
+        let shown = OnceCell::new();
+        let nth = |n| DB::nth_bind(shown.get_or_init(|| binds.map(DB::show_binds)).as_deref()?, n);
+        self.notes.locks.will_run(sql.as_str(), nth);
         self.started(sql, true);
     }
 

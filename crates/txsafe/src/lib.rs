@@ -22,7 +22,10 @@ pub use dialect::{
     isolation::Isolation,
     sqlstate::SqlState,
 };
-pub use driver::closure::{AsyncFuncMut, AsyncFuncOnce};
+pub use driver::{
+    closure::{AsyncFuncMut, AsyncFuncOnce},
+    many::in_key_order,
+};
 pub use error::{
     Error, ErrorKind,
     outcome::Outcome,
@@ -93,6 +96,6 @@ pub mod exports {
         ParentsLocked, Passed, Phase, PoolState, Position, Rank, Ranked, References, Remedy,
         Report, RetryPolicy, RunningTransaction, SEQUENCES_SQL, SequenceRank, Share, SqlState,
         Statement, TableRank, Taker, Timeout, Trail, TxOptions, Unlocked, WriteEffect, Writes,
-        WrittenMessage, advisory, lock_order, rank, ranked, references, row, rows,
+        WrittenMessage, advisory, in_key_order, lock_order, rank, ranked, references, row, rows,
     };
 }

@@ -74,8 +74,11 @@ pub(crate) mod sealed {
         /// The failure behind an error.
         fn failure_of(error: &SqlxError) -> Failure;
 
+        /// The bind values, as a text that [`nth_bind`](Self::nth_bind) reads.
+        fn show_binds(arguments: &Self::Arguments) -> String;
+
         /// The bind value with this number, counted from 0, if it can be found.
-        fn nth_bind(arguments: &Self::Arguments, n: usize) -> Option<BindKey>;
+        fn nth_bind(shown: &str, n: usize) -> Option<BindKey>;
 
         /// Whether a statement may have changed the session's own limits, where they are remembered.
         fn may_change_limits(_sql: &str) -> bool {

@@ -5,7 +5,12 @@ use super::{
     sealed::{Begun, Known, Place, Rules},
 };
 use crate::{
-    binds::nth_bind, driver_error::failure_behind, failure::of_request, held, row::Row, tx,
+    binds::{nth_bind, shown},
+    driver_error::failure_behind,
+    failure::of_request,
+    held,
+    row::Row,
+    tx,
 };
 use futures_util::future::BoxFuture;
 use sqlx::{
@@ -73,8 +78,12 @@ impl Rules for Postgres {
         failure_of(error)
     }
 
-    fn nth_bind(arguments: &PgArguments, n: usize) -> Option<BindKey> {
-        nth_bind(arguments, n)
+    fn show_binds(arguments: &PgArguments) -> String {
+        shown(arguments)
+    }
+
+    fn nth_bind(shown: &str, n: usize) -> Option<BindKey> {
+        nth_bind(shown, n)
     }
 
     fn may_change_limits(sql: &str) -> bool {

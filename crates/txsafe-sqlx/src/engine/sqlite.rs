@@ -46,6 +46,7 @@ pub type Tx<'c, O = NoOrder, Held = Unlocked> = tx::Tx<'c, Sqlite, O, Held>;
 pub type Held<'a> = held::Held<'a, Sqlite>;
 
 txsafe::__savepoint_method!(async Tx on Driver);
+txsafe::__many_methods!(async Tx on Driver);
 txsafe::__hook_methods!(async Tx);
 txsafe::__hint_methods!(async Tx);
 txsafe::__transact!(Tx on Driver by Transact);
@@ -66,7 +67,11 @@ impl Rules for Sqlite {
     }
 
     /// The database has one lock, and nothing to be learned of it.
-    fn nth_bind(_arguments: &SqliteArguments, _n: usize) -> Option<BindKey> {
+    fn show_binds(_arguments: &SqliteArguments) -> String {
+        String::new()
+    }
+
+    fn nth_bind(_shown: &str, _n: usize) -> Option<BindKey> {
         None
     }
 

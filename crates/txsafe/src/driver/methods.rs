@@ -309,6 +309,8 @@ macro_rules! __tx_methods {
 
         $crate::__savepoint_method!($mode $tx on $driver);
 
+        $crate::__many_methods!($mode $tx on $driver);
+
         $crate::__hook_methods!($mode $tx);
 
         $crate::__hint_methods!($mode $tx);

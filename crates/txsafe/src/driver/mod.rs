@@ -20,6 +20,7 @@ pub(crate) mod closure;
 pub mod hints;
 pub(crate) mod hooks;
 pub(crate) mod limits;
+pub(crate) mod many;
 mod methods;
 pub(crate) mod own_error;
 pub(crate) mod savepoint;
@@ -36,6 +37,7 @@ pub use self::{
     checkout::checkout_timed_out,
     hooks::{AsyncHook, BlockingHook, Hook, HookResult, Hooks, async_hook, blocking_hook},
     limits::KnownLimits,
+    many::{update_many, upsert_many},
     own_error::OwnError,
     savepoint::{Joinable, Savepoints, savepoint, savepoint_blocking},
     session::{

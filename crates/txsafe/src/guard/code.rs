@@ -39,13 +39,15 @@ pub enum Code {
     IdleTransaction,
     /// The closure was run again, in rerun mode, and did something else than the first time.
     RerunDiffers,
+    /// A statement locks rows in the order in which its caller listed them, and that isn't sorted.
+    UnsortedRows,
     /// More subtransactions have written than the server keeps at hand.
     ManySubtransactions,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ExternalWait,
         Self::ExternalCall,
         Self::BlockingCall,
@@ -58,6 +60,7 @@ impl Code {
         Self::SessionState,
         Self::IdleTransaction,
         Self::RerunDiffers,
+        Self::UnsortedRows,
         Self::ManySubtransactions,
     ];
 
@@ -151,6 +154,12 @@ impl Code {
                 "in production a retry does the same: clone inside the closure what it takes, return what it collects, and read \
                  clocks, random numbers and caches before the transaction; or call `transaction_once`, which never runs its \
                  closure again",
+            ),
+            Self::UnsortedRows => (
+                "TXS013",
+                "unsorted rows",
+                "two such statements that list the same rows in another order deadlock: sort the rows by their key first, as \
+                 `in_key_order` does, or lock them in one order before (`SELECT … ORDER BY … FOR UPDATE`, `lock_keys`)",
             ),
             Self::ManySubtransactions => (
                 "TXS014",

@@ -14,6 +14,14 @@ use tracing::warn;
 pub(crate) fn noticed(noticed: Noticed<'_>) {
     match noticed {
         Noticed::Inversion(inversion) => lock_inversion(inversion),
+        Noticed::UnsortedRows { table, columns, sql } => {
+            let columns = columns.join("`, `");
+            let what = format!(
+                "`{}` locks rows of `{table}` in the order in which they are listed, and they aren't sorted by `{columns}`",
+                shown(sql),
+            );
+            keep(Code::UnsortedRows, what, table.to_owned());
+        }
         Noticed::Subtransactions(cheap) => {
             let what = format!(
                 "more than {cheap} savepoints have written and weren't rolled back: from here on until its end, other \
@@ -29,6 +37,15 @@ pub(crate) fn lock_inversion(inversion: &Inversion) {
     metrics::counter!("txsafe_lock_inversions_total").increment(1);
     let (from, to) = inversion.classes();
     keep(Code::LockInversion, inversion.to_string(), format!("{from}, {to}"));
+}
+
+/// A statement as findings show it: bulk writes are long.
+fn shown(sql: &str) -> String {
+    const MOST: usize = 200;
+    match sql.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &sql[..end]),
+        None => sql.to_owned(),
+    }
 }
 
 fn keep(code: Code, what: String, subject: String) {

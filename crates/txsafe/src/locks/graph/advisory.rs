@@ -24,7 +24,7 @@ impl LockName {
             KeySource::Literal(text) => text.parse::<i64>().ok(),
             KeySource::Bind(n) => match bind(*n)? {
                 BindKey::Integer(number) => Some(number),
-                BindKey::Bytes(_) => None,
+                BindKey::Bytes(_) | BindKey::List(_) => None,
             },
         };
         let (class, key) = match self {

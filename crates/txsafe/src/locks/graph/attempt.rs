@@ -10,7 +10,7 @@ use super::{
 use super::{
     log::BindKey,
     plain::Read,
-    sql::{AdvisoryCall, Does},
+    sql::{AdvisoryCall, Does, ListedRows, Sorted},
 };
 use crate::dialect::postgres::savepoints::{SavepointChange, may_write};
 use std::{panic::Location, sync::Arc};
@@ -21,6 +21,16 @@ use std::{panic::Location, sync::Arc};
 pub enum Noticed<'a> {
     /// Locks were wanted in an order that can deadlock.
     Inversion(&'a Inversion),
+    /// A statement listed rows of a table in no order, by the columns that tell them.
+    #[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "nothing reads SQL"))]
+    UnsortedRows {
+        /// The table.
+        table: &'a str,
+        /// What tells its rows.
+        columns: &'a [String],
+        /// The statement.
+        sql: &'a str,
+    },
     /// More subtransactions have an id than the server keeps at hand: so many.
     Subtransactions(usize),
 }
@@ -95,11 +105,32 @@ impl Attempt {
                     let (class, step, place) = (*class, self.step(), place());
                     self.want(Held { class, step, key, place, waited: *waits, is_sessions: false });
                 }
+                Read::Listed { class, rows } => {
+                    if let Some(sorted) = rows.sorted(bind).filter(|_| self.can_deadlock) {
+                        self.listed(*class, rows, sorted, &statement.sql);
+                    }
+                }
                 Read::Advisory(call) => self.advisory(call, bind, place()),
                 Read::Savepoint(change) => self.change_savepoint(change.clone()),
             }
         }
         true
+    }
+
+    /// A statement lists rows: in an order that others may list in reverse, or in none.
+    #[cfg(feature = "sql")]
+    fn listed(&self, class: ClassId, rows: &ListedRows, sorted: Sorted, sql: &Arc<str>) {
+        let (Some(graph), ListedRows { table, columns, .. }) = (&self.graph, rows) else { return };
+        let direction = match sorted {
+            Sorted::Ascending => Direction::Ascending,
+            Sorted::Descending => Direction::Descending,
+            Sorted::Not => return (self.tell)(Noticed::UnsortedRows { table, columns, sql }),
+        };
+        if !graph.is_known_direction(class, direction) {
+            let place = || Place::Sql(Arc::clone(sql));
+            let edge = self.edge_between((class, place()), (class, place()));
+            self.tell(graph.learn_direction(edge, direction));
+        }
     }
 
     #[cfg(feature = "sql")]
@@ -180,13 +211,13 @@ impl Attempt {
     }
 
     fn edge(&self, held: &Held, wanted: &Held) -> Edge {
-        let witness = Witness::Seen {
-            transaction: Arc::clone(&self.transaction),
-            call: self.call,
-            held: held.place.clone(),
-            wanted: wanted.place.clone(),
-        };
-        Edge { from: held.class, to: wanted.class, witness }
+        self.edge_between((held.class, held.place.clone()), (wanted.class, wanted.place.clone()))
+    }
+
+    fn edge_between(&self, held: (ClassId, Place), wanted: (ClassId, Place)) -> Edge {
+        let (transaction, call) = (Arc::clone(&self.transaction), self.call);
+        let witness = Witness::Seen { transaction, call, held: held.1, wanted: wanted.1 };
+        Edge { from: held.0, to: wanted.0, witness }
     }
 
     fn tell(&self, inversion: Option<Arc<Inversion>>) {

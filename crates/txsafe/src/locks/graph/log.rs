@@ -23,13 +23,15 @@ use std::{
 pub struct LockLog(Option<Arc<Mutex<Attempt>>>);
 
 /// The value of a parameter that tells a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "what isn't a number is bytes")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "what isn't a number, nor a list, is bytes")]
 pub enum BindKey {
     /// An integer, of whatever width.
     Integer(i64),
     /// Anything else, by its first bytes.
     Bytes(Vec<u8>),
+    /// An array, at least its first elements.
+    List(Vec<BindKey>),
 }
 
 impl LockLog {

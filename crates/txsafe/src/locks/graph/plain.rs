@@ -3,7 +3,7 @@
 use super::{
     class::ClassId,
     log::BindKey,
-    sql::{AdvisoryCall, Effect, KeySource, RowLock, effects},
+    sql::{AdvisoryCall, Effect, KeySource, ListedRows, RowLock, effects},
 };
 use crate::{
     dialect::postgres::{locks::may_lock, savepoints::SavepointChange},
@@ -32,6 +32,7 @@ pub(crate) struct Statement {
 #[derive(Debug)]
 pub(crate) enum Read {
     Rows { class: ClassId, key: Option<KeySource>, waits: bool },
+    Listed { class: ClassId, rows: ListedRows },
     Advisory(AdvisoryCall),
     Savepoint(SavepointChange),
 }
@@ -56,6 +57,10 @@ impl Statements {
             Effect::Rows(RowLock { table, key, waits }) => {
                 Some(Read::Rows { class: ClassId::named(&table)?, key, waits })
             }
+            Effect::Listed(rows) if rows.table.starts_with("txsafe_") => None,
+            Effect::Listed(rows) => {
+                Some(Read::Listed { class: ClassId::named(&rows.table)?, rows })
+            }
             // So are our own locks, and that of an idempotency key is taken before any other.
             Effect::Advisory(_) if is_ours(sql) || sql.contains("txsafe_") => None,
             Effect::Advisory(call) => Some(Read::Advisory(call)),
@@ -73,10 +78,11 @@ impl KeySource {
     /// See [`LockKey::to_prefix`].
     pub(crate) fn prefix(&self, bind: impl Fn(usize) -> Option<BindKey>) -> Option<u64> {
         match self {
-            Self::Bind(n) => Some(match bind(*n)? {
-                BindKey::Integer(number) => number.to_prefix(),
-                BindKey::Bytes(bytes) => bytes.to_prefix(),
-            }),
+            Self::Bind(n) => match bind(*n)? {
+                BindKey::Integer(number) => Some(number.to_prefix()),
+                BindKey::Bytes(bytes) => Some(bytes.to_prefix()),
+                BindKey::List(_) => None,
+            },
             Self::Literal(text) => Some(match text.parse::<i64>() {
                 Ok(number) => number.to_prefix(),
                 Err(_) => text.to_prefix(),

@@ -2,12 +2,16 @@
 //! Source: PostgreSQL manual, section 13.3.2, "Row-Level Locks", and "SELECT", "The Locking Clause".
 
 mod advisory;
+mod listed;
 mod reader;
 mod table;
 mod text;
 
-pub(super) use self::advisory::{AdvisoryCall, Does, LockName};
 use self::text::{MAX_TEXT_BYTES, statements};
+pub(super) use self::{
+    advisory::{AdvisoryCall, Does, LockName},
+    listed::{ListedRows, Sorted},
+};
 use crate::{
     clock::excused::{Excuse, Excusing},
     dialect::postgres::{locks::may_lock, savepoints::SavepointChange},
@@ -39,6 +43,7 @@ pub(super) fn effects(sql: &str) -> Vec<Effect> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Effect {
     Rows(RowLock),
+    Listed(ListedRows),
     Advisory(AdvisoryCall),
     Savepoint(SavepointChange),
 }

@@ -1,8 +1,9 @@
 //! Goes through a statement, and collects what it locks.
 
 use super::{
-    Effect,
+    Effect, RowLock,
     advisory::AdvisoryCall,
+    listed::ListedRows,
     table::{Table, folded, parts_of},
 };
 use crate::dialect::postgres::savepoints::SavepointChange;
@@ -52,6 +53,7 @@ impl Reader {
         for assignment in &update.assignments {
             self.subqueries(&assignment.value);
         }
+        self.listed(&update.table.relation, from, update.selection.as_ref());
         self.rows(&update.table.relation, from.is_empty(), update.selection.as_ref());
     }
 
@@ -60,8 +62,14 @@ impl Reader {
         let using = delete.using.as_deref().unwrap_or_default();
         self.tables(using, &[]);
         if let [target] = from.as_slice() {
+            self.listed(&target.relation, using, delete.selection.as_ref());
             self.rows(&target.relation, using.is_empty(), delete.selection.as_ref());
         }
+    }
+
+    fn listed(&mut self, target: &TableFactor, from: &[TableWithJoins], condition: Option<&Expr>) {
+        let listed = ListedRows::of_join(target, from, condition);
+        self.effects.extend(listed.map(Effect::Listed));
     }
 
     /// The rows of a target, after those that the search for them locks.
@@ -78,11 +86,15 @@ impl Reader {
         if let Some(source) = &insert.source {
             self.query(source, &[]);
         }
+        let listed = ListedRows::of_insert(insert);
+        let key = listed.as_ref().and_then(ListedRows::only_key);
+        self.effects.extend(listed.map(Effect::Listed));
         if let (Some(OnInsert::OnConflict(on)), TableObject::TableName(name)) =
             (&insert.on, &insert.table)
             && matches!(on.action, OnConflictAction::DoUpdate(_))
         {
-            self.effects.push(Effect::Rows(Table { name, alias: None }.lock(false, None, true)));
+            let lock = Table { name, alias: None }.lock(false, None, true);
+            self.effects.push(Effect::Rows(RowLock { key, ..lock }));
         }
     }
 

@@ -57,7 +57,7 @@ impl<'a> Table<'a> {
         first
     }
 
-    fn is_called(self, qualifier: &[Ident]) -> bool {
+    pub(super) fn is_called(self, qualifier: &[Ident]) -> bool {
         let qualifier: Vec<_> = qualifier.iter().map(folded).collect();
         match self.alias {
             Some(alias) => qualifier == [folded(alias)],
@@ -68,6 +68,13 @@ impl<'a> Table<'a> {
 
 /// The columns which, for all rows that a condition selects, equal something that is known.
 fn equalities(condition: &Expr) -> Vec<(&[Ident], KeySource)> {
+    let known = |(column, value)| Some((column_of(column)?, key_source(value)?));
+    let pairs = equal_pairs(condition).into_iter();
+    pairs.filter_map(|(one, other)| known((one, other)).or_else(|| known((other, one)))).collect()
+}
+
+/// What equals what, for all rows that a condition selects.
+pub(super) fn equal_pairs(condition: &Expr) -> Vec<(&Expr, &Expr)> {
     let mut found = Vec::new();
     let mut todo = vec![condition];
     while let Some(condition) = todo.pop() {
@@ -76,8 +83,7 @@ fn equalities(condition: &Expr) -> Vec<(&[Ident], KeySource)> {
                 todo.extend([&**right, left])
             }
             Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-                let known = |(column, value)| Some((column_of(column)?, key_source(value)?));
-                found.extend(known((left, right)).or_else(|| known((right, left))));
+                found.push((&**left, &**right));
             }
             _ => {}
         }
@@ -92,7 +98,7 @@ fn unparenthesized(mut expr: &Expr) -> &Expr {
     expr
 }
 
-fn column_of(expr: &Expr) -> Option<&[Ident]> {
+pub(super) fn column_of(expr: &Expr) -> Option<&[Ident]> {
     match unparenthesized(expr) {
         Expr::Identifier(column) => Some(std::slice::from_ref(column)),
         Expr::CompoundIdentifier(names) => Some(names),

@@ -197,3 +197,52 @@ mod savepoints_of_plain_sql {
         assert_eq!(inversions(&[&format!("SAVEPOINT s; {B}"), &format!("ROLLBACK TO s; {A}")]), 0);
     }
 }
+
+mod rows_that_are_listed {
+    use super::*;
+    use std::sync::Mutex;
+
+    static UNSORTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    fn run(graph: &LockGraph, statements: &[&str]) -> Vec<String> {
+        let tell = |noticed: Noticed<'_>| {
+            if let Noticed::UnsortedRows { table, columns, sql } = noticed {
+                UNSORTED.lock().unwrap().push(format!("{table} {columns:?} {sql}"));
+            }
+        };
+        let log = LockLog::new(graph, &"lists".into(), None, tell);
+        statements.iter().for_each(|sql| log.will_run(sql, |_| None));
+        std::mem::take(&mut UNSORTED.lock().unwrap())
+    }
+
+    #[test]
+    fn in_no_order_they_are_told_and_in_two_orders_they_are_an_inversion() {
+        let graph = LockGraph::new();
+        let upsert = |rows: &str| {
+            format!(
+                "INSERT INTO listed VALUES {rows} ON CONFLICT (id) DO UPDATE SET n = listed.n + 1"
+            )
+        };
+        assert!(run(&graph, &[&upsert("(1), (2)"), &upsert("(4), (5), (9)")]).is_empty());
+        let unsorted = upsert("(4), (1), (9)");
+        assert_eq!(run(&graph, &[&unsorted]), [format!("listed [\"id\"] {unsorted}")]);
+        assert!(told(&graph).is_empty(), "it is told already");
+        assert!(run(&graph, &[&upsert("(2), (1)")]).is_empty());
+        assert_eq!(told(&graph).len(), 1);
+        assert!(told(&graph)[0].contains("within `listed`: keys"), "{:?}", told(&graph));
+    }
+
+    #[test]
+    fn one_by_one_they_are_compared_too() {
+        let graph = LockGraph::new();
+        let upsert = |id| {
+            format!(
+                "INSERT INTO listed_one (id) VALUES ({id}) ON CONFLICT (id) DO UPDATE SET n = 1"
+            )
+        };
+        run(&graph, &[&upsert(1), &upsert(2)]);
+        assert!(told(&graph).is_empty());
+        run(&graph, &[&upsert(7), &upsert(5)]);
+        assert_eq!(told(&graph).len(), 1);
+    }
+}
