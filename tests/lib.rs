@@ -54,6 +54,11 @@ pub mod by_hand {}
 #[doc = include_str!("../crates/txsafe/docs/testing.md")]
 pub mod testing {}
 
+/// The guide to databases for tests.
+#[cfg(doctest)]
+#[doc = include_str!("../crates/txsafe/docs/test-databases.md")]
+pub mod test_databases {}
+
 /// The guide to idempotency keys.
 #[cfg(doctest)]
 #[doc = include_str!("../crates/txsafe/docs/idempotency-keys.md")]

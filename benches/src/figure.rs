@@ -19,7 +19,7 @@ pub(crate) enum Bound {
 }
 
 /// All figures, in the order of the table.
-pub(crate) const FIGURES: [Figure; 36] = [
+pub(crate) const FIGURES: [Figure; 38] = [
     Figure {
         name: "round_trips_extra",
         bound: Bound::Exactly(-1.0),
@@ -184,6 +184,16 @@ pub(crate) const FIGURES: [Figure; 36] = [
         name: "outbox_delivery_vs_loop",
         bound: Bound::None,
         compares: "messages delivered per second: by a worker / by a loop over SKIP LOCKED, eight in a transaction",
+    },
+    Figure {
+        name: "test_database_wait_ms",
+        bound: Bound::AtMost(10.0),
+        compares: "ms that a test waits for a database of its own (p50), 20 tables, without fsync, in one process",
+    },
+    Figure {
+        name: "test_database_wait_process_ms",
+        bound: Bound::AtMost(10.0),
+        compares: "the same where each test has a process",
     },
     Figure {
         name: "storm_failed_to_caller",

@@ -24,6 +24,7 @@ mod print;
 mod relay;
 mod round_trips;
 mod storm;
+mod test_databases;
 mod wall;
 mod work;
 
@@ -43,7 +44,7 @@ type Result<T> = std::result::Result<T, Error>;
 type Measure = fn(&Ground, &Plan) -> Result<Findings>;
 
 /// The measurements, and the figures that each of them brings.
-const MEASUREMENTS: [(Measure, &[&str]); 28] = [
+const MEASUREMENTS: [(Measure, &[&str]); 30] = [
     (round_trips::diesel_async, &["round_trips_extra"]),
     (round_trips::diesel, &["round_trips_extra_diesel"]),
     (round_trips::sqlx, &["round_trips_extra_sqlx", "round_trips_behind_sqlx"]),
@@ -72,6 +73,8 @@ const MEASUREMENTS: [(Measure, &[&str]); 28] = [
     (guard::database_time, &["guard_database_time_off"]),
     (outbox::written, &["outbox_write_vs_insert"]),
     (outbox::delivered, &["outbox_delivery_vs_loop"]),
+    (test_databases::in_one_process, &["test_database_wait_ms"]),
+    (test_databases::in_processes, &["test_database_wait_process_ms"]),
 ];
 
 /// The figures of the storm, whose variants take turns.
@@ -85,6 +88,17 @@ const STORM: [&str; 6] = [
 ];
 
 fn main() -> ExitCode {
+    match test_databases::is_one_test() {
+        Ok(false) => measure(),
+        Ok(true) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> ExitCode {
     let args = Args::parse();
     match run(&args) {
         Ok(all_met) if all_met || !args.check => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a throw-away server or a schema could not be had; the message names the cure.
+/// Why a throw-away server, a schema or a test's database could not be had; the message names the cure.
 ///
 /// `{error}` is one sentence or a few, without the [source](StdError::source); `{error:?}`, which is
 /// what `unwrap()` prints, is the same text followed by every source.

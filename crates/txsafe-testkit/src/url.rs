@@ -1,5 +1,7 @@
 use std::fmt::Write as _;
 
+use crate::Error;
+
 /// `url` with `search_path` set for every session; whatever else it says, stays.
 pub(crate) fn with_search_path(url: &str, schema: &str) -> String {
     let option = percent_encode(&format!("-c search_path={schema}"));
@@ -18,6 +20,31 @@ pub(crate) fn with_search_path(url: &str, schema: &str) -> String {
         None => parameters.push(format!("options={option}")),
     }
     format!("{address}?{}", parameters.join("&"))
+}
+
+/// `url` with another database; whatever else it says, stays.
+pub(crate) fn with_database(url: &str, database: &str) -> String {
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let authority = address.find("://").map_or(0, |scheme| scheme + "://".len());
+    let end = address[authority..].find('/').map_or(address.len(), |path| authority + path);
+    // As a parameter it would win over the path.
+    let parameters: Vec<&str> = query
+        .split('&')
+        .filter(|parameter| !parameter.is_empty() && !parameter.starts_with("dbname="))
+        .collect();
+    let query =
+        if parameters.is_empty() { String::new() } else { format!("?{}", parameters.join("&")) };
+    format!("{}/{database}{query}", &address[..end])
+}
+
+/// What `url` says; it isn't repeated in the error, because it may hold a password.
+pub(crate) fn parsed(url: &str) -> Result<tokio_postgres::Config, Error> {
+    const CURE: &str =
+        "the server's URL (DATABASE_URL) must be like `postgresql://user@host:5432/database`";
+    if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
+        return Err(Error::new(CURE));
+    }
+    url.parse().map_err(|source: tokio_postgres::Error| Error::caused(CURE, source))
 }
 
 /// `text` as the value of a URL's parameter. Slashes stay: they are legal there, and paths stay legible.
@@ -69,6 +96,24 @@ mod tests {
         let config: tokio_postgres::Config = url.parse().unwrap();
         assert_eq!(config.get_options(), Some("-c search_path=s"));
         assert_eq!(config.get_password(), Some(&b"p@ss"[..]));
+    }
+
+    #[test]
+    fn another_database_leaves_the_rest() {
+        for (url, with) in [
+            ("postgresql://me@db", "postgresql://me@db/t"),
+            ("postgresql://me:p%2Fw@db:6000/app", "postgresql://me:p%2Fw@db:6000/t"),
+            (
+                "postgres://db/app?sslmode=disable&dbname=x&user=me",
+                "postgres://db/t?sslmode=disable&user=me",
+            ),
+            ("postgresql:///app?host=/tmp/x&port=1", "postgresql:///t?host=/tmp/x&port=1"),
+            ("postgresql://?host=/tmp/x", "postgresql:///t?host=/tmp/x"),
+        ] {
+            assert_eq!(with_database(url, "t"), with);
+            let config: tokio_postgres::Config = with.parse().unwrap();
+            assert_eq!(config.get_dbname(), Some("t"));
+        }
     }
 
     #[test]

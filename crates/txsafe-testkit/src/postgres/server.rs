@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::builder::PostgresBuilder;
 use super::own::OwnServer;
 use crate::offload::offload;
-use crate::{Error, Schema};
+use crate::{Error, Schema, url};
 
 /// A PostgreSQL server for tests, started from the machine's own programs.
 ///
@@ -233,13 +233,7 @@ impl Postgres {
     }
 
     fn given(url: String) -> Result<Self, Error> {
-        // The message must not repeat the URL: it may hold a password.
-        const CURE: &str = "DATABASE_URL must be like `postgresql://user@host:5432/database`";
-        if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
-            return Err(Error::new(CURE));
-        }
-        let config: tokio_postgres::Config =
-            url.parse().map_err(|source| Error::caused(CURE, source))?;
+        let config = url::parsed(&url)?;
         let port = config.get_ports().first().copied().unwrap_or(5432);
         Ok(Self { server: Server::Given { url, port } })
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers may fail like the tests that they help")]
 
 mod database;
+mod databases;
 mod lab;
 mod life;
 mod locks;
