@@ -20,6 +20,7 @@ mod paused_clock;
 mod pgbouncer;
 mod pools;
 mod request;
+mod sandbox;
 mod second;
 mod sqlite;
 mod sqlx_only;

@@ -37,6 +37,10 @@ pub type Attempts<'d, O = NoOrder> = txsafe::Attempts<'d, Driver, O>;
 /// [`Attempts`] at a transaction with an idempotency key; made by [`WithKey::attempts`].
 pub type KeyedAttempts<'d, O = NoOrder> = txsafe::KeyedAttempts<'d, Driver, O>;
 
+/// A [`Database`] for one test, whose transactions are rolled back; made by [`Database::sandbox`].
+#[cfg(feature = "sandbox")]
+pub type Sandbox<O = NoOrder> = txsafe::Sandbox<Driver, O>;
+
 /// diesel-async on PostgreSQL.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::exhaustive_enums, reason = "it is never made")]

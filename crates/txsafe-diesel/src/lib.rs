@@ -64,6 +64,9 @@ pub use {
     tx::{Transact, Tx},
 };
 
+#[cfg(all(feature = "async", feature = "sandbox"))]
+pub use driver::Sandbox;
+
 #[cfg(any(feature = "async", feature = "blocking"))]
 pub use {
     driver_error::{DriverError, error_behind},

@@ -43,6 +43,9 @@ pub use {
     watch::{PoolHooks, pool_options, pool_options_with},
 };
 
+#[cfg(all(feature = "postgres", feature = "sandbox"))]
+pub use engine::postgres::Sandbox;
+
 pub use driver_error::{DriverError, error_behind};
 
 #[doc(inline)]

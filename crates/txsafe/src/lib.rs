@@ -62,6 +62,8 @@ pub use retry::{
     remedy::{Cause, Phase, Remedy},
 };
 pub use telemetry::pool::PoolState;
+#[cfg(feature = "sandbox")]
+pub use transaction::sandbox::Sandbox;
 pub use transaction::{
     attempts::{Attempts, KeyedAttempts},
     blocking::{

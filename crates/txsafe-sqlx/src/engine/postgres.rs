@@ -40,6 +40,10 @@ pub type Driver = crate::driver::Driver<Postgres>;
 /// A database, reached through a [`PgPool`](sqlx::PgPool), however that was built.
 pub type Database<O = NoOrder> = txsafe::Database<Driver, O>;
 
+/// A [`Database`] for one test, whose transactions are rolled back; made by [`Database::sandbox`].
+#[cfg(feature = "sandbox")]
+pub type Sandbox<O = NoOrder> = txsafe::Sandbox<Driver, O>;
+
 /// A [`Database`] with the options of one call; made by [`Database::with`].
 pub type Configured<'d, O = NoOrder> = txsafe::Configured<'d, Database<O>>;
 

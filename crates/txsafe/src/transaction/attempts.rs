@@ -47,6 +47,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Attempts<'d, D, O> {
             Some(progress) => progress,
             None => {
                 let call = self.db.call(self.name, self.place)?.by_hand()?;
+                let call = self.db.db.outside_of_sandbox(call)?;
                 Progress::start(match &self.key {
                     Some(key) => call.key(key.clone())?,
                     None => call,

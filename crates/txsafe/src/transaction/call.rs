@@ -35,6 +35,8 @@ pub struct Call {
     pub(crate) on_held: bool,
     /// Its statements are txsafe's.
     pub(crate) is_own: bool,
+    /// It runs behind a savepoint, and nothing is sent with a BEGIN.
+    pub(crate) in_sandbox: bool,
 }
 
 /// A database whose transactions can be called.
@@ -70,6 +72,7 @@ impl Call {
             borrowed: false,
             on_held: false,
             is_own: false,
+            in_sandbox: false,
         })
     }
 

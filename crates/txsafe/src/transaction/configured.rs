@@ -149,7 +149,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
         'd: 'a,
     {
         let call = self.call(name, Location::caller());
-        let pool = Source::Pool(&self.db.pool);
+        let pool = self.db.source();
         async move { unkeyed(call?, pool, Again(body)).await }
     }
 
@@ -176,7 +176,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
     {
         let at = self.place(Location::caller());
         let call = self.call(name, at);
-        let pool = Source::Pool(&self.db.pool);
+        let pool = self.db.source();
         async move { unkeyed(call?, pool, Locking(set, body, at)).await }
     }
 
@@ -200,7 +200,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
         'd: 'a,
     {
         let call = self.call(name, Location::caller()).map(Call::once);
-        let pool = Source::Pool(&self.db.pool);
+        let pool = self.db.source();
         async move { unkeyed(call?, pool, Once(Some(body))).await }
     }
 
@@ -221,6 +221,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
         'd: 'a,
     {
         let call = self.call(name, Location::caller());
+        let call = call.and_then(|call| self.db.outside_of_sandbox(call));
         let pool = Source::Pool(&self.db.pool);
         async move { unkeyed_local(call?, pool, body).await }
     }
@@ -247,6 +248,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
         'd: 'a,
     {
         let call = self.call(name, Location::caller()).map(Call::on_held);
+        let call = call.and_then(|call| self.db.outside_of_sandbox(call));
         let held: D::Held<'a> = conn.into();
         let call = if held.is_replaceable() { call } else { call.map(Call::borrowed) };
         let held = Source::Held(&self.db.pool, Arc::new(Slot::new(held)));
@@ -265,6 +267,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> Configured<'d, Database<D, O>> {
         name: &str,
     ) -> impl Future<Output = Result<OwnedTx<D, O>, Error>> + Send + use<D, O> {
         let call = self.call(name, Location::caller());
+        let call = call.and_then(|call| self.db.outside_of_sandbox(call));
         let begun = OwnedTx::begin(call, self.db.pool.clone());
         async move { begun.await.map(Keyed::of_new) }
     }
@@ -289,6 +292,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> WithKey<'d, Database<D, O>> {
         name: &str,
     ) -> impl Future<Output = Result<Keyed<OwnedTx<D, O>>, Error>> + Send + use<D, O> {
         let call = self.call(name, Location::caller());
+        let call = call.and_then(|call| self.db().outside_of_sandbox(call));
         OwnedTx::begin(call, self.db().pool.clone())
     }
 
@@ -321,7 +325,7 @@ impl<'d, D: AsyncDriver, O: LockOrder> WithKey<'d, Database<D, O>> {
         'd: 'a,
     {
         let call = self.call(name, Location::caller());
-        let pool = Source::Pool(&self.db().pool);
+        let pool = self.db().source();
         async move { keyed(call?, pool, Again(body)).await }
     }
 }

@@ -1,7 +1,10 @@
 //! A database, reached through a pool of an async driver.
 
+#[cfg(feature = "sandbox")]
+use super::sandbox::Inside;
 use super::{
-    attempts::Attempts, builder::Builder, owned_tx::OwnedTx, reached::Reached, shared::Shared,
+    attempts::Attempts, builder::Builder, call::Call, owned_tx::OwnedTx, reached::Reached,
+    shared::Shared, work::Source,
 };
 use crate::{
     driver::{
@@ -22,6 +25,9 @@ use std::{future::Future, marker::PhantomData, sync::Arc};
 pub struct Database<D: AsyncDriver, O = NoOrder> {
     pub(crate) pool: D::Pool,
     pub(crate) shared: Arc<Shared>,
+    /// The sandbox in which all of its transactions run.
+    #[cfg(feature = "sandbox")]
+    pub(super) sandbox: Arc<Option<Arc<Inside<D>>>>,
     order: PhantomData<fn() -> O>,
 }
 
@@ -31,7 +37,13 @@ impl<D: AsyncDriver> Database<D> {
     pub fn builder(pool: D::Pool) -> Builder<Self> {
         let builder = Builder::new(D::DIALECT, move |shared| {
             shared.set_pool(Reached::<D>(pool.clone()));
-            Self { pool, shared, order: PhantomData }
+            Self {
+                pool,
+                shared,
+                #[cfg(feature = "sandbox")]
+                sandbox: Arc::default(),
+                order: PhantomData,
+            }
         });
         if D::SHOWS_BIND_VALUES { builder } else { builder.hiding_bind_values() }
     }
@@ -194,6 +206,26 @@ impl<D: AsyncDriver, O: LockOrder> Database<D, O> {
     }
 }
 
+impl<D: AsyncDriver, O> Database<D, O> {
+    /// Where the connections of closures come from.
+    pub(super) fn source(&self) -> Source<'_, D> {
+        #[cfg(feature = "sandbox")]
+        if let Some(inside) = &*self.sandbox {
+            return Source::Sandbox(Arc::clone(inside));
+        }
+        Source::Pool(&self.pool)
+    }
+
+    /// Refuses what doesn't run in a sandbox, where it would be committed.
+    pub(super) fn outside_of_sandbox(&self, call: Call) -> Result<Call, Error> {
+        #[cfg(feature = "sandbox")]
+        if self.sandbox.is_some() {
+            return Err(super::sandbox::refused(&call));
+        }
+        Ok(call)
+    }
+}
+
 /// What a database is besides its transactions, be it async or blocking. `$more` are its own fields.
 macro_rules! pooled_database {
     ($database:ident, $driver:ident $(, $more:ident)*) => {
@@ -323,4 +355,7 @@ macro_rules! pooled_database {
 }
 pub(super) use pooled_database;
 
+#[cfg(not(feature = "sandbox"))]
 pooled_database!(Database, AsyncDriver);
+#[cfg(feature = "sandbox")]
+pooled_database!(Database, AsyncDriver, sandbox);

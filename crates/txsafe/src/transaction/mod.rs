@@ -29,6 +29,8 @@ mod reached;
 mod rerun;
 pub(crate) mod returned;
 pub(crate) mod run;
+#[cfg(feature = "sandbox")]
+pub(crate) mod sandbox;
 pub(crate) mod settings;
 pub(crate) mod shared;
 mod start;

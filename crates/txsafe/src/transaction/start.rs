@@ -125,7 +125,12 @@ async fn prepare<S: AsyncSession>(
     progress: &mut Progress<AsyncHook>,
     session: &mut S,
 ) -> Result<Option<Taken>, Failure> {
-    let Some(binds) = progress.key_binds() else { return Ok(None) };
+    let Some(binds) = progress.key_binds() else {
+        if progress.call.in_sandbox {
+            make_settings(progress, session).await?;
+        }
+        return Ok(None);
+    };
     let Some(mut claim) = progress.claim(&binds) else { return Ok(None) };
     let taken = loop {
         progress.awaits_key = claim.awaits_key();
@@ -138,8 +143,17 @@ async fn prepare<S: AsyncSession>(
         return Ok(taken);
     }
     progress.key_was_new();
+    make_settings(progress, session).await?;
+    Ok(None)
+}
+
+/// Makes the application's own settings, where BEGIN's message didn't.
+async fn make_settings<S: AsyncSession>(
+    progress: &mut Progress<AsyncHook>,
+    session: &mut S,
+) -> Result<(), Failure> {
     if let Some((sql, binds)) = progress.sets_behind_claim() {
         session.ask(Question::new(sql, &binds)).await?;
     }
-    Ok(None)
+    Ok(())
 }

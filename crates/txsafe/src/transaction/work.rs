@@ -1,5 +1,7 @@
 //! One transaction: where its connections come from, and the caller's closure.
 
+#[cfg(feature = "sandbox")]
+use super::sandbox::{Inside, Work as InSandbox};
 use super::{
     call::Call,
     keyed::Keyed,
@@ -33,6 +35,9 @@ struct Work<'a, 'w, D: AsyncDriver> {
 pub(crate) enum Source<'a, D: AsyncDriver> {
     Pool(&'a D::Pool),
     Held(&'a D::Pool, Arc<Slot<D::Held<'a>>>),
+    /// One connection for all.
+    #[cfg(feature = "sandbox")]
+    Sandbox(Arc<Inside<D>>),
 }
 
 /// Runs a call: attempts, pauses, hooks.
@@ -49,7 +54,14 @@ where
     E: From<Error> + Send,
 {
     let mut body = Kept { body, returned: Returned::nothing(), order: PhantomData::<fn() -> O> };
-    let ended = run(call, &mut Work { source, body: &mut body }).await;
+    let ended = match source {
+        #[cfg(feature = "sandbox")]
+        Source::Sandbox(inside) => {
+            let call = Call { in_sandbox: true, ..call };
+            run(call, &mut InSandbox { inside, body: &mut body }).await
+        }
+        source => run(call, &mut Work { source, body: &mut body }).await,
+    };
     body.returned.of(ended)
 }
 
@@ -150,7 +162,7 @@ struct Kept<B, O, T, E> {
 }
 
 /// A closure of any type.
-trait AnyBody<'a, D: AsyncDriver>: Send {
+pub(super) trait AnyBody<'a, D: AsyncDriver>: Send {
     /// Runs it, and keeps what it returned.
     fn run<'s>(
         &'s mut self,
@@ -195,6 +207,8 @@ impl<'a, D: AsyncDriver> AsyncSource for Source<'a, D> {
                 };
                 held.open(pool, Arc::clone(slot), options).await
             }
+            #[cfg(feature = "sandbox")]
+            Source::Sandbox(_) => unreachable!("it has a work of its own"),
         }
     }
 
