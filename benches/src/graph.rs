@@ -68,7 +68,7 @@ pub(crate) fn new_edge(_ground: &Ground, plan: &Plan) -> Result<Findings> {
 /// A transaction that locks one row of each.
 fn lock(graph: &LockGraph, classes: &[&'static Class]) {
     let here = Location::caller();
-    let log = LockLog::new(graph, &name(), Some(here), |inversion| unreachable!("{inversion}"));
+    let log = LockLog::new(graph, &name(), Some(here), |noticed| unreachable!("{noticed:?}"));
     for class in classes {
         log.wants(class, 7, here, true);
     }

@@ -229,8 +229,15 @@ impl Default for Setup {
 impl Setup {
     /// The same for a database that is being built.
     fn of<D>(self, builder: Builder<D>) -> D {
-        let Self { guard, close_on_session_state, without_set, own_schema, lock_graph, reports, .. } =
-            self;
+        let Self {
+            guard,
+            close_on_session_state,
+            without_set,
+            own_schema,
+            lock_graph,
+            reports,
+            ..
+        } = self;
         let builder = builder.without_set(without_set).lock_graph(lock_graph);
         let builder = match own_schema {
             Some(name) => builder.own_schema(name),

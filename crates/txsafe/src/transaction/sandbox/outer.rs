@@ -53,7 +53,11 @@ impl<D: AsyncDriver> Outer<D> {
     pub(super) async fn begin(pool: &D::Pool, call: &Call) -> Result<Self, Error> {
         let options = call.settings.of_session(None);
         let mut session = D::checkout_owned(pool, options).await?;
-        session.account().begin(&call.named.name, Notes::default());
+        session.account().begin(
+            &call.named.name,
+            call.shared.own_schema.as_ref(),
+            Notes::default(),
+        );
         let settings = BeginSettings {
             isolation: call.settings.isolation,
             read_only: None,
