@@ -22,7 +22,6 @@ pub enum Noticed<'a> {
     /// Locks were wanted in an order that can deadlock.
     Inversion(&'a Inversion),
     /// A statement listed rows of a table in no order, by the columns that tell them.
-    #[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "nothing reads SQL"))]
     UnsortedRows {
         /// The table.
         table: &'a str,
