@@ -26,4 +26,5 @@ mod sqlite;
 mod sqlx_only;
 mod standstill;
 mod two_engines;
+mod unread_rows;
 mod words;

@@ -341,31 +341,3 @@ async fn behind_a_savepoint_that_was_given_up_nothing_runs() {
     assert_eq!((shop.balance_of(1).await, shop.balance_of(2).await), (100, 100));
     assert_eq!(shop.busy().await, 0);
 }
-
-#[tokio::test]
-async fn rows_without_end_that_nobody_reads_are_an_error_of_their_own() {
-    let shop = Shop::open("stream").await.unwrap();
-    let db = database(&shop);
-    // The server ends the statement then, which another thread reads meanwhile: the caller has its error long before.
-    let options = TxOptions::new().statement_timeout(Duration::from_secs(6));
-    let dropped = db.with(options).transaction("stream", async |mut tx| {
-        query("INSERT INTO ledger VALUES (1)").execute(&mut tx).await?;
-        let mut rows = query("SELECT generate_series(1, 2000000000)").fetch(&mut tx);
-        rows.next().await.unwrap()?;
-        drop(rows);
-        Ok::<_, AppError>(())
-    });
-    let error = dropped.await.unwrap_err().ours();
-    assert_eq!(*error.kind(), ErrorKind::StatementLeftRunning, "{error}");
-    let text = error.to_string();
-    for part in [
-        "read the rows of a stream to their end",
-        "still running after",
-        "generate_series(1, 2000000000)",
-    ] {
-        assert!(text.contains(part), "{text}");
-    }
-    assert_eq!(error.outcome(), Outcome::RolledBack);
-    while shop.busy().await > 0 {}
-    assert_eq!(shop.ask("SELECT count(*) FROM ledger").await, 0);
-}

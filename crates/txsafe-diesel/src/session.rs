@@ -197,7 +197,8 @@ impl AsyncSession for Session<'_> {
         if self.link.has_abandoned() || !self.link.is_settled() {
             // Whether it settled or not, the link tells how things stand.
             let settled = settled(&self.link, self.lease.connection());
-            let in_time = self.link.alarm.within(patience, settled).await.is_ok();
+            let in_time =
+                self.link.alarm.within(self.link.patience(patience), settled).await.is_ok();
             // A request that was started, and that nobody waits for, may not have reached the wire yet.
             is_given_up = !in_time && self.link.has_abandoned();
         }

@@ -18,11 +18,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use txsafe::{
     Failure, Trail,
-    driver::{Alarm, KnownLimits, Limits, Notes, Standing, Tracked, lock_mutex as lock},
+    driver::{
+        Alarm, KnownLimits, Limits, Notes, Standing, Tracked, UNREAD_ROWS, lock_mutex as lock,
+    },
 };
 
 type Cancel = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -35,6 +37,8 @@ pub(crate) struct Link {
     /// Woken when the stream is to break off.
     pub(super) reader: AtomicWaker,
     pub(super) hung_up: AtomicBool,
+    /// Rows of an answer have come, and not its end.
+    pub(super) sends_rows: AtomicBool,
     cancel: OnceLock<Cancel>,
     /// Its entry on the list of its pool, if the pool has one.
     tracked: OnceLock<Tracked>,
@@ -89,6 +93,7 @@ impl Link {
             idle: AtomicWaker::new(),
             reader: AtomicWaker::new(),
             hung_up: AtomicBool::new(false),
+            sends_rows: AtomicBool::new(false),
             cancel: OnceLock::new(),
             tracked: OnceLock::new(),
             alarm: Alarm::default(),
@@ -180,6 +185,11 @@ impl Link {
     pub(crate) fn is_in_flight(&self) -> bool {
         let state = self.state();
         state.lost.is_none() && !state.is_idle()
+    }
+
+    /// How long to wait for the end of what is in flight, if it is no longer than `most`: rows that are still coming are nobody's.
+    pub(crate) fn patience(&self, most: Duration) -> Duration {
+        if self.sends_rows.load(Ordering::Relaxed) { most.min(UNREAD_ROWS) } else { most }
     }
 
     /// Whether BEGIN has been answered and nothing is in flight, or the connection is lost.

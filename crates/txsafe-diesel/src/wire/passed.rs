@@ -76,8 +76,14 @@ impl Link {
         }
     }
 
+    /// A row came.
+    pub(crate) fn row(&self) {
+        self.sends_rows.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn ready(&self, status: Option<&u8>) {
         let now = Instant::now();
+        self.sends_rows.store(false, Ordering::Relaxed);
         let mut state = self.state();
         let status = match status {
             Some(b'T') => Status::Open,

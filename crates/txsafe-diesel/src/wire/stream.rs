@@ -40,6 +40,7 @@ impl<S> Observed<S> {
             b'E' => link.error_received(body),
             b'C' => link.completed(Tag::parse(body)),
             b'Z' => link.ready(body.first()),
+            b'D' => link.row(),
             _ => {}
         });
     }
