@@ -12,6 +12,8 @@ pub(super) struct Clocks {
     yielded: i64,
     /// How often it was given one.
     slices: u64,
+    /// How often a page of its memory came from a disk, as code does that runs for the first time.
+    major_faults: i64,
 }
 
 /// A thread may be blocked by another one that was put aside while it held a lock: for so many times what threads wait for a
@@ -32,6 +34,8 @@ pub(super) struct Spent {
     pub(super) blocked: u64,
     /// Up to so long it may have been blocked by another one that was put aside.
     put_aside: Duration,
+    /// Pages came from a disk.
+    has_faulted: bool,
 }
 
 impl Clocks {
@@ -45,7 +49,9 @@ impl Clocks {
         let rest = wall - running - queued;
         // What is missing from a thread that never waited is the machine's own, as under a hypervisor.
         let blocked = if now.yielded > self.yielded { rest } else { 0 };
-        Spent { running, queued: queued + (rest - blocked), blocked, put_aside: now.put_aside() }
+        let has_faulted = now.major_faults > self.major_faults;
+        let queued = queued + (rest - blocked);
+        Spent { running, queued, blocked, put_aside: now.put_aside(), has_faulted }
     }
 
     /// For how long a thread is put aside, by far.
@@ -65,7 +71,8 @@ impl Clocks {
 impl Spent {
     /// Whether a thread may be `blocked` for so long by nothing but a machine that is short of processors.
     pub(super) fn is_the_machines(&self, blocked: Duration) -> bool {
-        blocked < self.put_aside || (blocked < PUT_ASIDE_NOW && is_short_of_processors())
+        blocked < self.put_aside
+            || (blocked < PUT_ASIDE_NOW && (self.has_faulted || is_short_of_processors()))
     }
 }
 
@@ -102,6 +109,7 @@ mod clocks {
                 queued,
                 slices,
                 yielded: usage.voluntary_context_switches(),
+                major_faults: usage.major_page_faults(),
             })
         }
     }

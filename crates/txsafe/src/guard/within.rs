@@ -193,7 +193,7 @@ impl Watch {
         #[cfg(feature = "origins")]
         Late::tell(&self.scope);
         if let Some(clocks) = clocks {
-            self.polled(clocks, ends - begins, excused.since().total());
+            self.polled(clocks, ends - begins, excused.since());
         }
         if result.is_pending() {
             self.scope.connection.poll_waits();
@@ -274,18 +274,21 @@ impl Watch {
     }
 
     /// A poll took `wall` nanoseconds, of which some are excused.
-    fn polled(&self, clocks: Clocks, wall: u64, excused: u64) {
+    fn polled(&self, clocks: Clocks, wall: u64, excused: Excused) {
         let policy = &self.scope.guard.policy;
-        let took = Duration::from_nanos(wall.saturating_sub(excused));
+        let took = Duration::from_nanos(wall.saturating_sub(excused.total()));
         if took < policy.blocking_call.min(policy.slow_poll) {
             return;
         }
-        // What is excused may have been either.
+        // What is excused may have been either: as much of the rest as was blocked for certain.
         let spent = clocks.spent(wall);
-        let blocked = Duration::from_nanos(spent.blocked).min(took);
+        let blocked = Duration::from_nanos(spent.blocked.saturating_sub(excused.total()));
         let ran = Duration::from_nanos(spent.running).min(took);
         let (code, what, waited) =
-            if blocked >= policy.blocking_call && !spent.is_the_machines(blocked) {
+            // Work of ours, such as a thread that reads SQL, disturbs what is around it.
+            if blocked >= policy.blocking_call + Duration::from_nanos(excused.own)
+                && !spent.is_the_machines(blocked)
+            {
                 let what = format!("blocked its thread for {blocked:.1?} in one poll");
                 (Code::BlockingCall, what, blocked)
             } else if ran >= policy.slow_poll {

@@ -30,9 +30,9 @@ pub(super) fn effects(sql: &str) -> Vec<Effect> {
     if !may_lock(sql) || sql.len() > MAX_TEXT_BYTES {
         return Vec::new();
     }
+    let _excusing = Excusing::start(Excuse::Own);
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("txsafe-sql".into()).stack_size(STACK_BYTES);
-        let _excusing = Excusing::start(Excuse::Own);
         let reader = builder.spawn_scoped(scope, || read(sql)).ok();
         // A panic of the parser, too, is something that can't be read.
         reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
