@@ -80,7 +80,8 @@ async fn a_deadline_cuts_statements_attempts_and_pauses() {
     until("the end of the locks", async || shop.busy().await == 0).await;
     assert_eq!(shop.balance_of(1).await, 100);
 
-    let pauses = RetryPolicy::new().pauses(|| std::iter::repeat(Duration::from_secs(20)));
+    let pauses = RetryPolicy::new().max_elapsed(Duration::from_secs(60));
+    let pauses = pauses.pauses(|| std::iter::repeat(Duration::from_secs(20)));
     let options = TxOptions::new().timeout(Duration::from_secs(5)).retry(pauses);
     let failed = shop.db.with(options).transaction("long pause", async |mut tx| {
         raise(&mut tx, "40P01").await?;

@@ -31,15 +31,18 @@ pub(crate) fn with_cure(
         {
             failure.with_cure("transaction_timeout needs PostgreSQL 17 or later")
         }
-        Condition::InFailedTransaction if phase == Phase::Body => failure
-            .with_message("the transaction is aborted by a statement that txsafe didn't see".into())
-            .with_cure(
-                "run it on `&mut tx`, or report its error by `tx.saw(&error)`: then its code decides whether the transaction runs \
-                 again",
-            ),
         Condition::StatementTimeout => struck(failure, course.limits().statement),
         _ => failure,
     }
+}
+
+/// What is known of a failure on a connection that was lent: that there was one.
+pub(super) fn unseen(failure: Failure) -> Failure {
+    failure
+        .with_message("the transaction is aborted by a statement that txsafe didn't see".into())
+        .with_cure(
+            "run it on `&mut tx`, or report its error by `tx.saw(&error)`: then its code decides whether the transaction runs again",
+        )
 }
 
 /// Whose `statement_timeout` it was: by the time that the statement took, if that was seen.

@@ -1,7 +1,11 @@
 //! What follows from an attempt that failed, and whose end is known.
 
 use super::{
-    call::Call, course::Moment, cure::with_cure, ending::Next, progress::Progress,
+    call::Call,
+    course::Moment,
+    cure::{unseen, with_cure},
+    ending::Next,
+    progress::Progress,
     returned::RunError,
 };
 use crate::{
@@ -106,7 +110,12 @@ impl<H> Progress<H> {
         otherwise: Otherwise,
         trail: Trail,
     ) -> Next {
-        let cause = self.cause_of(&failure, phase);
+        let (cause, failure) = match self.cause_of(&failure, phase) {
+            Cause::FailedUnseen if trail.ran_unseen() => (Cause::FailedUnseen, unseen(failure)),
+            // Nothing was lent, so there is nothing that the caller could report.
+            Cause::FailedUnseen => (Cause::Other, failure),
+            cause => (cause, failure),
+        };
         if cause == Cause::LockTimeout && failure.condition() == Condition::Canceled {
             self.course.believed_canceled();
         }

@@ -396,8 +396,11 @@ fn what_ran_unseen_is_committed_if_it_is_still_the_same_transaction() {
 fn what_was_aborted_unseen_is_rolled_back_and_tried_again() {
     let aborted = || Err(Failure::refused(SqlState::IN_FAILED_SQL_TRANSACTION, "aborted"));
     let answers = [aborted(), aborted(), aborted(), aborted(), answer("MARK|")];
+    let (result, told) = unseen(Attempt::default(), &answers);
+    assert_eq!(*ours(result).kind(), ErrorKind::RolledBackAtCommit, "nothing was lent");
+    assert_eq!(told[7..], notes("rollback, ask mark, give back, after rollback 1"));
     for body in [None, Some("wrapped")] {
-        let (result, told) = unseen(Attempt { body, ..Attempt::default() }, &answers);
+        let (result, told) = unseen(Attempt { body, lent: true, ..Attempt::default() }, &answers);
         assert_eq!(result.unwrap(), Keyed::Ran(2));
         assert_eq!(told[7..12], notes("rollback, ask mark, give back, after rollback 1, pause"));
     }

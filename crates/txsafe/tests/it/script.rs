@@ -26,6 +26,8 @@ pub(crate) struct Attempt {
     pub(crate) commit: Option<Failure>,
     /// Something ran unseen; the server is asked by its mark.
     pub(crate) unseen: bool,
+    /// The connection is lent.
+    pub(crate) lent: bool,
     pub(crate) rollback: Option<Failure>,
     /// A statement that the connection saw.
     pub(crate) ran: Option<&'static str>,
@@ -272,6 +274,9 @@ impl AsyncWork for AsyncPlay {
             session.account.notes.session.ran(sql, true);
             session.account.trail.push(sql, now, now, None);
         }
+        if session.actor.script.lent {
+            session.account.trail.runs_unseen();
+        }
         if session.actor.script.rollback_only {
             session.account.set_rollback_only();
         }
@@ -365,6 +370,9 @@ impl Work for BlockingPlay {
             let now = Instant::now();
             session.account.notes.session.ran(sql, true);
             session.account.trail.push(sql, now, now, None);
+        }
+        if session.actor.script.lent {
+            session.account.trail.runs_unseen();
         }
         if session.actor.script.rollback_only {
             session.account.set_rollback_only();
