@@ -74,8 +74,8 @@ pub enum Cause {
     NoConnection,
     /// The answer to COMMIT was lost, or the server itself doesn't know (`40003`, or a FATAL `08007`).
     CommitInDoubt,
-    /// `25P02` without a failure before it: what failed ran unseen, as on a connection that was lent. It may be transient or
-    /// not, so it is tried again twice.
+    /// `25P02` without a failure before it: what failed ran unseen, on a connection that was lent. It may be transient or not, so
+    /// it is tried again twice.
     FailedUnseen,
     /// `57014`: cancelled by `statement_timeout` or by request.
     StatementCanceled,
