@@ -3,7 +3,7 @@
 use super::{course::Course, settings::Settings};
 use crate::{
     dialect::{condition::Condition, failure::Failure, limits::Limit},
-    retry::remedy::Phase,
+    retry::remedy::{Cause, Phase},
 };
 
 /// Where a limit of the session's own is changed.
@@ -18,6 +18,7 @@ pub(super) use where_it_was_set;
 /// Adds the cure, where one is known. For a limit that struck, it also says whose limit it was and where to change it.
 pub(crate) fn with_cure(
     failure: Failure,
+    cause: Cause,
     phase: Phase,
     settings: &Settings,
     course: &Course,
@@ -31,18 +32,15 @@ pub(crate) fn with_cure(
         {
             failure.with_cure("transaction_timeout needs PostgreSQL 17 or later")
         }
+        Condition::InFailedTransaction if cause == Cause::FailedUnseen => failure
+            .with_message("the transaction is aborted by a statement that txsafe didn't see".into())
+            .with_cure(
+                "run it on `&mut tx`, or report its error by `tx.saw(&error)`: then its code decides whether the transaction runs \
+                 again",
+            ),
         Condition::StatementTimeout => struck(failure, course.limits().statement),
         _ => failure,
     }
-}
-
-/// What is known of a failure on a connection that was lent: that there was one.
-pub(super) fn unseen(failure: Failure) -> Failure {
-    failure
-        .with_message("the transaction is aborted by a statement that txsafe didn't see".into())
-        .with_cure(
-            "run it on `&mut tx`, or report its error by `tx.saw(&error)`: then its code decides whether the transaction runs again",
-        )
 }
 
 /// Whose `statement_timeout` it was: by the time that the statement took, if that was seen.

@@ -30,7 +30,7 @@ impl<H> Progress<H> {
         account: Account<H>,
         trail: Trail,
     ) -> Next {
-        let cause = self.cause_of(&failure, Phase::Commit);
+        let cause = self.cause_of(&failure, Phase::Commit, &trail);
         if cause.remedy() != Remedy::Verify {
             self.due.push_back((account, false));
             let kind = match failure.condition() {

@@ -1,11 +1,7 @@
 //! What follows from an attempt that failed, and whose end is known.
 
 use super::{
-    call::Call,
-    course::Moment,
-    cure::{unseen, with_cure},
-    ending::Next,
-    progress::Progress,
+    call::Call, course::Moment, cure::with_cure, ending::Next, progress::Progress,
     returned::RunError,
 };
 use crate::{
@@ -110,16 +106,12 @@ impl<H> Progress<H> {
         otherwise: Otherwise,
         trail: Trail,
     ) -> Next {
-        let (cause, failure) = match self.cause_of(&failure, phase) {
-            Cause::FailedUnseen if trail.ran_unseen() => (Cause::FailedUnseen, unseen(failure)),
-            // Nothing was lent, so there is nothing that the caller could report.
-            Cause::FailedUnseen => (Cause::Other, failure),
-            cause => (cause, failure),
-        };
+        let cause = self.cause_of(&failure, phase, &trail);
         if cause == Cause::LockTimeout && failure.condition() == Condition::Canceled {
             self.course.believed_canceled();
         }
-        self.note(phase, with_cure(failure, phase, &self.call.settings, &self.course), cause);
+        let failure = with_cure(failure, cause, phase, &self.call.settings, &self.course);
+        self.note(phase, failure, cause);
         if cause.remedy() == Remedy::Reconnect {
             self.call.shared.identify(None);
         }
@@ -191,10 +183,15 @@ impl<H> Progress<H> {
         }
     }
 
-    pub(super) fn cause_of(&self, failure: &Failure, phase: Phase) -> Cause {
+    pub(super) fn cause_of(&self, failure: &Failure, phase: Phase, trail: &Trail) -> Cause {
         let settings = &self.call.settings;
+        let is_aborted = failure.condition() == Condition::InFailedTransaction;
         let cause = match Cause::of(failure, phase) {
             Cause::CommitInDoubt => return Cause::CommitInDoubt,
+            // No failure was seen before it, so it is that of what ran on the lent connection.
+            Cause::Other if is_aborted && phase == Phase::Body && trail.ran_unseen() => {
+                Cause::FailedUnseen
+            }
             // The transaction itself is read only: another server wouldn't help.
             Cause::ReadOnlyServer if settings.is_read_only() => Cause::Other,
             Cause::StatementCanceled if self.course.is_lock_timeout(failure) => Cause::LockTimeout,

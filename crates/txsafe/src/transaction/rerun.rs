@@ -114,7 +114,7 @@ impl<H> Progress<H> {
         }
         let second = match standing {
             Standing::Open(_) if is_marked => Second::IsRollbackOnly,
-            standing => self.second(result, standing)?,
+            standing => self.second(result, standing, trail)?,
         };
         let difference = Difference::between(first, trail);
         let what = told(difference.as_ref(), &second);
@@ -125,7 +125,12 @@ impl<H> Progress<H> {
     }
 
     /// How a second run has ended; `None` where that says nothing of its closure, because others were in its way.
-    fn second(&self, result: Result<(), CallersError>, standing: &Standing) -> Option<Second> {
+    fn second(
+        &self,
+        result: Result<(), CallersError>,
+        standing: &Standing,
+        trail: &Trail,
+    ) -> Option<Second> {
         let (failure, is_handled) = match standing {
             Standing::Open(_) if result.is_ok() => return Some(Second::Commits),
             Standing::Open(None) => return Some(Second::Fails(None)),
@@ -140,7 +145,7 @@ impl<H> Progress<H> {
             | Standing::Unidentified(_)
             | Standing::Ended => return None,
         };
-        let cause = self.cause_of(failure, Phase::Body);
+        let cause = self.cause_of(failure, Phase::Body, trail);
         let is_others = cause.remedy() != Remedy::Abort
             || matches!(
                 cause,
