@@ -3,15 +3,16 @@
 use super::Case;
 use crate::{
     drivers::{Call, Database, Driver, Setup},
+    findings::{Findings, watching},
     script::{Script, Step},
     shop::Shop,
 };
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio_postgres::NoTls;
 use txsafe::{
     LockGraph, TxOptions,
-    guard::{Code, Finding, Policy},
+    guard::{Code, Policy},
 };
 
 pub(super) const CASES: &[Case] = cases![
@@ -64,11 +65,8 @@ impl Arena {
     }
 
     /// One whose findings are handed out.
-    async fn watched(driver: Driver, name: &str) -> (Self, Arc<Mutex<Vec<Finding>>>) {
-        let findings = Arc::<Mutex<Vec<Finding>>>::default();
-        let receive = Arc::clone(&findings);
-        let policy = Policy::production()
-            .on_finding(move |finding| receive.lock().unwrap().push(finding.clone()));
+    async fn watched(driver: Driver, name: &str) -> (Self, Findings) {
+        let (policy, findings) = watching(Policy::production());
         (Self::guarded(driver, name, JOBS, policy).await, findings)
     }
 
@@ -209,7 +207,7 @@ async fn advisory_locks_of_plain_sql_are_in_the_order_of_all(driver: Driver) {
     arena.alone("locks", &locks).await;
     arena.alone("tries", &tries).await;
     assert_eq!(arena.inversions(), 0);
-    assert!(!arena.meet(locks, tries).await, "who doesn't wait closes no circle");
+    assert!(!arena.meet(locks, tries).await, "an attempt that doesn't wait closes no circle");
 }
 
 async fn what_a_savepoint_gave_back_is_not_held(driver: Driver) {

@@ -41,7 +41,7 @@ pub enum Code {
     RerunDiffers,
     /// A statement locks rows in the order in which its caller listed them, and that isn't sorted.
     UnsortedRows,
-    /// More subtransactions have written than the server keeps at hand.
+    /// More than 64 savepoints have written and weren't rolled back: more subtransactions than the server keeps at hand.
     ManySubtransactions,
 }
 
@@ -164,8 +164,8 @@ impl Code {
             Self::ManySubtransactions => (
                 "TXS014",
                 "many subtransactions",
-                "one savepoint around many rows in place of one around each, or `ON CONFLICT` in place of a savepoint that \
-                 may fail, or several transactions",
+                "set one savepoint around many rows instead of one around each, write by `ON CONFLICT` where a savepoint may \
+                 fail, or split the work into several transactions",
             ),
         }
     }

@@ -1,13 +1,19 @@
-//! What is noticed of a transaction by its statements, and told when the poll has ended: it is noticed in the midst of what the
-//! guard would ask then.
+//! What the statements of a transaction reveal about its locks and savepoints. Findings are kept until the poll has ended, because
+//! a statement runs in the midst of what the guard examines then.
 
 use super::{
     code::Code,
     report::{Seen, Where},
     scope::scope,
 };
-use crate::locks::graph::{attempt::Noticed, inversion::Inversion};
+use crate::{
+    dialect::words::shortened,
+    locks::graph::{attempt::Noticed, inversion::Inversion},
+};
 use tracing::warn;
+
+/// Bulk writes are long: their SQL is cut here, in bytes.
+const SQL_BYTES: usize = 200;
 
 /// Something was noticed by the code that runs. In a transaction it is a finding; of one that is seen from outside, or begun by
 /// hand, an event says it.
@@ -18,7 +24,7 @@ pub(crate) fn noticed(noticed: Noticed<'_>) {
             let columns = columns.join("`, `");
             let what = format!(
                 "`{}` locks rows of `{table}` in the order in which they are listed, and they aren't sorted by `{columns}`",
-                shown(sql),
+                shortened(sql.to_owned(), SQL_BYTES),
             );
             keep(Code::UnsortedRows, what, table.to_owned());
         }
@@ -39,20 +45,11 @@ pub(crate) fn lock_inversion(inversion: &Inversion) {
     keep(Code::LockInversion, inversion.to_string(), format!("{from}, {to}"));
 }
 
-/// A statement as findings show it: bulk writes are long.
-fn shown(sql: &str) -> String {
-    const MOST: usize = 200;
-    match sql.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &sql[..end]),
-        None => sql.to_owned(),
-    }
-}
-
 fn keep(code: Code, what: String, subject: String) {
     match scope() {
         Some(scope) => {
             scope.kept.push(Seen { code, what, subject, site: Where::Unknown, waited: None });
         }
-        None => warn!("{what}"),
+        None => warn!("{} {}: {what}: {}", code.as_str(), code.title(), code.help()),
     }
 }

@@ -76,7 +76,7 @@ pub(crate) struct Taken {
     trace: Option<Arc<Trace>>,
 }
 
-/// A connection of a pool whose hooks report who takes it. Dropped with the connection, it takes it off the list.
+/// A connection of a pool whose hooks report which code takes it. Dropped with the connection, it takes it off the list.
 #[derive(Debug)]
 pub struct Tracked {
     takers: Takers,
@@ -109,7 +109,7 @@ pub(super) fn want_traces() {
 impl Takers {
     /// The list of a pool that findings call `name`.
     ///
-    /// Its hooks `report_return`s if they call [`given_back`](Self::given_back) for every connection that goes back or is closed.
+    /// Set `reports_return` if its hooks call [`given_back`](Self::given_back) for every connection that goes back or is closed.
     /// Otherwise each connection has to be [tracked](Self::track_as), and code is named as its holder only where the numbers of
     /// the pool leave no doubt.
     #[must_use]
@@ -157,16 +157,20 @@ impl Takers {
 
     /// The databases over this pool.
     pub(super) fn databases(&self) -> Databases {
-        let known: Vec<_> = lock(&self.0.databases).iter().filter_map(Weak::upgrade).collect();
+        let known = self.known();
         let taking = known.iter().map(|database| database.taking()).sum();
         Databases { count: known.len(), taking }
     }
 
     /// How often this list, or what a database over this pool holds, was changed.
     pub(super) fn changes(&self) -> u64 {
-        let known: Vec<_> = lock(&self.0.databases).iter().filter_map(Weak::upgrade).collect();
+        let known = self.known();
         let held: u64 = known.iter().map(|database| database.changes()).sum();
         held.wrapping_add(lock(&self.0.connections).changes)
+    }
+
+    fn known(&self) -> Vec<Arc<Holdings>> {
+        lock(&self.0.databases).iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(super) fn listed(&self) -> Listed {

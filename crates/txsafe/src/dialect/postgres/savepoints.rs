@@ -5,7 +5,7 @@ use crate::dialect::words::{Token, Words};
 
 /// So many ids of subtransactions fit into what a session shows to others (`PGPROC_MAX_CACHED_SUBXIDS`). With one more, every
 /// session that looks at a row of any transaction may have to read `pg_subtrans`.
-/// Source: PostgreSQL manual, section 74.3, "Subtransactions" (since 17), and `src/include/storage/proc.h`.
+/// Source: PostgreSQL manual, section 74.3 of version 16 (66.3 of 17), "Subtransactions", and `src/include/storage/proc.h`.
 pub(crate) const MOST_CACHED_SUBTRANSACTIONS: usize = 64;
 
 /// What a statement does to a savepoint of this name.
@@ -45,7 +45,7 @@ pub(crate) fn may_change(sql: &str) -> bool {
 }
 
 /// Whether a text writes or locks rows, and so gives the subtransactions around it their ids. What functions do isn't seen.
-/// Source: PostgreSQL manual, section 74.1, "Transactions and Identifiers".
+/// Source: PostgreSQL manual, section 74.1 of version 16 (66.1 of 17), "Transactions and Identifiers".
 pub(crate) fn may_write(sql: &str) -> bool {
     const WORDS: [&str; 10] = [
         "insert", "update", "delete", "merge", "share", "truncate", "create", "alter", "drop",

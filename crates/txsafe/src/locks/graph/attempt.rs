@@ -30,7 +30,7 @@ pub enum Noticed<'a> {
         /// The statement.
         sql: &'a str,
     },
-    /// More subtransactions have an id than the server keeps at hand: so many.
+    /// More subtransactions have an id than the server keeps at hand. The number is how many it keeps.
     Subtransactions(usize),
 }
 
@@ -44,8 +44,8 @@ pub(super) struct Attempt {
     pub(super) tell: fn(Noticed<'_>),
     /// Locks of the database can be waited for in a circle.
     pub(super) can_deadlock: bool,
-    /// So many subtransactions with an id are cheap, where the database has such a limit. None, too, once it was told that there are
-    /// more.
+    /// So many subtransactions with an id are cheap, where the database has such a limit. None, too, once more
+    /// were reported.
     pub(super) cheap_subtransactions: Option<usize>,
     pub(super) held: Vec<Held>,
     /// What was taken up to this step is certainly held: a statement that was to take it, or a later one, went well.
@@ -91,7 +91,7 @@ impl Attempt {
         self.held.push(wanted);
     }
 
-    /// Takes what a text does to locks; whether there is anything in it.
+    /// Takes what a text does to locks and savepoints; whether there is anything in it.
     #[cfg(feature = "sql")]
     pub(super) fn read(&mut self, sql: &str, bind: &impl Fn(usize) -> Option<BindKey>) -> bool {
         let statement = self.graph.as_ref().and_then(|graph| graph.statements.read(sql));
@@ -113,7 +113,7 @@ impl Attempt {
                 Read::Savepoint(change) => self.change_savepoint(change.clone()),
             }
         }
-        true
+        !statement.reads.is_empty()
     }
 
     /// A statement lists rows: in an order that others may list in reverse, or in none.

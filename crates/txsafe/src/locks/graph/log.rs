@@ -28,7 +28,7 @@ pub struct LockLog(Option<Arc<Mutex<Attempt>>>);
 pub enum BindKey {
     /// An integer, of whatever width.
     Integer(i64),
-    /// Anything else, by its first bytes.
+    /// Anything else, whole: the rows of a list are compared by it.
     Bytes(Vec<u8>),
     /// An array, at least its first elements.
     List(Vec<BindKey>),
@@ -85,8 +85,8 @@ impl LockLog {
         step
     }
 
-    /// For adapters: a statement is to run. What it locks, and does to savepoints, is read from its text; `bind` tells the value of a
-    /// parameter, counted from 0, and is asked only for what tells a lock.
+    /// For adapters: a statement is to run. What it locks, and does to savepoints, is read from its text; `bind` returns the value of
+    /// a parameter, counted from 0, and is called only for values that identify a lock or a row.
     ///
     /// Called before the statement is sent: who waits for a lock wants it, and who dies in a deadlock asks at once what the
     /// others want.

@@ -52,12 +52,12 @@ impl Statements {
         }
         drop(texts);
         let reads = effects(sql).into_iter().filter_map(|effect| match effect {
-            // Our own tables are told by their ranks, and are in nobody's way.
-            Effect::Rows(lock) if lock.table.starts_with("txsafe_") => None,
+            // The graph knows our own tables by their ranks.
+            Effect::Rows(lock) if is_own_table(&lock.table) => None,
             Effect::Rows(RowLock { table, key, waits }) => {
                 Some(Read::Rows { class: ClassId::named(&table)?, key, waits })
             }
-            Effect::Listed(rows) if rows.table.starts_with("txsafe_") => None,
+            Effect::Listed(rows) if is_own_table(&rows.table) => None,
             Effect::Listed(rows) => {
                 Some(Read::Listed { class: ClassId::named(&rows.table)?, rows })
             }
@@ -72,6 +72,11 @@ impl Statements {
         texts.insert(sql, Arc::clone(&statement));
         Some(statement)
     }
+}
+
+/// Whether it is one of txsafe's own tables, in whichever schema.
+fn is_own_table(table: &str) -> bool {
+    table.rsplit('.').next().is_some_and(|name| name.starts_with("txsafe_"))
 }
 
 impl KeySource {
@@ -108,7 +113,9 @@ mod tests {
 
     #[test]
     fn tables_of_ours_are_no_classes() {
-        let sql = "UPDATE txsafe_sequences SET last_value = 1";
-        assert!(Statements::default().read(sql).unwrap().reads.is_empty());
+        for table in ["txsafe_sequences", "\"Ops 1\".txsafe_sequences"] {
+            let sql = format!("UPDATE {table} SET last_value = 1");
+            assert!(Statements::default().read(&sql).unwrap().reads.is_empty(), "{sql}");
+        }
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Savepoints {
 
 #[derive(Debug)]
 struct Open {
-    /// None where the driver set it, and nobody saw its name.
+    /// None where the driver set it and its statement wasn't seen.
     name: Option<String>,
     /// The step of the log behind which it was set.
     step: u64,
@@ -75,8 +75,7 @@ impl Savepoints {
     }
 
     fn with_ids(&self) -> usize {
-        let ids = self.open.iter().map(|open| usize::from(open.has_id) + open.released);
-        self.released + ids.sum::<usize>()
+        self.released + self.open.iter().map(Open::ids).sum::<usize>()
     }
 
     /// The innermost of this name.
@@ -86,15 +85,19 @@ impl Savepoints {
 
     /// Releases that one, and those set since: their ids stay until the transaction ends.
     fn release(&mut self, at: usize) {
-        let ids = self.open[at..]
-            .iter()
-            .map(|open| usize::from(open.has_id) + open.released)
-            .sum::<usize>();
+        let ids = self.open[at..].iter().map(Open::ids).sum::<usize>();
         self.open.truncate(at);
         match self.open.last_mut() {
             Some(outer) => outer.released += ids,
             None => self.released += ids,
         }
+    }
+}
+
+impl Open {
+    /// Its own id, if it has one, and those released into it.
+    fn ids(&self) -> usize {
+        usize::from(self.has_id) + self.released
     }
 }
 
@@ -145,7 +148,11 @@ mod tests {
         run(&mut savepoints, &[release("b"), back("a")]);
         assert_eq!(savepoints.with_ids(), 3);
         run(&mut savepoints, &[set("b"), release("a")]);
-        assert_eq!((savepoints.with_ids(), savepoints.depth()), (3, 0), "who only reads has none");
+        assert_eq!(
+            (savepoints.with_ids(), savepoints.depth()),
+            (3, 0),
+            "one that only reads has none"
+        );
     }
 
     #[test]

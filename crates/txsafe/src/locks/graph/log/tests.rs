@@ -313,7 +313,7 @@ fn too_many_subtransactions_are_told_once() {
         1,
         "all are open, and have ids by what is written inside"
     );
-    assert_eq!(attempt("SELECT 1", "RELEASE a", 200), 0, "who only reads has no id");
+    assert_eq!(attempt("SELECT 1", "RELEASE a", 200), 0, "one that only reads has no id");
 }
 
 #[test]

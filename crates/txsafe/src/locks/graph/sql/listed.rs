@@ -5,7 +5,7 @@
 
 use super::{
     KeySource,
-    table::{Table, column_of, equal_pairs, folded, key_source},
+    table::{Table, column_of, equal_pairs, folded, key_source, uncast},
 };
 use crate::locks::graph::log::BindKey;
 use sqlparser::ast::{
@@ -67,7 +67,7 @@ impl ListedRows {
             of_source(source, position)
         });
         Some(Self {
-            table: Table { name, alias: None }.lock(false, None, true).table,
+            table: Table { name, alias: None }.in_catalog(),
             columns: columns.iter().map(folded).collect(),
             values: values.collect::<Option<_>>()?,
             inserts_only: matches!(on.action, OnConflictAction::DoNothing),
@@ -95,7 +95,7 @@ impl ListedRows {
         let mut pairs = pairs.iter().flat_map(|&(one, other)| [(one, other), (other, one)]);
         let (column, values) = pairs.find_map(|pair| joined(&pair))?;
         Some(Self {
-            table: table.lock(false, None, true).table,
+            table: table.in_catalog(),
             columns: vec![column],
             values: vec![values],
             inserts_only: false,
@@ -286,13 +286,6 @@ fn of_array(expr: &Expr) -> Option<Values> {
         }
         expr => key_source(expr).map(Values::Array),
     }
-}
-
-fn uncast(mut expr: &Expr) -> &Expr {
-    while let Expr::Nested(inner) | Expr::Cast { expr: inner, .. } = expr {
-        expr = inner;
-    }
-    expr
 }
 
 #[cfg(test)]

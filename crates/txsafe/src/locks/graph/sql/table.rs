@@ -24,13 +24,17 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn lock(self, is_alone: bool, selection: Option<&Expr>, waits: bool) -> RowLock {
+        let key = selection.and_then(|selection| self.key(is_alone, selection));
+        RowLock { table: self.in_catalog(), key, waits }
+    }
+
+    /// See [`RowLock::table`].
+    pub(super) fn in_catalog(self) -> String {
         let parts = parts_of(self.name);
-        let table = match parts.as_slice() {
+        match parts.as_slice() {
             [schema, table] if schema == "public" => table.clone(),
             parts => parts.join("."),
-        };
-        let key = selection.and_then(|selection| self.key(is_alone, selection));
-        RowLock { table, key, waits }
+        }
     }
 
     /// How the rest of the statement calls it.
@@ -107,11 +111,8 @@ pub(super) fn column_of(expr: &Expr) -> Option<&[Ident]> {
 }
 
 /// Something that is known before the statement runs.
-pub(super) fn key_source(mut expr: &Expr) -> Option<KeySource> {
-    while let Expr::Nested(inner) | Expr::Cast { expr: inner, .. } = expr {
-        expr = inner;
-    }
-    match expr {
+pub(super) fn key_source(expr: &Expr) -> Option<KeySource> {
+    match uncast(expr) {
         Expr::Value(value) | Expr::TypedString(TypedString { value, .. }) => known(&value.value),
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match key_source(expr)? {
             KeySource::Literal(number) if is_natural(&number) => {
@@ -121,6 +122,13 @@ pub(super) fn key_source(mut expr: &Expr) -> Option<KeySource> {
         },
         _ => None,
     }
+}
+
+pub(super) fn uncast(mut expr: &Expr) -> &Expr {
+    while let Expr::Nested(inner) | Expr::Cast { expr: inner, .. } = expr {
+        expr = inner;
+    }
+    expr
 }
 
 fn known(value: &Value) -> Option<KeySource> {

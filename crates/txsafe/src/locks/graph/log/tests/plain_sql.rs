@@ -200,19 +200,22 @@ mod savepoints_of_plain_sql {
 
 mod rows_that_are_listed {
     use super::*;
-    use std::sync::Mutex;
+    use std::cell::RefCell;
 
-    static UNSORTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    thread_local! {
+        static UNSORTED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
 
     fn run(graph: &LockGraph, statements: &[&str]) -> Vec<String> {
         let tell = |noticed: Noticed<'_>| {
             if let Noticed::UnsortedRows { table, columns, sql } = noticed {
-                UNSORTED.lock().unwrap().push(format!("{table} {columns:?} {sql}"));
+                let found = format!("{table} {columns:?} {sql}");
+                UNSORTED.with_borrow_mut(|unsorted| unsorted.push(found));
             }
         };
         let log = LockLog::new(graph, &"lists".into(), None, tell);
         statements.iter().for_each(|sql| log.will_run(sql, |_| None));
-        std::mem::take(&mut UNSORTED.lock().unwrap())
+        UNSORTED.take()
     }
 
     #[test]
