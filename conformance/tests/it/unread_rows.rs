@@ -3,14 +3,17 @@
 use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool::Pool};
 use futures_util::StreamExt;
 use sqlx::{postgres::PgPoolOptions, query};
-use std::time::Duration;
-use txsafe::{Error, ErrorKind, Outcome, TxOptions};
+use std::{
+    future::pending,
+    time::{Duration, Instant},
+};
+use txsafe::{Error, ErrorKind, Outcome, Timeout, TxOptions};
 use txsafe_conformance::{error::AppError, shop::Shop};
 
 const ENDLESS: &str = "SELECT generate_series(1, 2000000000) AS n";
 
 #[derive(diesel::QueryableByName)]
-#[expect(dead_code, reason = "it is only there")]
+#[expect(dead_code, reason = "decoded and never read")]
 struct Row {
     #[diesel(sql_type = diesel::sql_types::Integer)]
     n: i32,
@@ -43,6 +46,25 @@ async fn are_an_error_of_their_own_on_sqlx() {
         Ok::<_, AppError>(())
     });
     assert_named(dropped.await.unwrap_err().ours(), &shop).await;
+}
+
+#[tokio::test]
+async fn end_with_the_deadline_on_sqlx() {
+    let shop = Shop::open("unread").await.unwrap();
+    let pool = PgPoolOptions::new().max_connections(2).connect_lazy(&shop.url).unwrap();
+    let db = txsafe_sqlx::Database::builder(pool).service(shop.name()).build().unwrap();
+    let start = Instant::now();
+    // Otherwise the server would end the statement with the deadline.
+    let options = TxOptions::new().statement_timeout(Timeout::Server);
+    let options = options.timeout(Duration::from_millis(300));
+    let late = db.with(options).transaction("stream", async |mut tx| {
+        let mut rows = query(ENDLESS).fetch(&mut tx);
+        rows.next().await.unwrap()?;
+        pending::<Result<(), AppError>>().await
+    });
+    assert_eq!(*late.await.unwrap_err().ours().kind(), ErrorKind::DeadlineExceeded);
+    while shop.busy().await > 0 {}
+    assert!(start.elapsed() < Duration::from_secs(20), "its connection was closed at once");
 }
 
 #[tokio::test]

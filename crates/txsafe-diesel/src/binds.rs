@@ -11,7 +11,7 @@ pub(crate) fn nth_bind(shown: &str, n: usize) -> Option<BindKey> {
     Some(key(value))
 }
 
-/// Arrays are shown to their end; their first elements tell how they are sorted.
+/// Diesel shows an array in full; its first elements show how it is sorted.
 const MOST_ELEMENTS: usize = 64;
 
 fn key(value: &str) -> BindKey {

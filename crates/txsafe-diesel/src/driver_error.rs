@@ -13,7 +13,7 @@ txsafe::__driver_error! {
     /// | the connection is gone | `DatabaseError(ClosedConnection, …)` | the report |
     /// | no connection came free | `DatabaseError(UnableToSendCommand, …)`, with the text | the report |
     /// | there is no row with a key that was to be locked | `NotFound` | the rank and the key |
-    /// | any other, as an unknown outcome or a swallowed failure | `QueryBuilderError`, which holds txsafe's error: see [`error_behind`] | nothing |
+    /// | any other, such as an unknown outcome or a swallowed failure | `QueryBuilderError`, which holds txsafe's error: see [`error_behind`] | nothing |
     ///
     /// [`Builder::on_report`](txsafe::Builder::on_report) gets each report that is lost here. The `details` of a `DatabaseError` are
     /// the server's; where it gave none, they are txsafe's whole text.
@@ -49,7 +49,7 @@ txsafe::__driver_error! {
 /// [`outcome`](Error::outcome) and the [`report`](Error::report).
 ///
 /// `None` for an error of Diesel's own, and for a `DatabaseError` or `NotFound` that was made of txsafe's. txsafe makes those only
-/// where the transaction was rolled back.
+/// where the transaction was rolled back, or never began.
 #[must_use]
 pub fn error_behind(error: &DieselError) -> Option<&Error> {
     match error {

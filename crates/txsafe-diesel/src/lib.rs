@@ -21,6 +21,7 @@ mod commit_async;
 mod connect;
 #[cfg(any(feature = "async", feature = "deadpool-diesel"))]
 mod deadpools;
+#[cfg(any(feature = "async", feature = "blocking"))]
 mod depth;
 #[cfg(feature = "async")]
 mod driver;

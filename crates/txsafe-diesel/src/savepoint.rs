@@ -44,10 +44,10 @@ impl Savepoints for Driver {
         Box::pin(async {
             let conn = tx.parts().conn;
             if Manager::rollback_transaction(conn).await.is_ok()
-                && let Some(name) = depth(conn)
+                && let Some(depth) = depth(conn)
             {
                 // Diesel leaves it set, and the next one inside it: each that fails would be another level.
-                let _ = conn.batch_execute(&release(name)).await;
+                let _ = conn.batch_execute(&release(depth)).await;
             }
         })
     }

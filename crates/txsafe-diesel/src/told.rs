@@ -91,15 +91,11 @@ impl Told {
     /// What was started there and has ended now.
     #[cfg(feature = "blocking")]
     pub(crate) fn take_next(&mut self, query: &dyn Display) -> Option<Started> {
-        if self.started.len() < 2 {
-            return self.started.pop_front();
+        // A lookup is the last of them, whatever the statement is that it belongs to.
+        if self.started.len() > 1 && looks_up_type(&query.to_string()) {
+            return self.started.pop_back();
         }
-        // The lookup is the last of them, whatever the statement is that it belongs to.
-        let last = self.started.len() - 1;
-        match looks_up_type(&query.to_string()).then_some(last) {
-            Some(in_the_midst) => self.started.remove(in_the_midst),
-            None => self.started.pop_front(),
-        }
+        self.started.pop_front()
     }
 
     /// What was started and has ended now. Those before it whose callers have gone stay.

@@ -4,7 +4,7 @@ use sqlx::postgres::PgArguments;
 use std::fmt::{self, Write};
 use txsafe::driver::BindKey;
 
-/// More than that isn't made, nor read: what tells a row is short, and of many rows the first ones tell how they are sorted.
+/// Longer text is neither rendered nor read: a key is short, and the first keys of a list show how it is sorted.
 const MOST_BYTES: usize = 16 * 1024;
 
 /// All of them, as [`nth_bind`] reads them.

@@ -17,7 +17,7 @@ txsafe::__driver_error! {
     /// | the connection is gone | `Io`, of kind `ConnectionAborted` | nothing |
     /// | no connection came free | `PoolTimedOut` | the text and the report |
     /// | there is no row with a key that was to be locked | `RowNotFound` | the rank and the key |
-    /// | any other, as an unknown outcome or a swallowed failure | `Database` of kind `Other`, without a code | nothing |
+    /// | any other, such as an unknown outcome or a swallowed failure | `Database` of kind `Other`, without a code | nothing |
     ///
     /// Where nothing is lost, [`error_behind`] returns txsafe's error again. [`Builder::on_report`](txsafe::Builder::on_report) gets
     /// each report that is lost here.

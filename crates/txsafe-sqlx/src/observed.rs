@@ -44,7 +44,7 @@ struct Running {
     leaves: bool,
     /// It isn't only prepared.
     runs: bool,
-    /// Rows of it have come, and not the last one.
+    /// A part of its answer has come, a row or the result of one of its statements, and not the end.
     sends_rows: bool,
 }
 

@@ -74,8 +74,8 @@ impl<DB: Engine> Savepoints for Driver<DB> {
             let ended = async {
                 Manager::<DB>::rollback(conn).await?;
                 // SQLx leaves it set, and the next one inside it: each that fails would be another level.
-                let name = depth::<DB>(conn);
-                DB::run(conn, format!("RELEASE SAVEPOINT _sqlx_savepoint_{name}")).await
+                let depth = depth::<DB>(conn);
+                DB::run(conn, format!("RELEASE SAVEPOINT _sqlx_savepoint_{depth}")).await
             };
             match calls.waiting(ended).await {
                 Ok(()) => {

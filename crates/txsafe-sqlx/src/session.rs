@@ -90,12 +90,18 @@ impl<'a, DB: Engine> Session<'a, DB> {
         }
     }
 
-    /// Reads rows that nobody wants to their end. SQLx reads without a pause for as long as they come, and stops the thread and all
-    /// its timers meanwhile; so that is a thread of its own. Where the time is up, the connection is closed when they end.
+    /// Reads rows that nobody wants to their end. SQLx reads for as long as they come, without a pause, and blocks its thread and the
+    /// thread's timers; so this runs on a blocking thread. If `patience` ends first, that thread closes the connection once the rows
+    /// end. With no patience, the connection is closed at once.
     async fn read_rows(&mut self, patience: Duration) {
         let Lease::Pooled(mut conn) = std::mem::replace(&mut self.lease, Lease::Gone) else {
             return;
         };
+        if patience.is_zero() {
+            // Nobody waits for the rows: closing the connection ends them now.
+            drop(conn.detach());
+            return;
+        }
         let (sender, read) = oneshot::channel();
         let runtime = Handle::current();
         spawn_blocking(move || {

@@ -12,10 +12,11 @@ use crate::{
 pub(crate) use deadpool_diesel::postgres::Pool as DeadpoolPool;
 use deadpool_diesel::{Error as ManagerError, postgres::Object};
 use diesel::PgConnection;
+use std::pin::pin;
 use tokio::runtime::Handle;
 use txsafe::{
     Failure, PoolState,
-    driver::{OnBlockingThreads, SessionOptions, checkout_timed_out},
+    driver::{Alarm, OnBlockingThreads, SessionOptions, checkout_timed_out},
 };
 
 impl Pool for DeadpoolPool {}
@@ -27,7 +28,7 @@ impl Sealed for DeadpoolPool {
 
     fn checkout(&self, options: SessionOptions) -> Result<Object, Failure> {
         let patience = options.checkout_timeout;
-        let got = Handle::current().block_on(tokio::time::timeout(patience, self.get()));
+        let got = Handle::current().block_on(Alarm::default().within(patience, pin!(self.get())));
         match got {
             Ok(got) => got.map_err(|error| of_pool(self, error, of_manager)),
             Err(_elapsed) => Err(checkout_timed_out(patience, state_of(self))),

@@ -42,10 +42,10 @@ impl<P: Pool> Savepoints for Driver<P> {
     ) -> BoxFuture<'t, ()> {
         let conn = tx.parts().conn;
         if Manager::rollback_transaction(conn).is_ok()
-            && let Some(name) = depth(conn)
+            && let Some(depth) = depth(conn)
         {
             // As in the async half.
-            let _ = conn.batch_execute(&release(name));
+            let _ = conn.batch_execute(&release(depth));
         }
         Box::pin(made(()))
     }

@@ -8,7 +8,8 @@ use super::{
     tx::{Parts, Tx},
 };
 use crate::{
-    asked::Asked, commit::commit_unseen_sql, failure::lost_unless_refused, observer::Observer,
+    asked::Asked, commit::commit_unseen_sql, depth::depth_of, failure::lost_unless_refused,
+    observer::Observer,
 };
 use diesel::{
     Connection, PgConnection, QueryableByName,
@@ -302,8 +303,5 @@ pub(crate) fn is_in_error(conn: &mut PgConnection) -> bool {
 }
 
 pub(super) fn depth(conn: &mut PgConnection) -> Option<u32> {
-    match Manager::transaction_manager_status_mut(conn) {
-        TransactionManagerStatus::Valid(status) => status.transaction_depth().map(u32::from),
-        TransactionManagerStatus::InError => None,
-    }
+    depth_of(Manager::transaction_manager_status_mut(conn))
 }

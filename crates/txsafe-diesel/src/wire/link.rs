@@ -187,7 +187,8 @@ impl Link {
         state.lost.is_none() && !state.is_idle()
     }
 
-    /// How long to wait for the end of what is in flight, if it is no longer than `most`: rows that are still coming are nobody's.
+    /// How long to wait for what is in flight: `most`, and at most [`UNREAD_ROWS`] if rows are still coming, because nobody reads
+    /// them.
     pub(crate) fn patience(&self, most: Duration) -> Duration {
         if self.sends_rows.load(Ordering::Relaxed) { most.min(UNREAD_ROWS) } else { most }
     }

@@ -105,8 +105,7 @@ impl Holders {
     ///
     /// - taken from the pool directly, be it for `transaction_on`;
     /// - of another [`Database`](crate::Database) over the same pool;
-    /// - taken by an attempt at a transaction that doesn't have it yet, because it is asked whether it is alive or, on SQLx, being
-    ///   opened;
+    /// - reserved for an attempt at a transaction: the pool still checks whether it is alive or, on SQLx, opens it;
     /// - or, on SQLx, on its way back to the pool.
     #[must_use]
     pub fn outside(&self) -> usize {

@@ -95,7 +95,7 @@ impl Alarm {
     }
 }
 
-/// Rings after so much time, of the real one where tokio's clock is paused: for what bounds a wait for a server.
+/// Waits for `after`, in real time if tokio's clock is paused: the bound of a wait for a server.
 pub async fn deadline(after: Duration) {
     match RealTime::if_paused(Instant::now(), after) {
         Some(mut real) => poll_fn(|cx| real.poll(cx)).await,

@@ -68,7 +68,8 @@ pub trait AsyncDriver: Locks + Send + Sync {
     /// Sleeps, between attempts and rounds of an outbox.
     fn sleep(pause: Duration) -> impl Future<Output = ()> + Send + 'static;
 
-    /// Ends when the caller's deadline passes, after so much time: of the real one, which the server works in.
+    /// Waits for `after`, until the caller's deadline. An adapter whose `sleep` follows a clock that tests can pause must wait in
+    /// real time here, because the server does. Default: [`sleep`](Self::sleep).
     #[must_use]
     fn deadline(after: Duration) -> impl Future<Output = ()> + Send + 'static {
         Self::sleep(after)

@@ -3,8 +3,8 @@
 use crate::{dialect::failure::Failure, telemetry::pool::PoolState};
 use std::time::Duration;
 
-/// The failure of a checkout that `waited` in vain, as the state of its pool explains it: with all connections in use none came
-/// free, and the run loop adds what holds them; with fewer connections than the pool may have, it could open no further one.
+/// The failure of a checkout that timed out after `waited`. If the pool has all its connections, none came free, and the run loop adds
+/// what holds them. If it has fewer, it could open no further one.
 #[must_use]
 pub fn checkout_timed_out(waited: Duration, pool: PoolState) -> Failure {
     let PoolState { size, max_size, waiting, .. } = pool;

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::locks::relation::LockOrder;
 
-/// Rows in ascending order of their keys, so that whoever writes some of them locks them in the same order.
+/// Sorts rows by their keys, so that all transactions that write some of them lock them in one order.
 ///
-/// Rows of one key stay as they stand. Any order of keys will do, as long as it is the same in the whole program: take the key that the
+/// Rows with equal keys keep their order. Any order of keys will do, as long as it is the same in the whole program: take the key that the
 /// table has, and not a part of the row that changes.
 ///
 /// # Examples
@@ -46,7 +46,7 @@ where
 /// Writes sorted rows one after another.
 ///
 /// # Errors
-/// What `write` returned for the first row for which that is an error.
+/// The first error that `write` returns; the rows after it aren't written.
 pub async fn update_many<D, O, Held, R, E, F>(
     tx: &mut D::Tx<'_, O, Held>,
     rows: Vec<R>,
@@ -92,7 +92,7 @@ macro_rules! __many_methods {
                 /// an order that the server chooses, and another one for another number of rows.
                 ///
                 /// # Errors
-                /// What `write` returned for the first row for which that is an error.
+                /// The first error that `write` returns; the rows after it aren't written.
             }
         }
     };

@@ -56,7 +56,7 @@ impl Standing {
     }
 }
 
-/// So long a session waits for the end of rows that nobody reads, of a stream that was dropped. They may be without end.
+/// How long a session waits for the remaining rows of a dropped stream, which may never end.
 pub const UNREAD_ROWS: Duration = Duration::from_secs(1);
 
 /// A question to the server whose answer is one text, or none.
@@ -192,7 +192,8 @@ pub trait AsyncSource: Send {
     /// Sleeps.
     fn sleep(&self, pause: Duration) -> impl Future<Output = ()> + Send + 'static;
 
-    /// Ends when the caller's deadline passes, after so much time: of the real one, which the server works in.
+    /// Waits for `after`, until the caller's deadline. An adapter whose `sleep` follows a clock that tests can pause must wait in
+    /// real time here, because the server does. Default: [`sleep`](Self::sleep).
     fn deadline(&self, after: Duration) -> impl Future<Output = ()> + Send + 'static {
         self.sleep(after)
     }

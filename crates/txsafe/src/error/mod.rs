@@ -60,9 +60,9 @@ pub enum ErrorKind {
     OpenTransaction,
     /// A savepoint or a nested transaction was still open when the closure returned `Ok`.
     SavepointLeftOpen,
-    /// A statement that the closure didn't wait for was still running when the closure had returned `Ok`, or the rows of a
-    /// stream that it dropped were still coming. The connection is closed. A statement has `answer_timeout` to end (default: 10 s),
-    /// rows that nobody reads a second of it.
+    /// When COMMIT was due, a statement that nobody waited for was still running, or rows of a dropped stream were still coming.
+    /// txsafe waits `answer_timeout` for a statement (default: 10 s), at most one second of it for rows, and then closes the
+    /// connection; SQLx can close it only once the rows end.
     StatementLeftRunning,
     /// A transaction that was begun by hand was to be committed, after `set_rollback_only`. It was rolled back.
     RollbackOnly,
@@ -322,8 +322,8 @@ impl fmt::Display for ErrorKind {
                  timeout; await it, or roll back",
             ),
             Self::StatementLeftRunning => f.write_str(
-                "rolled back instead of committed, and its connection closed: the closure returned before its last statement \
-                 ended; await it, read the rows of a stream to their end, or bound them by LIMIT",
+                "rolled back instead of committed, and its connection closed: the last statement was still running \
+                 when COMMIT was due; await it, read the rows of a stream to their end, or bound them by LIMIT",
             ),
             Self::RollbackOnly => f.write_str(
                 "rolled back instead of committed, because `set_rollback_only` was called; call `rollback` there, or don't \

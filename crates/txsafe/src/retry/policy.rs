@@ -66,7 +66,8 @@ impl RetryPolicy {
         self
     }
 
-    /// The ceiling of the first pause. Default: 2 ms.
+    /// The ceiling of the first pause. Default: 2 ms. Where the connection was lost, or the server is full or read only, pauses have a
+    /// hundred times the ceiling, at most [`max_pause`](Self::max_pause).
     #[must_use]
     pub fn min_pause(mut self, pause: Duration) -> Self {
         self.min_pause = pause;
@@ -324,7 +325,7 @@ mod tests {
         let policy = RetryPolicy::new();
         let pause = policy.after(Cause::TooManyConnections, 1, MS, Some(2 * MS), 1.0);
         assert_eq!(pause, Ok(200 * MS));
-        // Those of all attempts last through a server's restart.
+        // All of them, at most: full jitter takes half of that on average.
         let ceilings = policy.pauses_of_one_transaction().take(7);
         let pauses = ceilings.map(|it| policy.after(Cause::ConnectionLost, 1, MS, Some(it), 1.0));
         assert_eq!(pauses.sum::<Result<Duration, _>>(), Ok(5_400 * MS));

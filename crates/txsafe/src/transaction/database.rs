@@ -27,7 +27,7 @@ pub struct Database<D: AsyncDriver, O = NoOrder> {
     pub(crate) shared: Arc<Shared>,
     /// The sandbox in which all of its transactions run.
     #[cfg(feature = "sandbox")]
-    pub(super) sandbox: Arc<Option<Arc<Inside<D>>>>,
+    pub(super) sandbox: Option<Arc<Inside<D>>>,
     order: PhantomData<fn() -> O>,
 }
 
@@ -41,7 +41,7 @@ impl<D: AsyncDriver> Database<D> {
                 pool,
                 shared,
                 #[cfg(feature = "sandbox")]
-                sandbox: Arc::default(),
+                sandbox: None,
                 order: PhantomData,
             }
         });
@@ -210,7 +210,7 @@ impl<D: AsyncDriver, O> Database<D, O> {
     /// Where the connections of closures come from.
     pub(super) fn source(&self) -> Source<'_, D> {
         #[cfg(feature = "sandbox")]
-        if let Some(inside) = &*self.sandbox {
+        if let Some(inside) = &self.sandbox {
             return Source::Sandbox(Arc::clone(inside));
         }
         Source::Pool(&self.pool)
@@ -337,7 +337,7 @@ macro_rules! pooled_database {
                 Self {
                     pool: self.pool.clone(),
                     shared: Arc::clone(&self.shared),
-                    $($more: Arc::clone(&self.$more),)*
+                    $($more: Clone::clone(&self.$more),)*
                     order: PhantomData,
                 }
             }

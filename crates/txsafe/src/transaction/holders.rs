@@ -4,16 +4,51 @@
 use super::{call::Call, progress::Progress, shared::Shared};
 use crate::{
     dialect::{failure::Failure, holders::RunningTransaction},
-    guard::{code::Code, holding::Holding, scope::Scope, second::began_with_one},
+    driver::session::{AsyncSession, AsyncSource, Session, SessionOptions, Source},
+    guard::{
+        code::Code,
+        holding::{Holding, Stage},
+        scope::Scope,
+        second::began_with_one,
+        takers::{taking, taking_blocking},
+    },
 };
 use std::sync::Arc;
 
 impl Call {
-    /// An attempt is about to take a connection, or the question what became of a COMMIT is.
-    pub(super) fn takes(&self) -> Holding {
+    /// Lists the call as taking a connection, for an attempt or to ask what became of a COMMIT.
+    fn takes(&self) -> Holding {
         let Self { shared, named, place, on_held, .. } = self;
         shared.holdings.takes(&named.name, place, *on_held)
     }
+}
+
+/// Opens a session for a call, which is listed as taking a connection and, once it has one, as holding it.
+pub(super) async fn open<C: AsyncSource>(
+    call: &Call,
+    source: &mut C,
+    options: SessionOptions,
+    stage: Stage,
+) -> Result<C::Session, Failure> {
+    let holding = call.takes();
+    let mut session = taking(&holding, source.open(options)).await?;
+    holding.got(session.connection(), stage);
+    session.account().holds(holding);
+    Ok(session)
+}
+
+/// The blocking twin of [`open`].
+pub(super) fn open_blocking<C: Source>(
+    call: &Call,
+    source: &mut C,
+    options: SessionOptions,
+    stage: Stage,
+) -> Result<C::Session, Failure> {
+    let holding = call.takes();
+    let mut session = taking_blocking(&holding, || source.open(options))?;
+    holding.got(session.connection(), stage);
+    session.account().holds(holding);
+    Ok(session)
 }
 
 impl<H> Progress<H> {

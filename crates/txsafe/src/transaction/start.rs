@@ -5,6 +5,7 @@ use super::{
     course::Plan,
     ending::{Ended, Step, began_nothing, begin_failed, claim_failed, step},
     finish::end,
+    holders::open,
     progress::Progress,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
         hooks::AsyncHook,
         session::{AsyncSession, AsyncSource, Question},
     },
-    guard::{holding::Stage, takers::taking},
+    guard::holding::Stage,
     retry::remedy::Phase,
 };
 use std::{ops::ControlFlow, time::Instant};
@@ -46,21 +47,16 @@ pub(super) async fn start<C: AsyncSource>(
     let not_started =
         |phase, failure, account| ControlFlow::Break((Ended::NotStarted(phase, failure), account));
     let settings = progress.settings();
-    let holding = progress.call.takes();
-    let opening = source.open(settings.of_session(progress.remaining()));
-    let opened = taking(&holding, opening).await;
+    let options = settings.of_session(progress.remaining());
+    let opened = open(&progress.call, source, options, Stage::Begins).await;
     progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,
         Err(failure) => {
-            // It waits no more.
-            drop(holding);
             let failure = progress.with_holders(failure);
             return not_started(Phase::Checkout, failure, Account::new());
         }
     };
-    holding.got(session.connection(), Stage::Begins);
-    session.account().holds(holding);
     progress.call.begin(session.account());
     if let Some(sql) = progress.asks_for_its_database() {
         let answer = session.ask(Question::rare(sql)).await.unwrap_or_default();

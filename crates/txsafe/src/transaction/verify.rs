@@ -6,15 +6,15 @@
 //! that of somebody else's transaction.
 //! Source: PostgreSQL manual, section 9.27, "Transaction ID and Snapshot Information Functions".
 
-use super::call::Call;
+use super::{
+    call::Call,
+    holders::{open, open_blocking},
+};
 use crate::{
     clock,
     dialect::Ask,
     driver::session::{AsyncSession, AsyncSource, Question, Session, Source},
-    guard::{
-        holding::Stage,
-        takers::{taking, taking_blocking},
-    },
+    guard::holding::Stage,
 };
 use std::time::Duration;
 
@@ -75,15 +75,9 @@ pub(crate) async fn verify<C: AsyncSource>(
     let until = clock::now() + settings.answer_timeout;
     for round in 1.. {
         let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
-        let holding = call.takes();
-        let opened = taking(&holding, source.open(options)).await;
         // A session that gets no answer is dropped, and so closed: the server may still be on its way up.
-        if let Ok(mut session) = opened
-            && let Ok(Some(answer)) = {
-                holding.got(session.connection(), Stage::Verifies);
-                session.account().holds(holding);
-                session.ask(Question::new(status, &[&xid])).await
-            }
+        if let Ok(mut session) = open(call, source, options, Stage::Verifies).await
+            && let Ok(Some(answer)) = session.ask(Question::new(status, &[&xid])).await
         {
             let verdict = witness.judge(&answer);
             if verdict == Verdict::InProgress
@@ -118,14 +112,8 @@ pub(crate) fn verify_blocking<C: Source>(
     let until = clock::now() + settings.answer_timeout;
     for round in 1.. {
         let options = settings.of_session(Some(until.saturating_duration_since(clock::now())));
-        let holding = call.takes();
-        let opened = taking_blocking(&holding, || source.open(options));
-        if let Ok(mut session) = opened
-            && let Ok(Some(answer)) = {
-                holding.got(session.connection(), Stage::Verifies);
-                session.account().holds(holding);
-                session.ask(Question::new(status, &[&xid]))
-            }
+        if let Ok(mut session) = open_blocking(call, source, options, Stage::Verifies)
+            && let Ok(Some(answer)) = session.ask(Question::new(status, &[&xid]))
         {
             let verdict = witness.judge(&answer);
             if verdict == Verdict::InProgress

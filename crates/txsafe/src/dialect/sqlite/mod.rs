@@ -54,7 +54,7 @@ impl Dialect for Sqlite {
         Begin::new(sql, mark, RELEASE)
     }
 
-    /// One lock is for all who write, and they take it before anything else.
+    /// All writers share one lock, and take it at BEGIN.
     fn can_deadlock(&self) -> bool {
         false
     }

@@ -9,12 +9,13 @@ use crate::{
         hooks::BlockingHook,
         session::{Question, Session, Source},
     },
-    guard::{holding::Stage, takers::taking_blocking},
+    guard::holding::Stage,
     retry::remedy::Phase,
     transaction::{
         claim::Taken,
         course::Plan,
         ending::{Ended, Step, began_nothing, begin_failed, claim_failed, step},
+        holders::open_blocking,
         progress::Progress,
     },
 };
@@ -46,21 +47,16 @@ pub(super) fn start<C: Source>(
     let not_started =
         |phase, failure, account| ControlFlow::Break((Ended::NotStarted(phase, failure), account));
     let settings = progress.settings();
-    let holding = progress.call.takes();
     let options = settings.of_session(progress.remaining());
-    let opened = taking_blocking(&holding, || source.open(options));
+    let opened = open_blocking(&progress.call, source, options, Stage::Begins);
     progress.checked_out();
     let mut session = match opened {
         Ok(session) => session,
         Err(failure) => {
-            // It waits no more.
-            drop(holding);
             let failure = progress.with_holders(failure);
             return not_started(Phase::Checkout, failure, Account::new());
         }
     };
-    holding.got(session.connection(), Stage::Begins);
-    session.account().holds(holding);
     progress.call.begin(session.account());
     if let Some(sql) = progress.asks_for_its_database() {
         let answer = session.ask(Question::rare(sql)).unwrap_or_default();

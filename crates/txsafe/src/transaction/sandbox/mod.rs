@@ -89,7 +89,7 @@ impl<D: AsyncDriver + Savepoints, O: LockOrder> Database<D, O> {
             captured,
         });
         let mut db = self.clone();
-        db.sandbox = Arc::new(Some(Arc::clone(&inside)));
+        db.sandbox = Some(Arc::clone(&inside));
         Ok(Sandbox { db, inside })
     }
 }
