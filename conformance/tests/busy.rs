@@ -5,15 +5,16 @@
 use std::{
     hint::spin_loop,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
 };
-use txsafe::guard::{Finding, Policy};
+use txsafe::guard::Policy;
 use txsafe_conformance::{
     drivers::{Call, Driver},
+    findings::watching,
     script::{Script, Step},
     shop::Shop,
 };
@@ -60,10 +61,7 @@ impl Drop for Busy {
 
 async fn clean_transactions_are_clean(driver: Driver) {
     let shop = Shop::open("busy").await.unwrap();
-    let findings = Arc::<Mutex<Vec<Finding>>>::default();
-    let receive = Arc::clone(&findings);
-    let policy =
-        Policy::test().on_finding(move |found| receive.lock().unwrap().push(found.clone()));
+    let (policy, findings) = watching(Policy::test());
     let db = shop.guarded(driver, policy);
     let _busy = Busy::start();
     let transactions = std::env::var("TXSAFE_TRANSACTIONS");

@@ -20,7 +20,7 @@ const SEATS: &str = "
     INSERT INTO seats VALUES (1)";
 const TAKEN: &str = "INSERT INTO seats VALUES (1)";
 const NOT_A_NUMBER: &str = "SELECT 1/0";
-/// The closure ends its transaction, so nobody knows what of it is committed.
+/// The closure ends its transaction, so what of it is committed is unknown.
 const COMMITS: &str = "INSERT INTO seats VALUES (4); COMMIT";
 
 /// What a driver's error tells a caller that knows nothing of txsafe.

@@ -20,7 +20,7 @@ use txsafe::{
 };
 use txsafe_conformance::findings::{Findings, only, watching};
 use txsafe_diesel::blocking::{self, pool_builder, watched};
-use txsafe_testkit::Postgres;
+use txsafe_testkit::{Postgres, Schema};
 
 /// It was found once, by both lines: that of the connection, and that of the transaction.
 #[track_caller]
@@ -97,12 +97,17 @@ async fn of_an_r2d2_pool() {
     assert_found(&findings, line!() - 4, line!() - 3);
 }
 
+/// A watched pool of two connections.
+pub(crate) fn watched_pool(schema: &Schema) -> postgres::Pool {
+    let manager = postgres::Manager::new(schema.url(), deadpool_diesel::Runtime::Tokio1);
+    watched(postgres::Pool::builder(manager).max_size(2)).build().unwrap()
+}
+
 #[tokio::test]
 async fn of_a_pool_of_deadpool_diesel() {
     let server = Postgres::shared().await.unwrap();
     let schema = server.schema("held").await.unwrap();
-    let manager = postgres::Manager::new(schema.url(), deadpool_diesel::Runtime::Tokio1);
-    let pool = watched(postgres::Pool::builder(manager).max_size(2)).build().unwrap();
+    let pool = watched_pool(&schema);
     let (policy, findings) = watching(Policy::test());
     let db = blocking::Database::builder(pool).guard(policy).build().unwrap();
     let db: blocking::Database<NoOrder, _> = db;
@@ -129,8 +134,7 @@ async fn of_a_pool_of_deadpool_diesel() {
 async fn of_a_pool_of_deadpool_diesel_that_has_closed_a_connection() {
     let server = Postgres::shared().await.unwrap();
     let schema = server.schema("held").await.unwrap();
-    let manager = postgres::Manager::new(schema.url(), deadpool_diesel::Runtime::Tokio1);
-    let pool = watched(postgres::Pool::builder(manager).max_size(2)).build().unwrap();
+    let pool = watched_pool(&schema);
     let (policy, findings) = watching(Policy::test());
     let db = blocking::Database::builder(pool).guard(policy).build().unwrap();
     let db: blocking::Database<NoOrder, _> = db;
@@ -149,7 +153,7 @@ async fn of_a_pool_of_deadpool_diesel_that_has_closed_a_connection() {
     assert_found(&findings, line!() - 4, line!() - 3);
 }
 
-/// An instrumentation whose end is heard.
+/// Closes its channel when it is dropped.
 struct ToldWhenDropped(#[expect(dead_code, reason = "dropped")] oneshot::Sender<()>);
 
 impl Instrumentation for ToldWhenDropped {
@@ -162,8 +166,7 @@ async fn a_pool_that_ran_dry_names_the_spans_in_which_its_connections_were_taken
     let _subscriber = set_default(tracing_subscriber::fmt().with_writer(io::sink).finish());
     let server = Postgres::shared().await.unwrap();
     let schema = server.schema("held").await.unwrap();
-    let manager = postgres::Manager::new(schema.url(), deadpool_diesel::Runtime::Tokio1);
-    let pool = watched(postgres::Pool::builder(manager).max_size(2)).build().unwrap();
+    let pool = watched_pool(&schema);
     let db: blocking::Database<NoOrder, _> = blocking::Database::builder(pool).build().unwrap();
     db.interact("before", |_tx| Ok::<_, Error>(())).await.unwrap();
 

@@ -1,6 +1,6 @@
 //! What a service's log gets: a line where somebody has to look, and not one for each request.
 
-use crate::{log::Log, words::CREDIT};
+use crate::{captured_log::Log, words::CREDIT};
 use std::{env, process::Command};
 use tracing_log::LogTracer;
 use txsafe::{RetryPolicy, TxOptions, guard::Policy};

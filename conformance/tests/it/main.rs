@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a failure is a panic")]
 
 mod by_hand;
+mod captured_log;
 mod custom_types;
 mod driver_errors;
 mod held;
@@ -13,7 +14,6 @@ mod hooks;
 mod idle;
 mod join;
 mod lock_order;
-mod log;
 mod logs;
 mod outbox;
 mod paused_clock;

@@ -1,6 +1,8 @@
 //! Transactions of a test that run as savepoints of one that is rolled back.
 
+use crate::words::CREDIT;
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
+use futures_util::FutureExt;
 use sqlx::Executor;
 use std::{
     panic::AssertUnwindSafe,
@@ -11,11 +13,8 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use txsafe::{ErrorKind, IDEMPOTENCY_KEYS_SQL, Keyed, Outcome, TxOptions};
 use txsafe_conformance::{error::AppError, script::raise, shop::Shop};
-
-const CREDIT: &str = "UPDATE accounts SET balance = balance + 1 WHERE id = 1";
 
 /// Fails unless account 1 has this balance, as the transaction sees it.
 fn has(balance: i64) -> String {
@@ -24,7 +23,10 @@ fn has(balance: i64) -> String {
 
 /// The drivers whose closures are async.
 macro_rules! sandboxes {
-    ($module:ident, $driver:ident, |$tx:ident, $sql:ident| $run:expr, |$url:ident| $pool:expr) => {
+    (
+        $module:ident, $driver:ident, |$tx:ident, $sql:ident| $run:expr, |$url:ident| $pool:expr,
+        |$from:ident| $taken:expr
+    ) => {
         mod $module {
             use super::*;
             use $driver::{Database, Sandbox};
@@ -249,6 +251,14 @@ macro_rules! sandboxes {
                 refused(sandbox.attempts("by hand").begin().await.err().unwrap());
                 let local = sandbox.transaction_local("local", async |_tx| Ok::<_, AppError>(()));
                 refused(local.await.unwrap_err().ours());
+                let keyed = sandbox.idempotency_key("8");
+                refused(keyed.begin("by hand").await.err().unwrap());
+                let $from = db.pool();
+                let mut conn = $taken.await.unwrap();
+                let on = sandbox.transaction_on(&mut conn, "on", async |_tx| {
+                    Ok::<_, AppError>(())
+                });
+                refused(on.await.unwrap_err().ours());
                 let db: Database = sandbox.clone();
                 sandbox.close().await.unwrap();
                 let error = run(&db, CREDIT).await.unwrap_err().ours();
@@ -258,9 +268,17 @@ macro_rules! sandboxes {
     };
 }
 
-sandboxes!(of_diesel_async, txsafe_diesel, |tx, sql| tx.batch_execute(&sql), |url| {
-    deadpool::Pool::builder(txsafe_diesel::manager(url)).max_size(2).build().unwrap()
-});
-sandboxes!(of_sqlx, txsafe_sqlx, |tx, sql| tx.execute(sqlx::AssertSqlSafe(sql)), |url| {
-    txsafe_sqlx::pool_options().max_connections(2).connect_lazy(url).unwrap()
-});
+sandboxes!(
+    of_diesel_async,
+    txsafe_diesel,
+    |tx, sql| tx.batch_execute(&sql),
+    |url| deadpool::Pool::builder(txsafe_diesel::manager(url)).max_size(2).build().unwrap(),
+    |pool| pool.get()
+);
+sandboxes!(
+    of_sqlx,
+    txsafe_sqlx,
+    |tx, sql| tx.execute(sqlx::AssertSqlSafe(sql)),
+    |url| txsafe_sqlx::pool_options().max_connections(2).connect_lazy(url).unwrap(),
+    |pool| pool.acquire()
+);

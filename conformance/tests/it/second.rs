@@ -1,5 +1,6 @@
 //! A second connection, taken from a pool inside a transaction, is found with its line.
 
+use crate::held::watched_pool;
 use deadpool_diesel::postgres;
 use diesel::{PgConnection, connection::SimpleConnection, r2d2};
 use diesel_async::{SimpleAsyncConnection, pooled_connection::deadpool};
@@ -10,7 +11,7 @@ use txsafe::{
     guard::{Code, Policy},
 };
 use txsafe_conformance::findings::{Findings, only, watching};
-use txsafe_diesel::blocking::{self, pool_builder, watched};
+use txsafe_diesel::blocking::{self, pool_builder};
 use txsafe_testkit::{Postgres, Schema};
 
 /// It was found, at this line, once. The line is looked up before the transaction ends, because the finding fails it.
@@ -132,10 +133,9 @@ async fn of_a_pool_of_deadpool_diesel_in_an_async_transaction() {
     assert_found(&findings, line!() - 6);
 }
 
-/// A watched pool with so many connections in it.
+/// A watched pool of two, with so many connections in it.
 async fn deadpool_diesel(schema: &Schema, there_are: usize) -> postgres::Pool {
-    let manager = postgres::Manager::new(schema.url(), deadpool_diesel::Runtime::Tokio1);
-    let pool = watched(postgres::Pool::builder(manager).max_size(2)).build().unwrap();
+    let pool = watched_pool(schema);
     let mut held = Vec::new();
     for _ in 0..there_are {
         held.push(pool.get().await.unwrap());

@@ -8,7 +8,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS databases (
     fingerprint text NOT NULL,
     -- migrating → template; making → ready → taken
     state text NOT NULL,
-    -- The key of the advisory lock that the owner's session holds. NULL where nobody has to live for it.
+    -- The key of the advisory lock that the owner's session holds. NULL where no process owns it.
     owner int,
     test text,
     used_at timestamptz NOT NULL DEFAULT clock_timestamp()

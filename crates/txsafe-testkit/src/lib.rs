@@ -7,6 +7,7 @@ compile_error!("txsafe-testkit starts PostgreSQL servers on Unix only; on Window
 mod databases;
 mod error;
 mod lab;
+mod name;
 mod offload;
 mod postgres;
 mod schema;

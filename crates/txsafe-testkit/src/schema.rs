@@ -1,7 +1,5 @@
-use std::iter;
-
 use crate::offload::offload;
-use crate::{Error, sql, url};
+use crate::{Error, name, sql, url};
 
 /// A fresh schema: a test's own corner of a server that many tests share.
 ///
@@ -112,17 +110,7 @@ impl Drop for Schema {
 ///
 /// The prefix tells people who find a leftover in their own server where it comes from.
 fn unique_name(hint: &str) -> String {
-    const HINT_LENGTH: usize = 40;
-    const RANDOM_LENGTH: usize = 12;
-
-    let hint: String = hint
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
-        .take(HINT_LENGTH)
-        .collect();
-    let random: String =
-        iter::repeat_with(|| fastrand::char('a'..='z')).take(RANDOM_LENGTH).collect();
-    format!("txsafe_{hint}_{random}")
+    format!("txsafe_{}_{}", name::plain(hint, 40), name::random(12))
 }
 
 #[cfg(test)]

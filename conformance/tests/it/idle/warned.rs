@@ -1,24 +1,20 @@
 //! A transaction that idles is reported while it does, before the server ends its session.
 
 use super::{databases, until_ended};
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use txsafe::{
     TxOptions,
-    guard::{Code, Finding, Policy, Severity},
+    guard::{Code, Policy, Severity},
 };
 use txsafe_conformance::{
     drivers::{Call, Database},
     error::AppError,
+    findings::Findings,
     script::{Script, Step},
     shop::Shop,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(2);
-
-type Findings = Arc<Mutex<Vec<Finding>>>;
 
 /// A policy that reports idle transactions at each occurrence, and what it reported.
 fn watching(policy: Policy) -> (Policy, Findings) {

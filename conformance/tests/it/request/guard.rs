@@ -48,7 +48,8 @@ async fn waits_at_the_end<D: Words>(mut tx: Tx<D>) {
     tokio::time::sleep(GAP).await;
 }
 
-/// COMMIT is the layer's, so its line tells nobody where the handler waits. The place of the layer and the statement before do.
+/// The layer sends COMMIT, so its line doesn't show where the handler waits. The finding names the place of the layer and the
+/// statement before.
 async fn a_gap_before_commit_names_no_line<D: Words>() {
     for policy in policies() {
         let shop = open().await;

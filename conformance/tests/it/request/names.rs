@@ -2,7 +2,7 @@
 
 use super::support::{Answered, Tx, answer, open, post, request};
 use crate::{
-    log::Log,
+    captured_log::Log,
     words::{Words, on_all},
 };
 use axum::{Router, http::StatusCode, routing};

@@ -4,7 +4,7 @@ use super::support::{
     Tx, assert_credits, assert_mistake, credit, database, open, post, serving, with_one,
 };
 use crate::{
-    log::Log,
+    captured_log::Log,
     words::{CREDIT, Words, on_all},
 };
 use axum::{

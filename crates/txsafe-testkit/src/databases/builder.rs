@@ -48,12 +48,12 @@ impl TestDatabasesBuilder {
     }
 
     /// What the template is made of: where the parts differ from those of the template that is there, another one is made.
-    /// What is added by several calls counts together.
+    /// Several calls add up.
     ///
-    /// Take what is known of the embedded migrations: with SQLx the checksum of each, with Diesel the name of each, and
+    /// Add what the embedded migrations show: with SQLx the checksum of each, with Diesel the name of each, and
     /// [`files`](Self::files) beside it. Add what else `migrate` does, as a number that you raise.
     ///
-    /// Without any part, nobody knows whether a template is up to date, and each process makes its own.
+    /// Without a part, each process makes a template of its own.
     pub fn fingerprint<P: AsRef<[u8]>>(mut self, parts: impl IntoIterator<Item = P>) -> Self {
         if let Ok(fingerprint) = &mut self.fingerprint {
             parts.into_iter().for_each(|part| fingerprint.add(part.as_ref()));
@@ -88,7 +88,8 @@ impl TestDatabasesBuilder {
 
     /// The databases whose template is an empty database that `migrate` was run on.
     ///
-    /// It is given the URL, and runs on a tokio runtime of its own. Connections that it leaves open are closed.
+    /// `migrate` gets the URL of that database, and runs on the thread that makes databases: give code that blocks to
+    /// [`migrate_blocking`](Self::migrate_blocking). Connections that it leaves open are closed.
     pub fn migrate<F, Fut, E>(self, migrate: F) -> TestDatabases
     where
         F: Fn(String) -> Fut + Send + Sync + 'static,

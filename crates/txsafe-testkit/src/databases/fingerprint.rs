@@ -29,7 +29,7 @@ impl Fingerprint {
     pub(super) fn add_files(&mut self, folder: &Path) -> Result<(), Error> {
         let unreadable = |path: &Path, source: io::Error| {
             let message = format!(
-                "the migrations at {} can't be read, so nobody knows whether their template is up to date; name their \
+                "the migrations at {} can't be read, so the template can't be compared with them; name their \
                  folder like `concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/migrations\")`",
                 path.display()
             );

@@ -1,34 +1,25 @@
-use std::iter;
+use crate::name;
 
 /// Where all test processes write down which databases there are.
 pub(super) const REGISTRY: &str = "txsafe_tests";
 
-/// What every database of a test is called first; whatever is called so and isn't written down is dropped.
+/// The prefix of every test's database. A sweep drops those of its role that have it and neither a row in the registry nor a
+/// comment.
 pub(super) const PREFIX: &str = "txsafe_test_";
 
 /// A name for a clone that no database has had, so whoever drops one by its name never meets another one.
 pub(super) fn of_clone(suite: &str) -> String {
-    format!("{PREFIX}{}_{}", plain(suite), random())
+    unique(suite)
 }
 
 /// The same for a template.
 pub(super) fn of_template(suite: &str) -> String {
-    format!("{PREFIX}{}_{}_tmpl", plain(suite), random())
+    format!("{}_tmpl", unique(suite))
 }
 
-fn random() -> String {
-    const LENGTH: usize = 16;
-    iter::repeat_with(|| fastrand::char('a'..='z')).take(LENGTH).collect()
-}
-
-/// As much of it as fits into PostgreSQL's 63 bytes with the rest of the name, and needs no quotes.
-fn plain(suite: &str) -> String {
-    const LONGEST: usize = 24;
-    suite
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
-        .take(LONGEST)
-        .collect()
+/// It fits into PostgreSQL's 63 bytes, whatever the suite is called.
+fn unique(suite: &str) -> String {
+    format!("{PREFIX}{}_{}", name::plain(suite, 24), name::random(16))
 }
 
 #[cfg(test)]

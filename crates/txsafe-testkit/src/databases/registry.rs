@@ -48,8 +48,7 @@ impl Session {
 
     /// Writes down that this session makes a database, before it does.
     pub(super) async fn begins(&self, set: &Set, name: &str, state: &str) -> Result<(), Error> {
-        const BEGIN: &str = "INSERT INTO databases VALUES ($1, $2, $3, $4, $5)
-                             ON CONFLICT (name) DO UPDATE SET state = excluded.state, owner = excluded.owner";
+        const BEGIN: &str = "INSERT INTO databases VALUES ($1, $2, $3, $4, $5)";
         self.client
             .execute(BEGIN, &[&name, &set.suite, &set.fingerprint, &state, &self.owner])
             .await?;

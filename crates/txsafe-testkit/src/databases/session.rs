@@ -76,7 +76,7 @@ pub(super) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
-/// SQL: there was an owner, and nobody holds the lock of the column `owner` any more.
+/// SQL: the row has an owner, and no session holds the lock of the column `owner` any more.
 pub(super) fn is_ownerless() -> String {
     format!(
         "(owner IS NOT NULL AND NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = {OWNERS} \

@@ -14,11 +14,11 @@ use super::template::{self, Migrate};
 use super::trouble::explained;
 use crate::{Error, url};
 
-/// What a suite of tests is given its databases by.
+/// How the databases of a suite are made.
 #[derive(Clone)]
 pub(super) struct Plan {
     pub(super) set: Set,
-    /// Whether no other process may use the template, because nobody knows what it was made of.
+    /// Whether no other process may use the template, because it has no fingerprint.
     pub(super) is_private: bool,
     pub(super) ahead: usize,
     pub(super) migrate: Migrate,
@@ -36,7 +36,7 @@ pub(super) struct Store {
     idle: RefCell<Vec<Session>>,
     template: Mutex<Option<Result<String, Error>>>,
     is_busy: Cell<bool>,
-    /// A test has taken a database since somebody looked how many are ready.
+    /// A test has taken a database since the copies were last counted.
     is_wanted: Cell<bool>,
     has_swept: Cell<bool>,
 }
@@ -101,6 +101,7 @@ impl Store {
         name: String,
         is_awaited: bool,
     ) -> Result<(), Error> {
+        let database = name.clone();
         let removed = async {
             let session = self.session().await?;
             session.forget(&name).await?;
@@ -118,10 +119,16 @@ impl Store {
             }
             Ok(())
         };
-        removed.await.map_err(|error| explained(error, &self.server))
+        removed.await.map_err(|source: tokio_postgres::Error| {
+            let message = format!(
+                "the database {database} was not dropped; end the sessions of other roles, the prepared transactions and the \
+                 replication slots in it first"
+            );
+            Error::caused(message, source)
+        })
     }
 
-    /// Leaves a database to people: nobody drops it any more.
+    /// Keeps a database: no process drops it.
     pub(super) async fn keep(&self, name: &str, test: Option<&str>) -> Result<(), Error> {
         let kept = async {
             let session = self.session().await?;

@@ -11,7 +11,8 @@ use crate::Error;
 /// A database of one test alone; taken by [`TestDatabases::take`](crate::TestDatabases::take).
 ///
 /// It is dropped with this value, and sessions that are still in it are ended; where the server has fsync on and that takes a
-/// second, a moment later. A process that dies leaves it to the next one that takes a database.
+/// second, a moment later. The destructor blocks until the server has answered, for 10 s at most, and can't report a failure:
+/// [`remove`](Self::remove) does. A process that dies leaves it to the next one that takes a database.
 ///
 /// With `TXSAFE_KEEP_DATABASES=1` the database of a test that panics is kept, and standard error says what it is called. With
 /// `TXSAFE_KEEP_DATABASES=all` every database is kept: for tests that fail by returning an error.

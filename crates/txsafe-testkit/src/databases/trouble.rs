@@ -35,7 +35,9 @@ pub(super) fn explained(source: tokio_postgres::Error, server: &Config) -> Error
             "the disk of the server at {at} is full; a clone takes 8 MB and more, and `DROP DATABASE` frees those that \
              TXSAFE_KEEP_DATABASES has kept"
         ),
-        Some(_) => format!("a database for the test could not be had at {at}"),
+        Some(_) => format!(
+            "the server at {at} didn't make a database for the test; its own error, the source of this one, says what to correct"
+        ),
         None => format!(
             "the server at {at} can't be reached; start it, correct DATABASE_URL, or unset it, so that a server is \
              started for the tests (with TLS only: not supported here, take `sslmode=disable`)"

@@ -43,7 +43,7 @@ use txsafe::{Database, ErrorKind, LockOrder, Outcome, driver::AsyncDriver};
 /// | a task or the response's body still holds it | is rolled back when it is dropped there | 500, if the handler's would commit |
 /// | nothing takes it | isn't begun | the handler's |
 ///
-/// If the handler returns an error after a statement has ended the transaction, nobody knows what was committed: the response is then
+/// If the handler returns an error after a statement has ended the transaction, what was committed is unknown: the response is then
 /// 500 and says so. What a streaming body does happens after COMMIT.
 ///
 /// **Nothing is run again**, because the body of a request can be read only once. A handler that meets deadlocks or serialization

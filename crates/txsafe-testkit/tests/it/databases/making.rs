@@ -91,7 +91,7 @@ async fn a_database_is_dropped_with_its_value_whoever_is_connected() {
 }
 
 #[tokio::test]
-async fn a_server_with_fsync_drops_behind_the_callers_back() {
+async fn a_server_with_fsync_drops_what_is_given_up_and_what_is_removed() {
     let server = Postgres::builder().durable(true).start().await.unwrap();
     let suite = Suite::on(&server);
     let databases = suite.databases("1", 0);

@@ -110,7 +110,8 @@ impl<D: AsyncDriver, O> Sandbox<D, O> {
         count
     }
 
-    /// Rolls back, and waits for that. The connection goes back to its pool.
+    /// Rolls back, and waits for that. The connection goes back to its pool; if the last transaction was dropped or panicked, it is
+    /// closed.
     ///
     /// A transaction that runs is waited for, and one that begins later fails.
     ///

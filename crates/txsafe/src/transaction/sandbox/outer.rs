@@ -92,7 +92,7 @@ impl<D: AsyncDriver> Outer<D> {
     pub(super) async fn end(&mut self) -> Result<(), Error> {
         let Some(mut session) = self.session.take() else { return Ok(()) };
         if self.has_abandoned {
-            // Its savepoint is open, and nobody is there to close it: the connection is, and that rolls back, too.
+            // A dropped transaction has left its savepoint open. Closing the connection rolls back, too.
             return Ok(());
         }
         session.rollback().await?;

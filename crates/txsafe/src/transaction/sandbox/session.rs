@@ -151,12 +151,8 @@ impl<D: AsyncDriver> AsyncSession for InSandbox<D> {
         self.outer.connection()
     }
 
-    fn give_back(mut self) {
-        if self.savepoint == Savepoint::Open {
-            self.outer.has_abandoned = true;
-        }
-        self.savepoint = Savepoint::NotSet;
-    }
+    // Its destructor gives the sandbox's connection to the next transaction.
+    fn give_back(self) {}
 }
 
 impl<D: AsyncDriver> Drop for InSandbox<D> {

@@ -15,8 +15,8 @@ use tracing::{
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Runs `test` on this thread, and returns its log at the most talkative level but for traces. Whether records of the `log`
-    /// crate are among it depends on the process.
+    /// Runs `test` on this thread, and returns what is logged at level DEBUG and above. It includes records of the `log` crate where
+    /// the process has a `LogTracer`.
     pub(crate) fn of(test: impl Future<Output = ()>) -> String {
         let log = Self::default();
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
