@@ -22,8 +22,12 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
+    thread,
     time::Duration,
 };
+
+/// So often a pool is looked at whose users come and go meanwhile.
+const MOST_LOOKS: usize = 8;
 
 /// The attempts of one database that hold a connection or take one. There are as many as there are callers of its transactions.
 #[doc(hidden)]
@@ -125,7 +129,8 @@ impl Holdings {
 
     /// Which transactions and which other code hold the connections of its pool. The attempt that asks has given up its place.
     pub(crate) fn holders(&self, pool: &dyn Pool) -> Holders {
-        let look = self.takers.get().and_then(|takers| self.look(takers, pool));
+        let takers = self.takers.get().and_then(|takers| self.certain_takers(takers, pool));
+        let takers = takers.unwrap_or_default();
         let state = pool.state();
         let held = self.held();
         let named: Vec<_> = held.iter().take(MOST_NAMED).filter_map(|held| held.look()).collect();
@@ -134,8 +139,6 @@ impl Holdings {
         // opened, or asked whether it is alive.
         let waiting = state.waiting.unwrap_or_default();
         let is_any_in_flight = self.taking() > waiting;
-        let takers = look.filter(|look| look.is_certain(waiting));
-        let takers = takers.map(|look| look.listed.outside).unwrap_or_default();
         let outside = others(state, &held);
         let may_be_in_flight = is_any_in_flight && outside > takers.len();
         let here = Runner::here();
@@ -169,6 +172,20 @@ impl Holdings {
     /// How often a connection was asked for, got or given back.
     pub(super) fn changes(&self) -> u64 {
         lock(&self.slots).changes
+    }
+
+    /// The code that holds connections for certain. Where many wait, others time out in the same moment, and are for a moment among
+    /// those that may just have got a connection: so it looks again.
+    fn certain_takers(&self, takers: &Takers, pool: &dyn Pool) -> Option<Vec<Taken>> {
+        for _ in 0..MOST_LOOKS {
+            let look = self.look(takers, pool);
+            let is_certain = |look: &Look| look.is_certain(look.pool.waiting.unwrap_or_default());
+            if let Some(look) = look.filter(is_certain) {
+                return Some(look.listed.outside);
+            }
+            thread::yield_now();
+        }
+        None
     }
 
     /// Looks at the pool and at all lists; `None` if one of them changed meanwhile.

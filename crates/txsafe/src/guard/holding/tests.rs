@@ -235,3 +235,14 @@ fn takers_are_named_while_transactions_wait() {
     assert_eq!(named(&dry(2, 1)), 2, "it waits, as the pool says");
     assert_eq!(named(&dry(2, 0)), 0, "it may have one of them");
 }
+
+#[test]
+fn takers_are_named_although_another_attempt_gives_up_meanwhile() {
+    let (database, _takers, [first, second]) = over_a_pool();
+    first.taken();
+    second.taken();
+    // The pool no longer counts it among those that wait, and for a moment it may have got a connection.
+    let gives_up = Mutex::new(Some(takes(&database, "order", false)));
+    let pool = InState(PoolState::new(2, 2, 0, Some(0)), || drop(lock(&gives_up).take()));
+    assert_eq!(database.holders(&pool).takers().len(), 2);
+}
