@@ -38,7 +38,6 @@ pub(super) const CLOSURE_CASES: &[Case] = closure_cases![
     policies_differ_in_what_follows,
     the_wrapper_of_a_test_does_not_count,
     a_transaction_on_another_database_is_a_second_connection,
-    tests_do_not_see_each_others_findings,
     what_is_spawned_is_inside_if_it_is_attached,
 ];
 
@@ -54,7 +53,7 @@ pub(super) const ASYNC_CASES: &[Case] = closure_cases![async
 /// excused for what a busy machine may do to them, which is less.
 const CALL: Duration = Duration::from_millis(60);
 
-fn call_something_else() -> Step {
+pub(super) fn call_something_else() -> Step {
     Step::awaiting(|| async {
         sleep(CALL).await;
         Ok(())
@@ -265,24 +264,6 @@ async fn a_transaction_on_another_database_is_a_second_connection(driver: Driver
     let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();
     assert_eq!(codes, [Code::SecondConnection], "{findings:?}");
     assert!(findings[0].what.contains("\"inner\""), "{}", findings[0]);
-}
-
-async fn tests_do_not_see_each_others_findings(driver: Driver) {
-    let shop = Shop::open("parallel").await.unwrap();
-    let dirty = shop.guarded(driver, Policy::test());
-    let clean = shop.guarded(driver, Policy::test());
-    let (dirty, clean) = tokio::join!(
-        tokio::spawn(async move {
-            let script = Script::new([Step::Credit(1, 1), call_something_else()]);
-            drop(dirty.run(Call::new("dirty"), script).await);
-        }),
-        tokio::spawn(async move {
-            for _ in 0..20 {
-                clean.run(Call::new("clean"), Script::new([read()])).await.unwrap();
-            }
-        }),
-    );
-    assert!(dirty.is_err() && clean.is_ok());
 }
 
 async fn what_is_spawned_is_inside_if_it_is_attached(driver: Driver) {

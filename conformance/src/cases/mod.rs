@@ -34,6 +34,7 @@ impl Case {
             guard::CASES,
             guard::CLOSURE_CASES,
             guard::ASYNC_CASES,
+            in_tests::CLOSURE_CASES,
             session_state::CASES,
             limits::CASES,
             local::CASES,
@@ -93,6 +94,7 @@ mod cancellation;
 mod commits;
 mod guard;
 mod holders;
+mod in_tests;
 mod keys;
 mod limits;
 mod local;

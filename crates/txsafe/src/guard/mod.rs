@@ -9,6 +9,7 @@ pub mod connection;
 mod day;
 mod events;
 pub mod finding;
+pub mod findings;
 pub mod gaps;
 pub mod handle;
 pub(crate) mod heard;
@@ -40,6 +41,7 @@ pub use self::{
     allow::Allow,
     code::Code,
     finding::{Finding, Site},
+    findings::Findings,
     handle::{Handle, current},
     heard::note_first_external_call,
     marker::{

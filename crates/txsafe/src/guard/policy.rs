@@ -1,6 +1,11 @@
 //! How much the guard looks at, and what follows from what it finds.
 
-use super::{allow::Allow, code::Code, finding::Finding};
+use super::{
+    allow::Allow,
+    code::Code,
+    finding::Finding,
+    findings::{Findings, List},
+};
 use crate::invalid::InvalidSetting;
 use std::{env, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
@@ -60,6 +65,7 @@ pub struct Policy {
     pub(super) allow: Vec<Allow>,
     pub(super) todo_file: Option<PathBuf>,
     pub(super) receive: Option<Receive>,
+    pub(super) findings: Option<Arc<List>>,
     /// What the code says of rerun mode; otherwise, the environment does.
     pub(super) rerun: Option<bool>,
     /// It is for tests and development, where transactions may be run again.
@@ -84,6 +90,7 @@ impl Policy {
             allow: Vec::new(),
             todo_file: None,
             receive: None,
+            findings: None,
             rerun: None,
             may_rerun: false,
         }
@@ -203,6 +210,14 @@ impl Policy {
     #[must_use]
     pub fn on_finding(mut self, receive: impl Fn(&Finding) + Send + Sync + 'static) -> Self {
         self.receive = Some(Arc::new(receive));
+        self
+    }
+
+    /// Puts each finding that fails a transaction into `findings` as well, which fails the test that drops it: for transactions in
+    /// tasks that no test waits for. Several policies may share it.
+    #[must_use]
+    pub fn findings(mut self, findings: &Findings) -> Self {
+        self.findings = Some(findings.list());
         self
     }
 

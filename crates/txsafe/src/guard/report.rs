@@ -255,6 +255,9 @@ impl Guard {
         let is_new = self.count(&mut finding, &site);
         // Raised before anybody is told, who might panic.
         let is_raised = finding.severity == Severity::Error && scope.raise(&finding, site);
+        if let Some(findings) = self.policy.findings.as_ref().filter(|_| is_raised) {
+            findings.add(&finding);
+        }
         let is_shown = is_new || is_raised;
         events::finding(&finding, is_shown && self.policy.receive.is_none());
         if let Some(receive) = self.policy.receive.as_ref().filter(|_| is_shown) {
